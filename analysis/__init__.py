@@ -1,0 +1,1 @@
+"""Facts to verdict: moments, estimates, money and the decision."""

@@ -1,0 +1,206 @@
+"""The analysis as data: checks, metrics, money per treatment, and the decision.
+
+Everything a scorecard, a JSON document or a report shows is here, with its reasons as codes and
+numbers; wording belongs to `reports.locale`. Money is float64 in the reporting currency except
+in `CostItem`, which comes from the ledger and stays `Decimal`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from klartext.analysis.estimate import ConfidenceSet, Estimate, NotEstimable
+
+Verdict: TypeAlias = Literal[
+    "GO", "GO_LIMITED", "GO_PENDING_APPROVAL", "STOP", "CONTINUE", "INVALID"
+]
+Number: TypeAlias = float | NotEstimable
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Which facts were seen: the highest ingested batch, and the event-time cutoff (UTC)."""
+
+    batch: int
+    cutoff: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One quality check. ``value`` is its statistic (a p-value, a share), ``detail`` English."""
+
+    code: str
+    severity: Literal["ok", "info", "warning", "invalid"]
+    value: float | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class VariantCounts:
+    """How many units a variant has: exposed once, mature now, excluded for seeing two variants."""
+
+    variant: str
+    weight: int
+    exposed: int
+    mature: int
+    excluded: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricResult:
+    """A metric of one treatment against the baseline, by each method, in order of preference.
+
+    ``estimates`` pairs a method's name with its estimate or the reason there is none.
+    """
+
+    metric: str
+    variant: str
+    baseline: str
+    primary: bool
+    is_money: bool
+    is_rate: bool
+    mean: Number
+    baseline_mean: Number
+    estimates: tuple[tuple[str, Estimate | NotEstimable], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CostItem:
+    """One row of the cost breakdown: what a treatment's AI cost in the window, exactly.
+
+    ``amount`` is None when calls could not be priced; ``quantity`` counts the occurrences
+    (calls, reviews, months, units); ``evidence`` names the spec line or the price used.
+    """
+
+    category: str
+    behaviour: str
+    label: str
+    variant: str
+    quantity: Decimal
+    amount: Decimal | None
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class WindowView:
+    """What the test itself brought and cost: units exposed and mature in the window.
+
+    Intervals are at the registered ``1 - alpha``. ``cost`` is fully loaded: incremental variable
+    AI cost plus fixed cost of the window. ``roi`` is net benefit / cost.
+    """
+
+    incremental_margin: Number
+    incremental_margin_interval: ConfidenceSet
+    incremental_cost: Number
+    fixed_cost: float
+    cost: Number
+    net_benefit: Number
+    net_benefit_interval: ConfidenceSet
+    roi: Number
+    roi_interval: ConfidenceSet
+    incremental_conversions: Number
+    incremental_conversions_interval: ConfidenceSet
+    cost_per_incremental_conversion: Number
+    cost_per_incremental_conversion_interval: ConfidenceSet
+    break_even_cost_per_unit: Number
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionView:
+    """Twelve months after a GO, from frozen inputs: what the rule reads.
+
+    ``net_benefit`` is the raw estimate, ``posterior_mean`` what the prior makes of it.
+    ``interval`` is at ``1 - alpha``, ``rule_interval`` at ``1 - alpha / (K - 1)``.
+    ``full_cost_net_benefit`` also charges sunk cost. Payback is in months.
+    """
+
+    units: float
+    persistence: float
+    fixed_cost: float
+    net_benefit: Number
+    interval: ConfidenceSet
+    rule_interval: ConfidenceSet
+    posterior_mean: Number
+    posterior_sd: Number
+    posterior_roi: Number
+    probability_positive: Number
+    probability_hurdle: Number
+    expected_loss: Number
+    full_cost_net_benefit: Number
+    npv: Number
+    payback_months: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One condition of the rule: what was seen, the threshold, and whether it holds.
+
+    ``code`` is stable (``net_benefit_lower``, ``hurdle_probability``, ``expected_loss``,
+    ``guardrail``, ``min_duration``, ``cost_complete``, ``approvals``, ``srm``, …); ``subject``
+    names the metric or check; ``detail`` says in English what would change it.
+    """
+
+    code: str
+    met: bool | None
+    value: float | None
+    threshold: float | None
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict of one treatment or of the experiment: which rule matched, and every reason."""
+
+    variant: str | None
+    verdict: Verdict
+    rule: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TreatmentResult:
+    """All the money of one treatment, in both views, with its decision."""
+
+    variant: str
+    baseline: str
+    window: WindowView
+    outlook: DecisionView
+    costs: tuple[CostItem, ...]
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class CostCompleteness:
+    """How much of the AI cost is known. Shares are fractions; categories have no cost at all."""
+
+    calls: int
+    priced_calls: int
+    unattributed_calls: int
+    priced_share: float
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """One look at one experiment at one watermark; a pure function of facts and spec."""
+
+    experiment: str
+    title: str
+    version: int
+    spec_sha256: str
+    registered: bool
+    mode: Literal["anytime", "fixed"]
+    alpha: float
+    rule_alpha: float
+    currency: str
+    watermark: Watermark
+    counts: tuple[VariantCounts, ...]
+    checks: tuple[Check, ...]
+    metrics: tuple[MetricResult, ...]
+    treatments: tuple[TreatmentResult, ...]
+    completeness: CostCompleteness
+    decision: Decision

@@ -1,0 +1,1 @@
+"""Adaptive allocation: policies and their updates from mature facts."""

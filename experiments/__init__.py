@@ -1,0 +1,1 @@
+"""What is true before any statistics: specs, registry, assignment, facts and costs."""

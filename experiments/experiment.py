@@ -1,0 +1,294 @@
+"""The resolved experiment: what every other module reads, frozen, with units settled.
+
+A YAML document becomes an `Experiment` in `experiments.spec`; nothing downstream reads YAML.
+Weights are integer millionths, rates and alphas are `Decimal` fractions (``0.05`` is 5 %),
+durations are `timedelta`, instants are aware UTC datetimes, money is in the reporting currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+MILLION = 1_000_000
+"""Weights and propensities are integers out of this."""
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """A business input: its value, optionally its range, where it comes from, who answers for it.
+
+    The unit is that of the field that holds it: a fraction, hours, or money in the reporting
+    currency.
+    """
+
+    base: Decimal
+    low: Decimal | None = None
+    high: Decimal | None = None
+    source: str | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AiModel:
+    """The AI behind a variant, as registered."""
+
+    model: str
+    provider: str | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One arm. ``weight`` is its share in millionths; a bandit's is its share at the start."""
+
+    key: str
+    weight: int
+    payload: Mapping[str, Json]
+    ai: AiModel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refunds:
+    """Refund events that are netted against a mean metric, within ``window`` of exposure."""
+
+    event: str
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A KPI per unit, from events with name ``event`` in ``[exposure, exposure + window)``.
+
+    ``conversion`` is 1 when there is at least one event, else 0. ``mean`` sums the property
+    ``value`` (``"value"`` is the built-in amount of an event) minus refunds. Money is in the
+    reporting currency.
+    """
+
+    key: str
+    kind: Literal["conversion", "mean"]
+    event: str
+    value: str | None
+    window: timedelta
+    direction: Literal["increase", "decrease"]
+    refunds: Refunds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A metric that must not get worse than a margin; exactly one of the limits is set.
+
+    ``may_worsen_by`` is absolute in the metric's unit (``0.2pp`` is 0.002),
+    ``may_worsen_by_relative`` a fraction of the control's mean, ``at_most`` a level.
+    """
+
+    metric: str
+    may_worsen_by: Decimal | None = None
+    may_worsen_by_relative: Decimal | None = None
+    at_most: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContributionMargin:
+    """Value entry: the metric's money times a contribution margin rate (fraction)."""
+
+    metric: str
+    rate: Assumption
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Value entry: money per unit of the metric (a lead is worth 35 EUR)."""
+
+    metric: str
+    amount: Assumption
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """Value entry: hours saved per calendar month, of which only ``realised`` is cash."""
+
+    name: str
+    hours: Assumption
+    rate: Assumption
+    realised: Assumption
+    variant: str
+
+
+ValueEntry: TypeAlias = ContributionMargin | Worth | Saving
+
+COST_CATEGORIES = (
+    "model_fees",
+    "inference_compute",
+    "vector_storage",
+    "data_transfer",
+    "monitoring",
+    "engineering",
+    "qa",
+    "human_review",
+    "compliance",
+    "licences",
+    "media",
+    "other",
+)
+"""Every cost is in one of these; a report says which of them were left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostLine:
+    """A cost stated in the spec.
+
+    ``behaviour`` says how it accrues: ``once`` in full; ``amortised`` once, spread over
+    ``life_months``; ``month`` per calendar month of the test; ``unit`` per exposed unit;
+    ``event`` per event named ``event`` of an exposed unit. ``amount`` is money per occurrence;
+    for hours x rate it is their product, and ``hours`` and ``rate`` are kept to be shown.
+    ``variant`` is None for a cost of the test as a whole.
+    """
+
+    category: str
+    behaviour: Literal["once", "amortised", "month", "unit", "event"]
+    amount: Assumption
+    variant: str | None
+    label: str | None = None
+    event: str | None = None
+    hours: Decimal | None = None
+    rate: Decimal | None = None
+    life_months: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The AI cost: a cap on variable cost, the source of priced AI calls, and lines."""
+
+    budget: Decimal | None
+    usage_source: str | None
+    lines: tuple[CostLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When the test runs and how many units it is planned for, over all variants."""
+
+    start: datetime | None
+    latest_end: datetime | None
+    total_units: int | None
+    expected_lift: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """How intervals are made. ``prior_relative_sd`` is a fraction of the control's mean margin."""
+
+    mode: Literal["anytime", "fixed"]
+    alpha: Decimal
+    prior_relative_sd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Approvals:
+    """Roles that must sign a GO, and within which time."""
+
+    by: tuple[str, ...]
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRule:
+    """The thresholds of GO. ``expected_loss`` is money, ``hurdle_roi`` and others fractions."""
+
+    hurdle_roi: Decimal
+    probability: Decimal
+    expected_loss: Decimal
+    min_duration: timedelta
+    approvals: Approvals | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What happens after a GO: who gets it, how much of the effect stays, at which discount."""
+
+    units_per_year: int
+    share: Decimal
+    persistence: Assumption
+    discount_rate: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class BanditPolicy:
+    """How a bandit moves its weights. Floors are millionths added to every variant."""
+
+    policy: Literal["thompson"]
+    reward: str
+    floor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A registered question: variants, metrics, money, and the rule that answers it.
+
+    ``currency``, ``timezone`` and ``lateness`` come from the workspace and belong to the hashed
+    form: changing the workspace never changes what was registered.
+    """
+
+    key: str
+    title: str
+    owner: str
+    hypothesis: str
+    kind: Literal["ab", "bandit"]
+    unit: str
+    registration: Literal["prospective", "retrospective"]
+    assignment: Literal["klartext", "external"]
+    exposure: Literal["posted", "on_allocation"]
+    layer: str
+    traffic: int
+    audience: Mapping[str, tuple[str, ...]]
+    variants: tuple[Variant, ...]
+    control: str
+    metrics: tuple[Metric, ...]
+    guardrails: tuple[Guardrail, ...]
+    value: tuple[ValueEntry, ...]
+    costs: Costs
+    plan: Plan
+    inference: Inference
+    decision: DecisionRule
+    rollout: Rollout | None
+    bandit: BanditPolicy | None
+    currency: str
+    timezone: str
+    lateness: timedelta
+
+    def variant(self, key: str) -> Variant:
+        """Return the variant with ``key``.
+
+        Raises
+        ------
+        KeyError
+            There is none.
+        """
+        for variant in self.variants:
+            if variant.key == key:
+                return variant
+        raise KeyError(key)
+
+    def metric(self, key: str) -> Metric:
+        """Return the metric with ``key``.
+
+        Raises
+        ------
+        KeyError
+            There is none.
+        """
+        for metric in self.metrics:
+            if metric.key == key:
+                return metric
+        raise KeyError(key)
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """Keys of all variants but the control, in the order of the spec."""
+        return tuple(variant.key for variant in self.variants if variant.key != self.control)

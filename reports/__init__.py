@@ -1,0 +1,1 @@
+"""Report documents as data, and their renderings."""
