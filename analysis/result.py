@@ -8,24 +8,16 @@ in `CostItem`, which comes from the ledger and stays `Decimal`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from klartext.analysis.estimate import ConfidenceSet, Estimate, NotEstimable
+from klartext.experiments.watermark import Watermark
 
 Verdict: TypeAlias = Literal[
     "GO", "GO_LIMITED", "GO_PENDING_APPROVAL", "STOP", "CONTINUE", "INVALID"
 ]
 Number: TypeAlias = float | NotEstimable
-
-
-@dataclass(frozen=True, slots=True)
-class Watermark:
-    """Which facts were seen: the highest ingested batch, and the event-time cutoff (UTC)."""
-
-    batch: int
-    cutoff: datetime
 
 
 @dataclass(frozen=True, slots=True)

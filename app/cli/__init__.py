@@ -1,0 +1,76 @@
+"""The ``klartext`` command line. Modules here import only typer at the top: help stays fast."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from klartext.app.cli import (
+    analysis,
+    bandit,
+    costs,
+    demo,
+    facts,
+    registry,
+    serve,
+    specs,
+)
+from klartext.app.cli.context import Settings
+from klartext.experiments.errors import KlartextError
+
+app = typer.Typer(
+    name="klartext",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (specs, registry, facts, costs, analysis, bandit, serve, demo):
+    group.register(app)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        from klartext import __version__  # noqa: PLC0415
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace",
+            "-w",
+            envvar="KLARTEXT_WORKSPACE",
+            help="Directory with klartext.yaml; default: the nearest one upwards.",
+        ),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=lambda v: _version(wanted=v), is_eager=True)
+    ] = False,
+) -> None:
+    """Experiments with a P&L: did this AI change pay, and should it go live?"""
+    context.obj = Settings(workspace or Path())
+
+
+def main() -> None:
+    """Run the command line; errors become one message on stderr and an exit status."""
+    try:
+        status = app(standalone_mode=False)
+    except KlartextError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,199 @@
+"""All state tables, one metadata, and the exact column types they use.
+
+SQLite turns ``Numeric`` into floats and drops time zones, so decimals are text and instants are
+integer microseconds since 1970 UTC on every database.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class ExactDecimal(TypeDecorator[Decimal]):
+    """A `Decimal` kept as its text, so that not a digit changes."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - the interface
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Decimal | None:  # noqa: ARG002 - the interface
+        return None if value is None else Decimal(value)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime kept as integer microseconds since 1970 UTC; naive ones are refused."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:  # noqa: ARG002 - the interface
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value.isoformat()}: instants carry a time zone")
+        return (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - the interface
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Identity = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts INTEGER only
+
+settings = sa.Table(
+    "settings",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    comment="Facts about the workspace itself, such as the fingerprint of its pseudonym key.",
+)
+
+experiments = sa.Table(
+    "experiments",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False, comment="the version in force"),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("started_at", Instant),
+    sa.Column("stopped_at", Instant),
+)
+
+experiment_versions = sa.Table(
+    "experiment_versions",
+    metadata,
+    sa.Column("key", sa.ForeignKey("experiments.key"), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("canonical", sa.Text, nullable=False, comment="resolved form, canonical JSON"),
+    sa.Column("source", sa.Text, nullable=False, comment="the YAML as written"),
+    sa.Column("recorded_at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    comment="Immutable; a change is a new version.",
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", Identity, primary_key=True, autoincrement=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False, comment="canonical JSON"),
+    sa.Column("previous", sa.Text, nullable=False, comment="hash of the entry before"),
+    sa.Column("hash", sa.Text, nullable=False, unique=True),
+    comment="Append-only hash chain.",
+)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("batch", Identity, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.Text, nullable=False, comment="exposures, events, usage, unit_table"),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("content_sha256", sa.Text, nullable=False),
+    sa.Column("mapping_sha256", sa.Text, nullable=False),
+    sa.Column("received_at", Instant, nullable=False),
+    sa.Column("complete_until", Instant),
+    sa.Column("finished_at", Instant),
+    sa.Column("accepted", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("duplicate", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("conflict", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("rejected", sa.BigInteger, nullable=False, server_default="0"),
+    comment="One row per import; accepted + duplicate + conflict + rejected = sent.",
+)
+
+dead_letters = sa.Table(
+    "dead_letters",
+    metadata,
+    sa.Column("id", Identity, primary_key=True, autoincrement=True),
+    sa.Column("batch", sa.ForeignKey("batches.batch"), nullable=False, index=True),
+    sa.Column("position", sa.BigInteger, nullable=False, comment="one-based row in its source"),
+    sa.Column("reason", sa.Text, nullable=False, comment="stable code"),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("row_sha256", sa.Text, nullable=False),
+    sa.Column("unit", sa.BigInteger, comment="pseudonym, when it could be read"),
+    sa.Column("parsed", sa.Text, comment="JSON of the parsed row without raw ids"),
+    comment="Rejected rows; unparsable ones only as position, reason and hash.",
+)
+
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    sa.Column("id", Identity, primary_key=True, autoincrement=True),
+    sa.Column("fact_table", sa.Text, nullable=False),
+    sa.Column("record", sa.Text, nullable=False, comment="JSON of a fact row, pseudonymised"),
+    sa.Column("received_at", Instant, nullable=False),
+    sa.Column("batch", sa.BigInteger, index=True),
+    comment="Acknowledged over HTTP, not yet in the facts.",
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+)
+
+policy_versions = sa.Table(
+    "policy_versions",
+    metadata,
+    sa.Column("experiment", sa.ForeignKey("experiments.key"), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("parent", sa.Integer),
+    sa.Column("weights", sa.Text, nullable=False, comment="JSON: variant -> millionths, in order"),
+    sa.Column("floors", sa.Text, nullable=False, comment="JSON: variant -> millionths"),
+    sa.Column("watermark_batch", sa.BigInteger, nullable=False),
+    sa.Column("watermark_cutoff", Instant),
+    sa.Column("evidence", sa.Text, nullable=False, comment="JSON of the posterior behind it"),
+    sa.Column("published_at", Instant, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    comment="Immutable bandit policies.",
+)
+
+looks = sa.Table(
+    "looks",
+    metadata,
+    sa.Column("experiment", sa.ForeignKey("experiments.key"), primary_key=True),
+    sa.Column("look", sa.Integer, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("spec_sha256", sa.Text, nullable=False),
+    sa.Column("taken_at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("watermark_batch", sa.BigInteger, nullable=False),
+    sa.Column("watermark_cutoff", Instant, nullable=False),
+    sa.Column("moments", sa.Text, nullable=False, comment="JSON; reports survive retention"),
+    sa.Column("result", sa.Text, nullable=False, comment="the analysis JSON"),
+    sa.Column("verdict", sa.Text, nullable=False),
+    comment="Recorded by decide only.",
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", Identity, primary_key=True, autoincrement=True),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("sent_at", Instant),
+)
