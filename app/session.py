@@ -47,7 +47,7 @@ class Session:
 
     @cached_property
     def pseudonymiser(self) -> Pseudonymiser:
-        """Turns raw ids into pseudonyms; checks that the key is the one the facts were made with."""
+        """Turns raw ids into pseudonyms; refuses a key other than the facts'."""
         from klartext.experiments.identity import open_pseudonymiser  # noqa: PLC0415
 
         return open_pseudonymiser(self.engine, self.workspace.key_file)

@@ -33,7 +33,7 @@ for group in (specs, registry, facts, costs, analysis, bandit, serve, demo):
     group.register(app)
 
 
-def _version(*, wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         from klartext import __version__  # noqa: PLC0415
 
@@ -53,11 +53,11 @@ def root(
             help="Directory with klartext.yaml; default: the nearest one upwards.",
         ),
     ] = None,
-    version: Annotated[
-        bool, typer.Option("--version", callback=lambda v: _version(wanted=v), is_eager=True)
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Experiments with a P&L: did this AI change pay, and should it go live?"""
+    """Experiments with a P&L: did this AI change pay, and should it go live?"""  # noqa: D400 - a question
     context.obj = Settings(workspace or Path())
 
 
