@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """A workspace in use; what every use case takes first."""
+    """A workspace in use; what every use case takes first.
+
+    ``now`` is the one place where use cases read the clock; a simulation brings its own.
+    """
 
     workspace: Workspace
-
-    @staticmethod
-    def now() -> datetime:
-        """Return the current instant in UTC; the one place where use cases read the clock."""
-        return datetime.now(UTC)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @cached_property
     def engine(self) -> sa.Engine:
