@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 BUSY_TIMEOUT_SECONDS = 30
+_READ_ONLY = "klartext_read_only"
 
 
 def open_state(url: str) -> sa.Engine:
@@ -25,9 +29,21 @@ def open_state(url: str) -> sa.Engine:
     """
     engine = sa.create_engine(url)
     if engine.dialect.name == "sqlite":
+        if engine.url.database not in {None, "", ":memory:"}:
+            Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
         sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection that sees one snapshot and waits for no writer; not for writing.
+
+    On SQLite ``engine.begin()`` takes the write lock, so readers would queue behind an import.
+    """
+    with engine.connect() as connection:
+        yield connection.execution_options(**{_READ_ONLY: True})
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
@@ -41,4 +57,5 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -89,6 +89,16 @@ experiment_versions = sa.Table(
     comment="Immutable; a change is a new version.",
 )
 
+layer_slots = sa.Table(
+    "layer_slots",
+    metadata,
+    sa.Column("layer", sa.Text, primary_key=True),
+    sa.Column("slot_from", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("slot_to", sa.Integer, nullable=False, comment="exclusive"),
+    sa.Column("experiment", sa.ForeignKey("experiments.key"), nullable=False, index=True),
+    comment="Traffic reserved by started experiments: [from, to) in millionths of the layer.",
+)
+
 audit = sa.Table(
     "audit",
     metadata,
