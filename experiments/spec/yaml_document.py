@@ -353,6 +353,5 @@ def _number(text: str) -> int | Decimal | None:
     if text[-1].lower() in "fn":
         return None
     value = Decimal(text)
-    if value.adjusted() >= MAX_EXPONENT or value != round(value, MAX_EXPONENT):
-        return None
-    return value
+    places = -int(value.as_tuple().exponent)
+    return value if value.adjusted() < MAX_EXPONENT and places <= MAX_EXPONENT else None
