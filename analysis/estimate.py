@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import sys
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
+
+SMALLEST_P_VALUE = sys.float_info.min
+"""A p-value below this (2.2e-308) is reported as this: an upper bound, never a false zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,45 @@ class Unbounded:
 
 
 ConfidenceSet: TypeAlias = Interval | Unbounded | NotEstimable
+
+
+def affine(region: ConfidenceSet, *, scale: float, shift: float) -> ConfidenceSet:
+    """Confidence set of ``scale * x + shift``, given the one of ``x``, at the same level.
+
+    Parameters
+    ----------
+    region
+        Confidence set of ``x``; a `NotEstimable` passes through.
+    scale
+        Any finite number but 0; a negative one swaps the ends.
+    shift
+        In the unit of the result.
+
+    Raises
+    ------
+    ValueError
+        ``scale`` is 0 or not finite, or ``shift`` is not finite.
+
+    Examples
+    --------
+    >>> affine(Interval(1.0, 2.0, level=0.95), scale=-10.0, shift=5.0)
+    Interval(lower=-15.0, upper=-5.0, level=0.95)
+    """
+    if scale == 0 or not (math.isfinite(scale) and math.isfinite(shift)):
+        raise ValueError(f"scale {scale} and shift {shift} must be finite, and scale not 0")
+    match region:
+        case NotEstimable():
+            return region
+        case Interval(lower, upper, level):
+            ends = sorted((scale * lower + shift, scale * upper + shift))
+            return Interval(ends[0], ends[1], level)
+        case Unbounded(shape, bounds, _):
+            mirrored: dict[str, Literal["left", "right"]] = {"left": "right", "right": "left"}
+            return replace(
+                region,
+                shape=mirrored.get(shape, shape) if scale < 0 else shape,
+                bounds=tuple(sorted(scale * bound + shift for bound in bounds)),
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Quality checks of an experiment, one module each, all returning `Check`."""

@@ -1,0 +1,1 @@
+"""Inference that stays valid at every look."""
