@@ -30,7 +30,7 @@ def slots(connection: sa.Connection, key: str) -> tuple[Range, ...]:
         .order_by(layer_slots.c.slot_from)
     )
     merged: list[Range] = []
-    for start, end in connection.execute(query).tuples():
+    for start, end in connection.execute(query):
         if merged and merged[-1][1] == start:
             merged[-1] = (merged[-1][0], end)
         else:
@@ -77,7 +77,7 @@ def _free(connection: sa.Connection, layer: str) -> list[Range]:
         .order_by(layer_slots.c.slot_from)
     )
     gaps, position = [], 0
-    for start, end in connection.execute(query).tuples():
+    for start, end in connection.execute(query):
         if position < start:
             gaps.append((position, start))
         position = end
@@ -95,7 +95,7 @@ def _full(
         .order_by(layer_slots.c.experiment)
     )
     holders = ", ".join(
-        f"{name} {_percent(int(share))}" for name, share in connection.execute(query).tuples()
+        f"{name} {_percent(int(share))}" for name, share in connection.execute(query)
     )
     left = _percent(sum(end - start for start, end in free))
     return (
