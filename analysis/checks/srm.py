@@ -1,0 +1,188 @@
+"""Sample ratio mismatch: are units split between the variants as registered?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from scipy import special
+
+from klartext.analysis.estimate import SMALLEST_P_VALUE, NotEstimable
+from klartext.analysis.result import Check
+
+WARNING_P = 0.01
+INVALID_P = 0.0005
+
+CONCENTRATION = 100.0
+"""Prior observations in the Dirichlet of the anytime test, spread over the registered weights.
+
+The default of the method's author. The statistic that invalidates at 0.0005 is then a z of 4.5
+to 5 (two variants) anywhere between three hundred and two million units; 10,000 would save 0.5
+of that at a million units and ask for twice the z below a thousand.
+"""
+
+
+def check(
+    counts: Sequence[int], weights: Sequence[int], *, mode: Literal["anytime", "fixed"]
+) -> Check:
+    """Check the split with the test that is valid in this inference mode.
+
+    Parameters
+    ----------
+    counts
+        Units whose first exposure was in each variant, in the order of ``weights``.
+    weights
+        Registered weights in any unit (millionths). A zero has no degree of freedom here; its
+        units are the business of `klartext.analysis.checks.zero_weight`.
+    mode
+        ``fixed``: Pearson's chi-square, or the anytime test when a variant expects fewer than
+        five units, where chi-square is no approximation. ``anytime``: multinomial.
+
+    Returns
+    -------
+    Check
+        Code ``srm``, value p: ``warning`` below `WARNING_P`, ``invalid`` below `INVALID_P`;
+        ``info`` without a value when there is nothing to test.
+
+    Raises
+    ------
+    ValueError
+        As for `chi_square`.
+    """
+    tested, shares = _tested(counts, weights)
+    crowded = bool(tested) and min(sum(tested) * share for share in shares) >= 5
+    test, name = (chi_square, "chi-square") if mode == "fixed" and crowded else (anytime, "anytime")
+    p = test(counts, weights)
+    if isinstance(p, NotEstimable):
+        return Check("srm", "info", None, p.detail)
+    seen = " / ".join(f"{count:,}" for count in tested)
+    planned = " / ".join(f"{sum(tested) * share:,.1f}" for share in shares)
+    severity: Literal["ok", "warning", "invalid"] = "ok"
+    if p < WARNING_P:
+        severity = "invalid" if p < INVALID_P else "warning"
+    return Check("srm", severity, p, f"units {seen}, expected {planned} ({name} test)")
+
+
+def chi_square(counts: Sequence[int], weights: Sequence[int]) -> float | NotEstimable:
+    """P-value of Pearson's chi-square test of the split; for a single look.
+
+    Parameters
+    ----------
+    counts, weights
+        As for `check`.
+
+    Returns
+    -------
+    float or NotEstimable
+        ``P(chi2_(k-1) >= sum (x_i - n w_i)^2 / (n w_i))`` over the k positive weights;
+        ``no-units`` or ``one-variant`` when there is nothing to test.
+
+    Raises
+    ------
+    ValueError
+        Different lengths, a negative count or weight, or no positive weight.
+
+    Notes
+    -----
+    Not valid when looked at repeatedly, nor when a variant expects fewer than five units.
+    """
+    tested, shares = _tested(counts, weights)
+    refused = _nothing_to_test(tested)
+    if refused is not None:
+        return refused
+    n = sum(tested)
+    statistic = math.fsum(
+        (count - n * share) ** 2 / (n * share) for count, share in zip(tested, shares, strict=True)
+    )
+    return max(float(special.chdtrc(len(tested) - 1, statistic)), SMALLEST_P_VALUE)
+
+
+def anytime(counts: Sequence[int], weights: Sequence[int]) -> float | NotEstimable:
+    """P-value of the split that stays valid however often one looks.
+
+    Parameters
+    ----------
+    counts, weights
+        As for `check`.
+
+    Returns
+    -------
+    float or NotEstimable
+        ``min(1, 1 / B)`` with B from `log_bayes_factor`; with the registered split the chance
+        that it is *ever* at most p is at most p, at any number of units, without approximation.
+        ``no-units`` or ``one-variant`` when there is nothing to test.
+
+    Raises
+    ------
+    ValueError
+        As for `chi_square`.
+    """
+    tested, _ = _tested(counts, weights)
+    refused = _nothing_to_test(tested)
+    if refused is not None:
+        return refused
+    return max(math.exp(min(0.0, -log_bayes_factor(counts, weights))), SMALLEST_P_VALUE)
+
+
+def log_bayes_factor(counts: Sequence[int], weights: Sequence[int]) -> float:
+    """Natural log of the Bayes factor against the registered split.
+
+    Parameters
+    ----------
+    counts, weights
+        As for `check`. When weights moved, add the logs of the periods, each with its own
+        counts and weights.
+
+    Returns
+    -------
+    float
+        ``ln B = sum ln G(a_i + x_i) - ln G(a_i) - x_i ln w_i - (ln G(c + n) - ln G(c))`` with
+        ``a_i = c w_i`` and ``c`` the `CONCENTRATION`, over positive weights.
+
+    Raises
+    ------
+    ValueError
+        As for `chi_square`.
+
+    Notes
+    -----
+    The Dirichlet-multinomial likelihood over the multinomial one: a martingale with mean 1 under
+    the registered split if units arrive independently, so that Ville's inequality applies.
+
+    References
+    ----------
+    Lindon, Malek (2022), "Anytime-valid inference for multinomial count data", NeurIPS 35.
+    """
+    tested, shares = _tested(counts, weights)
+    terms = [special.gammaln(CONCENTRATION) - special.gammaln(CONCENTRATION + sum(tested))]
+    for count, share in zip(tested, shares, strict=True):
+        prior = CONCENTRATION * share
+        terms += [
+            special.gammaln(prior + count) - special.gammaln(prior),
+            -count * math.log(share),
+        ]
+    return math.fsum(float(term) for term in terms)
+
+
+def _tested(
+    counts: Sequence[int], weights: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Counts and shares of the variants that were to get units."""
+    if len(counts) != len(weights):
+        raise ValueError(f"{len(counts)} counts do not fit {len(weights)} weights")
+    if min(weights, default=0) < 0 or min(counts, default=0) < 0:
+        raise ValueError(f"counts {tuple(counts)} and weights {tuple(weights)} may not be negative")
+    total = sum(weights)
+    if total == 0:
+        raise ValueError("no variant has a positive weight")
+    pairs = [(x, w / total) for x, w in zip(counts, weights, strict=True) if w > 0]
+    return tuple(x for x, _ in pairs), tuple(share for _, share in pairs)
+
+
+def _nothing_to_test(tested: tuple[int, ...]) -> NotEstimable | None:
+    if len(tested) < 2:
+        return NotEstimable("one-variant", "only one variant has a positive weight")
+    if sum(tested) == 0:
+        return NotEstimable("no-units", "no unit has been exposed yet")
+    return None
