@@ -44,7 +44,7 @@ class Rates:
     ``by_currency`` holds, per currency, ascending days and the rate of each.
     """
 
-    source: str = "no rates file"
+    source: str = "the workspace (no rates file)"
     by_currency: Mapping[str, tuple[tuple[date, ...], tuple[Decimal, ...]]] = field(
         default_factory=dict
     )

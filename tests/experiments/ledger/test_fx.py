@@ -83,7 +83,7 @@ def test_missing_rates_are_a_reason(rates: Rates) -> None:
         "ecb.csv has no rate for CHF on or before 2024-04-01"
     )
     assert Rates().convert(Decimal(1), "USD", "EUR", day=date(2024, 4, 1)) == NoRate(
-        "no rates file has no rate for USD"
+        "the workspace (no rates file) has no rate for USD"
     )
 
 
