@@ -119,6 +119,21 @@ def open_pseudonymiser(engine: sa.Engine, key_file: Path) -> Pseudonymiser:
     return pseudonymiser
 
 
+def open_key(key_file: Path) -> bytes:
+    """Return the secret key in a file, and make one when there is no file.
+
+    For keys whose loss loses no facts, such as the one that signs allocation ids.
+
+    Raises
+    ------
+    KlartextError
+        The file can be read by others, or holds no key.
+    """
+    if not key_file.exists():
+        _create(key_file)
+    return _read(key_file)
+
+
 def _create(key_file: Path) -> None:
     """Write a new key beside its place and link it there, so that nobody ever reads half a key."""
     key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,14 +156,14 @@ def _read(key_file: Path) -> bytes:
     mode = stat.S_IMODE(key_file.stat().st_mode)
     if os.name == "posix" and mode & _GROUP_OR_WORLD:
         raise KlartextError(
-            f"the pseudonym key {key_file} can be read by others (mode {mode:04o}). "
+            f"the secret key {key_file} can be read by others (mode {mode:04o}). "
             f"Run: chmod 600 {key_file}"
         )
     try:
         return bytes.fromhex(key_file.read_text("ascii").strip())
     except ValueError:
         raise KlartextError(
-            f"{key_file} is not a pseudonym key: {2 * KEY_BYTES} hexadecimal digits"
+            f"{key_file} is not a secret key: {2 * KEY_BYTES} hexadecimal digits"
         ) from None
 
 
