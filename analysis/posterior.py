@@ -39,9 +39,12 @@ class Effect:
     covariance: float
 
     def __post_init__(self) -> None:
-        limit = math.sqrt(max(0.0, self.var_margin)) * math.sqrt(max(0.0, self.var_cost))
+        sd_margin = math.sqrt(max(0.0, self.var_margin))
+        sd_cost = math.sqrt(max(0.0, self.var_cost))
+        # A constant column leaves rounding dust in the covariance; only more than that is wrong.
+        dust = 1e-9 * max(abs(self.margin), sd_margin) * max(abs(self.cost), sd_cost)
         proper = min(self.var_margin, self.var_cost) >= 0
-        if not (proper and abs(self.covariance) <= limit * (1 + 1e-9)):
+        if not (proper and abs(self.covariance) <= sd_margin * sd_cost + dust):
             raise ValueError(
                 f"variances {self.var_margin} and {self.var_cost} with covariance "
                 f"{self.covariance} are not those of two quantities"
@@ -162,8 +165,10 @@ def update(likelihood: Effect, *, prior_sd: float | None) -> Effect:
     With prior precision ``diag(1/t^2, 0)`` the posterior covariance is
     ``S - S e e' S / (S11 + t^2)`` and the mean ``x - S e x1 / (S11 + t^2)``, ``e = (1, 0)'``:
     no inverse of S, so that a cost without variance is no special case. The cost moves with
-    the margin along their regression ``S12 / S11``. Takes the sampling distribution as normal
-    with known covariance; the prior's mean of zero is the scepticism.
+    the margin along their regression ``S12 / S11``; its variance is computed as what that
+    leaves plus what of it is kept, which stays proper at a correlation of one. Takes the
+    sampling distribution as normal with known covariance; the prior's mean of zero is the
+    scepticism.
 
     References
     ----------
@@ -176,11 +181,13 @@ def update(likelihood: Effect, *, prior_sd: float | None) -> Effect:
         raise ValueError(f"the prior's sd is {prior_sd}: it must be positive and finite, or None")
     total = likelihood.var_margin + prior_sd**2
     kept = prior_sd**2 / total
+    slope = likelihood.covariance / likelihood.var_margin if likelihood.var_margin > 0 else 0.0
+    residual = max(0.0, likelihood.var_cost - slope * likelihood.covariance)
     return Effect(
         margin=likelihood.margin * kept,
         cost=likelihood.cost - likelihood.covariance * likelihood.margin / total,
         var_margin=likelihood.var_margin * kept,
-        var_cost=max(0.0, likelihood.var_cost - likelihood.covariance**2 / total),
+        var_cost=residual + slope**2 * likelihood.var_margin * kept,
         covariance=likelihood.covariance * kept,
     )
 

@@ -8,7 +8,10 @@ from typing import Literal
 from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, Unbounded
 
 _ROUNDING = 1e-9
-"""How far, relatively, a squared covariance may exceed the product of the variances."""
+"""How far a covariance may leave its range, in units of the sizes of numerator and denominator.
+
+A constant column leaves a variance and a covariance of rounding dust that do not fit each other.
+"""
 
 
 def fieller(  # noqa: PLR0913 - the five numbers of a bivariate normal estimate
@@ -84,8 +87,10 @@ def fieller(  # noqa: PLR0913 - the five numbers of a bivariate normal estimate
     # In units of the numerator's and the denominator's own size nothing over- or underflows.
     size_a = max(abs(a), math.sqrt(var_a))
     size_b = max(abs(b), math.sqrt(var_b))
-    if abs(cov) > math.sqrt(var_a) * math.sqrt(var_b) * (1 + _ROUNDING):
+    limit = math.sqrt(var_a) * math.sqrt(var_b)
+    if abs(cov) > limit + _ROUNDING * size_a * size_b:
         raise ValueError(f"the covariance is {cov}: larger than the variances allow")
+    cov = max(-limit, min(limit, cov))
     if b == 0 and multiplier * var_b == 0:
         return NotEstimable("zero-denominator", "the denominator is exactly zero")
     if size_a == 0:  # 0 / B: any unit will do

@@ -1,4 +1,4 @@
-"""Sample ratio mismatch: are units split between the variants as registered?"""
+"""Sample ratio mismatch: whether units are split between the variants as registered."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ INVALID_P = 0.0005
 CONCENTRATION = 100.0
 """Prior observations in the Dirichlet of the anytime test, spread over the registered weights.
 
-The default of the method's author. The statistic that invalidates at 0.0005 is then a z of 4.5
-to 5 (two variants) anywhere between three hundred and two million units; 10,000 would save 0.5
-of that at a million units and ask for twice the z below a thousand.
+The default of the method's author. With two even variants the imbalance that invalidates at
+0.0005 is then 4.4 to 5.0 standard deviations anywhere from three hundred to two million units;
+10,000 would make that 4.5 at a million but 13 at a thousand.
 """
 
 
@@ -155,20 +155,17 @@ def log_bayes_factor(counts: Sequence[int], weights: Sequence[int]) -> float:
     Lindon, Malek (2022), "Anytime-valid inference for multinomial count data", NeurIPS 35.
     """
     tested, shares = _tested(counts, weights)
-    terms = [special.gammaln(CONCENTRATION) - special.gammaln(CONCENTRATION + sum(tested))]
+    terms = [math.lgamma(CONCENTRATION) - math.lgamma(CONCENTRATION + sum(tested))]
     for count, share in zip(tested, shares, strict=True):
         prior = CONCENTRATION * share
-        terms += [
-            special.gammaln(prior + count) - special.gammaln(prior),
-            -count * math.log(share),
-        ]
-    return math.fsum(float(term) for term in terms)
+        terms += [math.lgamma(prior + count) - math.lgamma(prior), -count * math.log(share)]
+    return math.fsum(terms)
 
 
 def _tested(
     counts: Sequence[int], weights: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Counts and shares of the variants that were to get units."""
+    """Return counts and shares of the variants that were to get units."""
     if len(counts) != len(weights):
         raise ValueError(f"{len(counts)} counts do not fit {len(weights)} weights")
     if min(weights, default=0) < 0 or min(counts, default=0) < 0:
