@@ -104,7 +104,7 @@ class Price:
                 if not tokens:
                     continue
                 if rate is None:
-                    return Unpriced("no_rate", f"{self.evidence} has no rate for {kind} tokens")
+                    return Unpriced("no-rate", f"{self.evidence} has no rate for {kind} tokens")
                 total += tokens * rate
             return total
 
@@ -124,7 +124,7 @@ class InOrder:
 
     def price(self, call: Call) -> Price | Unpriced:
         """Return the first price, or the reason of the last list."""
-        answer: Price | Unpriced = Unpriced("no_catalog", "there is no price list")
+        answer: Price | Unpriced = Unpriced("no-catalog", "there is no price list")
         for catalog in self.catalogs:
             answer = catalog.price(call)
             if isinstance(answer, Price):

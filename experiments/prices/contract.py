@@ -148,7 +148,7 @@ class ContractPrices:
                     if day <= agreed.last_day:
                         return agreed.price
                     break
-        return Unpriced("no_contract", f"{self.source} has no price for {call.model!r} on {day}")
+        return Unpriced("no-contract", f"{self.source} has no price for {call.model!r} on {day}")
 
 
 def read_contract(path: Path, timezone: str) -> ContractPrices:

@@ -133,11 +133,11 @@ class GenaiPrices:
         known = f"genai-prices {self._version}"
         if close is not None:
             return Unpriced(
-                "model_not_exact",
+                "model-not-exact",
                 f"{known} knows {close}, but not {model!r} by name; add a contract price",
             )
         return Unpriced(
-            "unknown_model",
+            "unknown-model",
             f"{known} has no {model!r} of {served_by.id}; add a contract price",
         )
 
@@ -148,14 +148,14 @@ class GenaiPrices:
             if found is not None:
                 return found
             return Unpriced(
-                "unknown_provider",
+                "unknown-provider",
                 f"genai-prices {self._version} has no provider {provider!r}; add a contract price",
             )
         for candidate in self._providers.values():
             if candidate.model_match is not None and candidate.model_match.is_match(reference):
                 return candidate
         return Unpriced(
-            "unknown_model",
+            "unknown-model",
             f"genai-prices {self._version} finds no provider for {reference!r}; name the provider",
         )
 
@@ -174,15 +174,15 @@ class GenaiPrices:
         missing = [term for term in terms if not _sells(match, term, at)]
         if missing:
             listed = ", ".join(f"{key}={value}" for key, value in missing)
-            return Unpriced("unknown_terms", f"{name} has no price for {listed} on {at.date()}")
+            return Unpriced("unknown-terms", f"{name} has no price for {listed} on {at.date()}")
         listed_prices = match.model.get_prices(at, dict(terms) or None)
         rates: dict[str, Any] = {key: getattr(listed_prices, key) for key in _RATES}
         if rates["input_mtok"] is None and rates["output_mtok"] is None:
-            return Unpriced("no_rate", f"{name} has no price per token; add a contract price")
+            return Unpriced("no-rate", f"{name} has no price per token; add a contract price")
         unknowable = [key for key in _UNKNOWABLE if _has(listed_prices, key)]
         if unknowable:
             return Unpriced(
-                "unknown_tokens", f"{name} charges {unknowable[0]} apart, which no trace counts"
+                "unknown-tokens", f"{name} charges {unknowable[0]} apart, which no trace counts"
             )
         if match.served_by is not match.owner:
             name += f" via {match.served_by.id}"

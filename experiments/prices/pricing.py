@@ -56,7 +56,7 @@ class Pricing:
             amount, price.currency, self.currency, day=call.at.astimezone(self.zone).date()
         )
         if isinstance(converted, NoRate):
-            return _without("no_exchange_rate", f"{price.evidence}; {converted.detail}")
+            return _without("no-exchange-rate", f"{price.evidence}; {converted.detail}")
         proof = f"{price.evidence}; {converted.evidence}" if converted.evidence else price.evidence
         return Charge(stored(converted.amount), proof)
 

@@ -50,7 +50,7 @@ def test_tokens_without_a_rate_are_unpriced_and_never_zero() -> None:
     price = rates(made=None)
     assert price.amount(input_tokens=1000, output_tokens=0) == Decimal("0.002")
     answer = price.amount(input_tokens=1000, output_tokens=1)
-    assert answer == Unpriced("no_rate", "proof has no rate for output tokens")
+    assert answer == Unpriced("no-rate", "proof has no rate for output tokens")
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_impossible_counts_are_refused(counts: tuple[int, int, int]) -> None:
 
 
 def test_first_list_with_a_price_is_believed() -> None:
-    none, one, two = Unpriced("no_contract", ""), rates(), rates("1")
+    none, one, two = Unpriced("no-contract", ""), rates(), rates("1")
     chain: PriceCatalog = InOrder((Fixed(none), Fixed(one), Fixed(two)))
     assert chain.price(CALL) == one
 
 
 def test_reason_of_the_last_list_stands() -> None:
-    last = Unpriced("unknown_model", "add a contract price")
-    assert InOrder((Fixed(Unpriced("no_contract", "")), Fixed(last))).price(CALL) == last
-    assert InOrder(()).price(CALL) == Unpriced("no_catalog", "there is no price list")
+    last = Unpriced("unknown-model", "add a contract price")
+    assert InOrder((Fixed(Unpriced("no-contract", "")), Fixed(last))).price(CALL) == last
+    assert InOrder(()).price(CALL) == Unpriced("no-catalog", "there is no price list")

@@ -68,7 +68,7 @@ def test_no_price_before_and_after_the_contract(contract: PriceCatalog) -> None:
     for day in ("2025-12-31T12:00+01:00", "2027-01-01T12:00+01:00"):
         answer = contract.price(Call("gpt-4o", at(day), 1))
         assert isinstance(answer, Unpriced)
-        assert answer.reason == "no_contract"
+        assert answer.reason == "no-contract"
 
 
 def test_provider_and_terms_choose_the_entry(contract: PriceCatalog) -> None:

@@ -62,16 +62,16 @@ def test_an_exact_or_dated_name_is_priced(
     ("provider", "model", "expected"),
     [
         # The library prices each of the first four at another model's rate.
-        (None, "claude-sonnet-4-5-turbo", "model_not_exact"),
-        (None, "gemini-2.5-pro-exp", "model_not_exact"),
-        (None, "ft:gpt-4o-2024-08-06:acme::abc", "unknown_model"),
-        ("my-openai-proxy", "gpt-4o", "unknown_provider"),
-        (None, "gpt-4o-2027-01-01", "unknown_model"),
-        (None, "house-model", "unknown_model"),
+        (None, "claude-sonnet-4-5-turbo", "model-not-exact"),
+        (None, "gemini-2.5-pro-exp", "model-not-exact"),
+        (None, "ft:gpt-4o-2024-08-06:acme::abc", "unknown-model"),
+        ("my-openai-proxy", "gpt-4o", "unknown-provider"),
+        (None, "gpt-4o-2027-01-01", "unknown-model"),
+        (None, "house-model", "unknown-model"),
         # Empty entries of the catalogue are not free of charge.
-        ("github-copilot", "gpt-4o", "no_rate"),
+        ("github-copilot", "gpt-4o", "no-rate"),
         # Reasoning tokens have their own rate and are not in a trace.
-        ("perplexity", "sonar-deep-research", "unknown_tokens"),
+        ("perplexity", "sonar-deep-research", "unknown-tokens"),
     ],
 )
 def test_another_models_price_is_never_taken(
@@ -125,7 +125,7 @@ def test_terms_are_priced_or_named_but_never_ignored(catalog: GenaiPrices) -> No
     before_known = Call("gpt-4o", datetime(2025, 1, 1, tzinfo=UTC), 1, terms=batch)
     resold = Call("gpt-4o", AT, 1, "azure", batch)
     for call in (wrong_key, before_known, resold):
-        assert reason(catalog.price(call)) == "unknown_terms"
+        assert reason(catalog.price(call)) == "unknown-terms"
 
 
 def test_catalogue_agrees_with_the_library_where_both_price() -> None:

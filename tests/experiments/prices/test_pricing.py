@@ -20,7 +20,7 @@ class OneModel:
 
     def price(self, call: Call) -> Price | Unpriced:
         if call.model != "m":
-            return Unpriced("unknown_model", "add a contract price")
+            return Unpriced("unknown-model", "add a contract price")
         return Price(Decimal("0.000002"), None, None, "USD", "list 2/- USD per 1M tokens")
 
 
@@ -46,14 +46,14 @@ def test_same_currency_is_not_converted() -> None:
 def test_unpriced_is_none_with_its_reason() -> None:
     other = Call("other", LATE, 1)
     assert pricing().charge(other, output_tokens=0) == Charge(
-        None, "unpriced unknown_model: add a contract price"
+        None, "unpriced unknown-model: add a contract price"
     )
     assert pricing().charge(CALL, output_tokens=1) == Charge(
-        None, "unpriced no_rate: list 2/- USD per 1M tokens has no rate for output tokens"
+        None, "unpriced no-rate: list 2/- USD per 1M tokens has no rate for output tokens"
     )
     assert pricing(rates=Rates()).charge(CALL, output_tokens=0) == Charge(
         None,
-        "unpriced no_exchange_rate: list 2/- USD per 1M tokens;"
+        "unpriced no-exchange-rate: list 2/- USD per 1M tokens;"
         " the workspace (no rates file) has no rate for USD",
     )
 
