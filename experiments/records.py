@@ -134,6 +134,11 @@ def microseconds(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
 
 
+def from_microseconds(count: int) -> datetime:
+    """Return the instant that many microseconds after 1970 UTC."""
+    return _EPOCH + count * _MICROSECOND
+
+
 def exposure(  # noqa: PLR0913, PLR0917 - one argument per column
     door: Door,
     id: bytes,  # noqa: A002 - the column's name

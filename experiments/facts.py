@@ -1,0 +1,343 @@
+"""The facts: append-only Delta tables of exposures, events and usage costs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from klartext.experiments.door import PropertyType, TableName
+from klartext.experiments.errors import ConflictError, KlartextError
+from klartext.experiments.records import (
+    EventRow,
+    ExposureRow,
+    FactRow,
+    UsageRow,
+    from_microseconds,
+    microseconds,
+)
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+    from ibis.backends import BaseBackend
+
+TABLES: tuple[TableName, ...] = ("exposures", "events", "usage_costs")
+
+WRITER = "klartext:writer"
+"""Application transaction in every commit: two writers that read the same version conflict."""
+
+INSTANT = pa.timestamp("us", "UTC")
+MONEY = pa.decimal128(38, 12)
+_UNREADABLE = frozenset("[]()%&#^|\\")  # the Delta library aborts on a path with one of these
+_PROPERTY_TYPES: Mapping[PropertyType, pa.DataType] = {
+    "text": pa.string(),
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "money": MONEY,
+}
+_COLUMNS: Mapping[TableName, Sequence[tuple[str, pa.DataType]]] = {
+    "exposures": (
+        ("id", pa.binary()),
+        ("payload", pa.binary()),
+        ("experiment", pa.string()),
+        ("unit", pa.int64()),
+        ("variant", pa.string()),
+        ("occurred_at", INSTANT),
+        ("propensity", pa.int32()),
+        ("policy_version", pa.int32()),
+    ),
+    "events": (
+        ("id", pa.binary()),
+        ("payload", pa.binary()),
+        ("unit", pa.int64()),
+        ("name", pa.string()),
+        ("occurred_at", INSTANT),
+        ("value", MONEY),
+        ("currency", pa.string()),
+    ),
+    "usage_costs": (
+        ("id", pa.binary()),
+        ("payload", pa.binary()),
+        ("experiment", pa.string()),
+        ("variant", pa.string()),
+        ("unit", pa.int64()),
+        ("source", pa.string()),
+        ("occurred_at", INSTANT),
+        ("category", pa.string()),
+        ("provider", pa.string()),
+        ("model", pa.string()),
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
+        ("task", pa.string()),
+        ("duration_ms", pa.int64()),
+        ("error", pa.string()),
+        ("prompt", pa.string()),
+        ("amount", MONEY),
+        ("currency", pa.string()),
+        ("evidence", pa.string()),
+    ),
+}
+_LAST = (("ingest_batch", pa.int64()), ("received_at", INSTANT), ("day", pa.date32()))
+_ROW_TYPES: Mapping[TableName, type[ExposureRow | EventRow | UsageRow]] = {
+    "exposures": ExposureRow,
+    "events": EventRow,
+    "usage_costs": UsageRow,
+}
+_WITH_PROPERTIES = frozenset({"exposures", "events"})
+
+
+class ConcurrentAppendError(KlartextError):
+    """Another writer committed since the table was read: reload, compare again, repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactTables:
+    """The facts as Ibis tables of one engine."""
+
+    exposures: ir.Table
+    events: ir.Table
+    usage_costs: ir.Table
+
+
+@dataclass(frozen=True, slots=True)
+class TableSummary:
+    """What a table holds: rows, and the first and last instant at which something occurred."""
+
+    table: TableName
+    rows: int
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of one table, or its absence."""
+
+    delta: DeltaTable | None
+
+    def committed(self, application: str) -> int | None:
+        """Return the highest version of an application transaction, None when there is none."""
+        found = None if self.delta is None else self.delta.transaction_version(application)
+        return None if found is None else int(found)
+
+    def known(self, ids: Sequence[bytes]) -> pa.Table:
+        """Return ``id``, ``payload``, ``ingest_batch`` of the rows that have one of ``ids``."""
+        columns = ["id", "payload", "ingest_batch"]
+        if self.delta is None:
+            schema = pa.schema([("id", pa.binary()), ("payload", pa.binary())])
+            return schema.append(pa.field("ingest_batch", pa.int64())).empty_table()
+        wanted = pc.field("id").isin(pa.array(ids, pa.binary()))
+        return self.delta.to_pyarrow_dataset().to_table(columns=columns, filter=wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class FactsStore:
+    """The Delta tables under one root.
+
+    Parameters
+    ----------
+    root
+        Folder, or a URL of an object store.
+    properties
+        Declared properties; each is a nullable column ``p_<name>`` of exposures and events.
+    """
+
+    root: str
+    properties: Mapping[str, PropertyType]
+
+    def __post_init__(self) -> None:
+        unreadable = sorted(_UNREADABLE.intersection(self.root))
+        if self._is_local and unreadable:
+            raise KlartextError(
+                f"facts cannot lie in {self.root}: {' '.join(unreadable)} in a path is not "
+                "supported by the table format. Move the workspace, or set facts in klartext.yaml."
+            )
+
+    @property
+    def _is_local(self) -> bool:
+        return "://" not in self.root
+
+    def location(self, table: TableName) -> str:
+        """Return where a table lies, for other engines."""
+        return f"{self.root.rstrip('/')}/{table}"
+
+    def schema(self, table: TableName) -> pa.Schema:
+        """Return the columns of a table, declared properties included."""
+        declared = self.properties if table in _WITH_PROPERTIES else {}
+        own = [(f"p_{name}", _PROPERTY_TYPES[kind]) for name, kind in declared.items()]
+        return pa.schema([*_COLUMNS[table], *own, *_LAST])
+
+    def to_arrow(
+        self, table: TableName, rows: Sequence[FactRow], *, batch: int, received_at: datetime
+    ) -> pa.Table:
+        """Return rows of one table as Arrow, with their batch and UTC day."""
+        if any(row.table != table for row in rows):
+            raise ValueError(f"rows of another table than {table}")
+        names = [item.name for item in fields(_ROW_TYPES[table]) if item.name != "properties"]
+        columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in names}
+        if table in _WITH_PROPERTIES:
+            held = [row.properties for row in cast("Sequence[EventRow]", rows)]
+            for name in self.properties:
+                columns[f"p_{name}"] = [properties.get(name) for properties in held]
+        occurred_at = pa.array(map(microseconds, columns["occurred_at"]), pa.int64()).cast(INSTANT)
+        columns["occurred_at"] = occurred_at
+        columns["day"] = occurred_at.cast(pa.date32())
+        received = pa.scalar(microseconds(received_at), pa.int64()).cast(INSTANT)
+        columns["ingest_batch"] = pa.repeat(pa.scalar(batch, pa.int64()), len(rows))
+        columns["received_at"] = pa.repeat(received, len(rows))
+        return pa.table(columns, schema=self.schema(table))
+
+    def snapshot(self, table: TableName) -> Snapshot:
+        """Read the latest version of a table."""
+        try:
+            return Snapshot(DeltaTable(self.location(table)))
+        except TableNotFoundError:
+            return Snapshot(None)
+
+    def append(  # noqa: PLR0913 - the transaction by name
+        self,
+        table: TableName,
+        rows: pa.Table,
+        *,
+        application: str,
+        version: int,
+        fence: int = 0,
+        read: Snapshot | None = None,
+    ) -> None:
+        """Append rows in one durable commit.
+
+        Parameters
+        ----------
+        table
+            Which table.
+        rows
+            Rows with `schema`.
+        application, version
+            Application transaction recorded with the rows. Recording the same one again appends
+            again: callers look at `Snapshot.committed` of ``read`` first.
+        fence
+            Fencing number of the writer.
+        read
+            The version of the table that the caller compared the rows with; default: the latest.
+
+        Raises
+        ------
+        ConcurrentAppendError
+            Somebody committed after ``read``; nothing was appended.
+        """
+        delta = self._created(table) if read is None or read.delta is None else read.delta
+        before = delta.version()
+        transactions = [Transaction(application, version), Transaction(WRITER, fence)]
+        differs = self._differs(delta, rows.schema)
+        try:
+            write_deltalake(
+                delta,
+                rows,
+                mode="append",
+                schema_mode="merge" if differs else None,
+                commit_properties=CommitProperties(app_transactions=transactions),
+            )
+        except CommitFailedError as error:
+            raise ConcurrentAppendError(f"{table} changed while rows were compared") from error
+        if self._is_local:
+            _sync(Path(self.location(table)), range(before + 1, delta.version() + 1))
+
+    def tables(self, connection: BaseBackend) -> FactTables:
+        """Return all facts as tables of ``connection``; lazily, but of the files as of now."""
+        return FactTables(
+            self._ibis("exposures", connection),
+            self._ibis("events", connection),
+            self._ibis("usage_costs", connection),
+        )
+
+    def summary(self, table: TableName) -> TableSummary:
+        """Count a table and find its range of time."""
+        delta = self.snapshot(table).delta
+        if delta is None:
+            return TableSummary(table, 0, None, None)
+        times = delta.to_pyarrow_dataset().to_table(columns=["occurred_at"])["occurred_at"]
+        found = pc.min_max(times.cast(pa.int64())).as_py()
+        first, last = [None if at is None else from_microseconds(at) for at in found.values()]
+        return TableSummary(table, len(times), first, last)
+
+    def count_batch(self, table: TableName, batch: int) -> int:
+        """Count the rows that a batch has put into a table."""
+        delta = self.snapshot(table).delta
+        if delta is None:
+            return 0
+        return int(delta.to_pyarrow_dataset().count_rows(filter=pc.field("ingest_batch") == batch))
+
+    def _created(self, table: TableName) -> DeltaTable:
+        found = self.snapshot(table).delta
+        if found is not None:
+            return found
+        if self._is_local:
+            Path(self.location(table)).mkdir(parents=True, exist_ok=True)
+        return DeltaTable.create(
+            self.location(table), schema=self.schema(table), mode="ignore", partition_by=["day"]
+        )
+
+    @staticmethod
+    def _differs(delta: DeltaTable, schema: pa.Schema) -> bool:
+        """Whether properties were declared or withdrawn since the table was made."""
+        present = {item.name: item.type for item in pa.schema(delta.schema().to_arrow())}
+        for item in schema:
+            if present.get(item.name, item.type) != item.type:
+                raise ConflictError(
+                    f"property {item.name.removeprefix('p_')} is stored as "
+                    f"{present[item.name]} and cannot become {item.type}; give it another name"
+                )
+        return set(present) != set(schema.names)
+
+    def _ibis(self, table: TableName, connection: BaseBackend) -> ir.Table:
+        import ibis  # noqa: PLC0415 - half a second that an import of files does not need
+
+        schema = self.schema(table)
+        delta = self.snapshot(table).delta
+        files = [] if delta is None else delta.file_uris()
+        if not files:
+            return ibis.memtable(schema.empty_table())
+        if self._is_local:
+            # The Delta library percent-encodes paths; DuckDB takes them as patterns.
+            files = [unquote(name).replace("*", "[*]").replace("?", "[?]") for name in files]
+        options = {"union_by_name": True, "hive_partitioning": True}
+        found = connection.read_parquet(files, **(options if connection.name == "duckdb" else {}))
+        types = ibis.Schema.from_pyarrow(schema)
+        return found.select(
+            **{
+                name: found[name].cast(kind) if name in found.columns else ibis.null(kind)
+                for name, kind in types.items()
+            }
+        )
+
+
+def _sync(table: Path, versions: range) -> None:
+    """Force the files of commits to the disk: the Delta library leaves that to the system."""
+    log = table / "_delta_log"
+    touched = {log}
+    for version in versions:
+        commit = log / f"{version:020d}.json"
+        touched.add(commit)
+        for line in commit.read_text("utf-8").splitlines():
+            added = json.loads(line).get("add")
+            if added is not None:
+                data = table / unquote(added["path"])
+                touched |= {data, data.parent}
+    for path in sorted(touched):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
