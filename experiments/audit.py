@@ -178,6 +178,11 @@ def verify(connection: sa.Connection) -> int | None:
     return None if last == Head(seq, previous) else seq
 
 
+def count(connection: sa.Connection) -> int:
+    """Return how many entries there are."""
+    return connection.execute(sa.select(sa.func.count()).select_from(audit)).scalar_one()
+
+
 def contains(connection: sa.Connection, digest: str) -> bool:
     """Whether an entry with this hash, noted earlier, is still in the log."""
     if digest == GENESIS:
