@@ -83,7 +83,7 @@ class Model(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, populate_by_name=False, hide_input_in_errors=True
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
     )
     later: ClassVar[Mapping[str, str]] = {}
 

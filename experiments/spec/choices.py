@@ -1,0 +1,64 @@
+"""Closed choices of which more are designed than built: the others are refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import PlainValidator, WithJsonSchema
+
+from klartext.experiments.experiment import COST_CATEGORIES
+from klartext.experiments.spec.validation import rule
+from klartext.experiments.spec.wording import seen_as
+
+
+def _choice(*now: str, later: tuple[str, ...] = ()) -> Callable[[object], str]:
+    wanted = " or ".join((", ".join(now[:-1]), now[-1])) if len(now) > 1 else now[0]
+
+    def check(value: object) -> str:
+        if isinstance(value, str) and value in now:
+            return value
+        if isinstance(value, dict) and any(key in later for key in value):
+            value = next(key for key in value if key in later)
+        if isinstance(value, str) and value in later:
+            message = f"is {value}: that is not supported in this version"
+            raise rule("not-yet-supported", message, f"Use {wanted}.")
+        raise rule("choice", f"is {seen_as(value)}: must be {wanted}", f"Write {wanted}.")
+
+    return check
+
+
+def _schema(*now: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": [*now]})
+
+
+MetricKind = Annotated[
+    Literal["conversion", "mean"],
+    PlainValidator(
+        _choice(
+            "conversion", "mean", later=("ratio", "quantile", "count", "retention", "clustered")
+        )
+    ),
+    _schema("conversion", "mean"),
+]
+InferenceMode = Annotated[
+    Literal["anytime", "fixed"],
+    PlainValidator(_choice("anytime", "fixed", later=("group_sequential",))),
+    _schema("anytime", "fixed"),
+]
+Exposure = Annotated[
+    Literal["posted", "on_allocation"],
+    PlainValidator(_choice("posted", "on_allocation", later=("event",))),
+    _schema("posted", "on_allocation"),
+]
+BanditPolicyName = Annotated[
+    Literal["thompson"],
+    PlainValidator(
+        _choice(
+            "thompson",
+            later=("top_two", "ucb", "epsilon_greedy", "inverse_gap", "lin_ts", "lin_ucb"),
+        )
+    ),
+    _schema("thompson"),
+]
+Category = Annotated[str, PlainValidator(_choice(*COST_CATEGORIES)), _schema(*COST_CATEGORIES)]
