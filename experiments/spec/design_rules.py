@@ -25,6 +25,23 @@ MIN_DURATION = timedelta(days=14)
 """Two whole weeks, when a prospective experiment names no minimum."""
 
 
+def check_lengths(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:
+    """Yield lists that need more items than they have."""
+    lists: list[tuple[Loc, object, int]] = [
+        (("variants",), document.variants, 2),
+        (("metrics",), document.metrics, 1),
+    ]
+    if valid(document.audience):
+        lists += [(("audience", key), values, 1) for key, values in document.audience.items()]
+    decision = document.decision
+    if valid(decision) and decision.approvals is not None and valid(decision.approvals):
+        lists.append((("decision", "approvals", "by"), decision.approvals.by, 1))
+    for loc, items, least in lists:
+        if isinstance(items, tuple) and len(items) < least:
+            message = f"has too few items: at least {least} needed"
+            yield loc, ("too-few", message, "Add what is missing.")
+
+
 def check_variants(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:
     """Yield variants with the same key, and a control that is none of them."""
     if not valid(document.variants):

@@ -19,6 +19,11 @@ from klartext.experiments.spec.names import (
 from klartext.experiments.spec.syntax import ExperimentDocument, MetricSyntax, Range
 from klartext.experiments.spec.validation import Model, valid
 
+_NO_PERIODS = frozenset(
+    {"hour", "day", "week", "months", "monthly", "quarter", "year", "yearly", "units"}
+)
+"""Words that mean a period or a unit; taken for the name of an event they would cost nothing."""
+
 
 def check_value(document: ExperimentDocument, known: Known) -> Iterator[Finding]:
     """Yield metrics counted twice, and margins of something that is not money."""
@@ -93,9 +98,13 @@ def check_line_forms(document: ExperimentDocument, _known: Known) -> Iterator[Fi
             elif line.amount is None and not all(by_hours):
                 message = "needs hours and rate, or an amount"
                 yield at, ("cost-form", message, "Add what is missing.")
-        if valid(line.life, line.per) and line.life is not None and line.per is not None:
+        if valid(line.life, line.per) and line.life is not None and line.per not in {None, "once"}:
             message = f"does not go with per: {line.per}, which is paid as it occurs"
             yield (*at, "life"), ("combination", message, "Remove life, or remove per.")
+        if valid(line.per) and line.per in {*_NO_PERIODS, document.unit}:
+            fix = "Write unit." if line.per == document.unit else "Write once, month or an event."
+            message = f"is {line.per}, which is no occurrence that costs accrue by"
+            yield (*at, "per"), ("cost-period", message, fix)
 
 
 def check_ranges(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:

@@ -175,8 +175,9 @@ def _costs(written: CostsSyntax) -> Costs:
 
 
 def _cost_line(written: CostLineSyntax) -> CostLine:
-    behaviours = {None: "amortised" if written.life else "once", "unit": "unit", "month": "month"}
-    behaviour: Any = behaviours.get(written.per, "event")
+    once = "amortised" if written.life else "once"
+    behaviours = {"once": once, "unit": "unit", "month": "month"}
+    behaviour: Any = behaviours.get(written.per or "once", "event")
     hours = rate = None
     if written.amount is None:
         hours, rate = assumption(written.hours), assumption(written.rate)

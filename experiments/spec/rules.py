@@ -13,6 +13,7 @@ from klartext.experiments.spec.names import Finding, Known
 from klartext.experiments.spec.syntax import ExperimentDocument
 
 RULES: tuple[Callable[[ExperimentDocument, Known], Iterator[Finding]], ...] = (
+    design_rules.check_lengths,
     design_rules.check_variants,
     design_rules.check_weights,
     metric_rules.check_metrics,

@@ -10,7 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, JsonValue, Tag
 
 from klartext.experiments.spec.choices import (
     BanditPolicyName,
@@ -39,9 +39,10 @@ from klartext.experiments.spec.forms import (
     Weight,
     Window,
 )
-from klartext.experiments.spec.validation import Items, Model, Tolerated
+from klartext.experiments.spec.validation import Items, Model
 
 T = TypeVar("T")
+_NOT_EMPTY: dict[str, JsonValue] = {"minItems": 1}  # pydantic's min_length counts good items only
 
 
 class Range(Model, Generic[T]):
@@ -243,7 +244,7 @@ class CostLineSyntax(Model):
     amount: CostInput | None = None
     """Money per occurrence, instead of hours and rate."""
     per: Name | None = None
-    """unit, month, or the name of an event; without it the cost occurs once."""
+    """once (default), month, unit (each exposed unit), or the name of an event."""
     life: LifeMonths | None = None
     """Useful life over which a one-off cost is spread, such as 24mo."""
     variant: Key | None = None
@@ -295,7 +296,7 @@ class InferenceSyntax(Model):
 class ApprovalsSyntax(Model):
     """Who must sign a GO."""
 
-    by: Items[Text] = Field(min_length=1)
+    by: Items[Text] = Field(json_schema_extra=_NOT_EMPTY)
     """Roles or persons; not the owner of the experiment."""
     within: Window = timedelta(days=10)
     """Within which time; default 10d."""
@@ -348,7 +349,7 @@ MetricItem = Annotated[
     Annotated[MetricSyntax, Tag("<metric>")] | Annotated[Name, Tag("<name>")],
     Discriminator(_metric_form),
 ]
-AudienceValues = Annotated[tuple[Annotated[Text, Tolerated], ...], Field(min_length=1)]
+AudienceValues = Annotated[Items[Text], Field(json_schema_extra=_NOT_EMPTY)]
 
 
 class ExperimentDocument(Model):
@@ -384,11 +385,11 @@ class ExperimentDocument(Model):
     """Share of the layer that takes part; default 100%."""
     audience: dict[Name, AudienceValues] = Field(default_factory=dict)
     """Properties and their admitted values; others are outside the experiment."""
-    variants: Items[VariantSyntax] = Field(min_length=2)
+    variants: Items[VariantSyntax] = Field(json_schema_extra={"minItems": 2})
     """The arms, in the order that the split uses."""
     control: Key
     """Key of the variant that the others are compared with."""
-    metrics: Items[MetricItem] = Field(min_length=1)
+    metrics: Items[MetricItem] = Field(json_schema_extra=_NOT_EMPTY)
     """Keys from metrics.yaml, or metrics written out here."""
     guardrails: Items[GuardrailSyntax] = ()
     """Metrics that must not get worse."""
@@ -413,5 +414,5 @@ class MetricsDocument(Model):
 
     schema_: Literal["klartext/metrics/v1"] = Field(alias="schema")
     """Version of this syntax."""
-    metrics: Items[MetricSyntax] = Field(min_length=1)
+    metrics: Items[MetricSyntax]
     """The metrics; experiments name them by key."""

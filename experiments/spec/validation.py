@@ -66,10 +66,14 @@ def _tolerate(value: Any, handler: ValidatorFunctionWrapHandler, info: Validatio
         return INVALID
     try:
         return handler(value)
-    except ValidationError:
+    except (ValidationError, PydanticCustomError):
         if tolerant:
             return INVALID
         raise
+
+
+def _refuse_empty(_value: Any, _loc: str | int | None = None, /) -> Any:
+    raise rule("empty", "has no value", "Write one, or remove the key; check the indentation.")
 
 
 Tolerated = WrapValidator(_tolerate)
@@ -101,6 +105,9 @@ class Model(BaseModel):
         for name, model_field in cls.model_fields.items():
             if model_field.is_required():
                 kept.setdefault(model_field.alias or name, INVALID)
+        for key in data.keys() - keys:
+            for meant in difflib.get_close_matches(key, keys, n=1):
+                kept.setdefault(meant, INVALID)  # misspelt is not the same as left out
         return handler(kept)
 
     @field_validator("*", mode="wrap")
@@ -108,6 +115,8 @@ class Model(BaseModel):
     def _field_tolerantly(
         cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
     ) -> Any:
+        if value is None:
+            return _tolerate(value, _refuse_empty, info)
         return _tolerate(value, handler, info)
 
 
