@@ -1,0 +1,146 @@
+"""Batches: one row per import or flush, its counts, and the watermark they add up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import sqlalchemy as sa
+
+from klartext.experiments.tables import batches
+from klartext.experiments.watermark import Watermark
+
+BatchKind: TypeAlias = Literal["exposures", "events", "usage", "unit_table", "inbox"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the rows of a source."""
+
+    accepted: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    rejected: int = 0
+
+    @property
+    def sent(self) -> int:
+        """All of them."""
+        return self.accepted + self.duplicate + self.conflict + self.rejected
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.accepted + other.accepted,
+            self.duplicate + other.duplicate,
+            self.conflict + other.conflict,
+            self.rejected + other.rejected,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is delivered.
+
+    Parameters
+    ----------
+    kind
+        What the rows are.
+    name
+        Source as named in state; no path, no ids.
+    content_sha256, mapping_sha256
+        What was read, and how.
+    application
+        Identity of this delivery for Delta: a hash over everything that decides what becomes of
+        a row (content, mapping, declared properties, variants, rates, chunk size).
+    complete_until
+        Instant up to which the source is complete: declared, or ``"latest"`` for the last
+        occurrence in it, or ``"received"`` for its arrival.
+    """
+
+    kind: BatchKind
+    name: str
+    content_sha256: str
+    mapping_sha256: str
+    application: str
+    complete_until: datetime | Literal["latest", "received"]
+
+
+def watermark(connection: sa.Connection, *, usage: bool) -> Watermark | None:
+    """Return which facts an analysis may rely on, None when there are none yet.
+
+    Parameters
+    ----------
+    connection
+        State.
+    usage
+        Whether priced AI calls are needed as well as events.
+
+    Notes
+    -----
+    The batch is the highest finished one below any inbox batch that is still to be resumed: such
+    a batch will add rows under its old number. The cutoff is the earliest, over the kinds needed,
+    of the latest instant up to which a finished batch declared itself complete.
+    """
+    pending = connection.scalar(
+        sa.select(sa.func.min(batches.c.batch)).where(
+            batches.c.kind == "inbox", batches.c.finished_at.is_(None)
+        )
+    )
+    finished = batches.c.finished_at.is_not(None)
+    if pending is not None:
+        finished &= batches.c.batch < pending
+    highest = connection.scalar(sa.select(sa.func.max(batches.c.batch)).where(finished))
+    needed = [("events", "unit_table", "inbox"), *([("usage",)] if usage else [])]
+    latest = [
+        connection.scalar(
+            sa.select(sa.func.max(batches.c.complete_until)).where(
+                finished, batches.c.kind.in_(kinds)
+            )
+        )
+        for kinds in needed
+    ]
+    complete = [instant for instant in latest if instant is not None]
+    if highest is None or len(complete) < len(needed):
+        return None
+    return Watermark(highest, min(complete))
+
+
+def open_batch(connection: sa.Connection, source: Source, *, now: datetime) -> int:
+    """Record the beginning of a batch and return its number."""
+    number: int = connection.execute(
+        batches.insert()
+        .values(
+            kind=source.kind,
+            source=source.name,
+            content_sha256=source.content_sha256,
+            mapping_sha256=source.mapping_sha256,
+            received_at=now,
+        )
+        .returning(batches.c.batch)
+    ).scalar_one()
+    return number
+
+
+def count(connection: sa.Connection, batch: int, counts: Counts) -> None:
+    """Add to the counts of a batch."""
+    connection.execute(
+        batches.update()
+        .where(batches.c.batch == batch)
+        .values(
+            accepted=batches.c.accepted + counts.accepted,
+            duplicate=batches.c.duplicate + counts.duplicate,
+            conflict=batches.c.conflict + counts.conflict,
+            rejected=batches.c.rejected + counts.rejected,
+        )
+    )
+
+
+def finish(
+    connection: sa.Connection, batch: int, *, complete_until: datetime | None, now: datetime
+) -> None:
+    """Record that a batch is whole: from now on watermarks may include it."""
+    connection.execute(
+        batches.update()
+        .where(batches.c.batch == batch)
+        .values(complete_until=complete_until, finished_at=now)
+    )

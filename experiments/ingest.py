@@ -1,0 +1,224 @@
+"""Delivery of the rows of a source into the facts, with counts that add up.
+
+File import and usage import both deliver here: chunk by chunk, the facts of new rows are
+committed to the tables, then counted in state. A killed import is repeated by sending the same
+source again: what it had stored is counted as duplicates of the new batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+
+import sqlalchemy as sa
+
+from klartext.experiments import deadletters, leases
+from klartext.experiments.batches import Counts, Source, count, finish, open_batch, watermark
+from klartext.experiments.commit import Commit, Status, append_new
+from klartext.experiments.door import TableName
+from klartext.experiments.facts import FactsStore
+from klartext.experiments.records import FactRow, Parsed, Reject
+from klartext.experiments.tables import batches
+
+__all__ = ["Counts", "Delivered", "Reason", "Source", "Writer", "deliver", "watermark"]
+
+LEASE = "facts"
+CHUNK_ROWS = 50_000
+SHOWN_POSITIONS = 10
+
+_DECIDING: Mapping[str, TableName] = {
+    "exposures": "exposures",
+    "events": "events",
+    "usage": "usage_costs",
+    "unit_table": "exposures",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Rows that were not accepted for one reason: how many, and where the first of them stand."""
+
+    reason: str
+    count: int
+    positions: tuple[int, ...]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """An import that has ended.
+
+    ``dropped`` counts values of undeclared properties. ``interrupted`` are earlier batches of
+    the same content that had not come to their end.
+    """
+
+    batch: int
+    counts: Counts
+    reasons: tuple[Reason, ...]
+    dropped: Mapping[str, int]
+    complete_until: datetime | None
+    interrupted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Where facts are delivered: state, tables, and a clock for leases and arrival."""
+
+    engine: sa.Engine
+    facts: FactsStore
+    clock: Callable[[], datetime]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Running counts of one import."""
+
+    counts: Counts = field(default_factory=Counts)
+    reasons: dict[str, tuple[int, list[int], str]] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    latest: datetime | None = None
+
+    def add(self, parsed: Sequence[Parsed], statuses: Sequence[Status]) -> Counts:
+        for row, status in zip(parsed, statuses, strict=True):
+            self.dropped.update(row.dropped)
+            occurred_at = row.facts[0].occurred_at
+            if self.latest is None or occurred_at > self.latest:
+                self.latest = occurred_at
+            if status == "duplicate":
+                self._note(status, row.position, "the same row is already stored")
+            elif status == "conflict":
+                self._note(status, row.position, "its id is stored with other content; that stays")
+        seen = Counter(statuses)
+        return Counts(seen["accepted"], seen["duplicate"], seen["conflict"])
+
+    def reject(self, rejects: Sequence[Reject]) -> None:
+        for item in rejects:
+            self._note(item.reason, item.position, item.detail)
+
+    def _note(self, reason: str, position: int, detail: str) -> None:
+        count, positions, first = self.reasons.get(reason, (0, [], detail))
+        if len(positions) < SHOWN_POSITIONS:
+            positions.append(position)
+        self.reasons[reason] = (count + 1, positions, first)
+
+    def listed(self) -> tuple[Reason, ...]:
+        return tuple(
+            Reason(reason, count, tuple(positions), detail)
+            for reason, (count, positions, detail) in sorted(self.reasons.items())
+        )
+
+
+def deliver(
+    source: Source,
+    rows: Iterable[Parsed | Reject],
+    writer: Writer,
+    *,
+    progress: Callable[[int], None] | None = None,
+    wait: timedelta = leases.TTL,
+) -> Delivered:
+    """Deliver all rows of a source and return what became of them.
+
+    Parameters
+    ----------
+    source
+        What it is.
+    rows
+        Its rows in order, one item per row.
+    writer
+        Where to.
+    progress
+        Called with the number of rows done so far, after every chunk.
+    wait
+        How long to wait for another writer to finish.
+
+    Raises
+    ------
+    LeaseHeldError
+        Another process keeps writing.
+    """
+    tally = _Tally()
+    with leases.held(writer.engine, LEASE, clock=writer.clock, wait=wait) as lease:
+        received_at = writer.clock()
+        interrupted = _settle_interrupted(writer, source)
+        with writer.engine.begin() as connection:
+            batch = open_batch(connection, source, now=received_at)
+        remaining = iter(rows)
+        chunk_number = 0
+        while chunk := tuple(islice(remaining, CHUNK_ROWS)):
+            chunk_number += 1
+            parsed = [row for row in chunk if isinstance(row, Parsed)]
+            rejects = [row for row in chunk if isinstance(row, Reject)]
+            commit = Commit(source.application, chunk_number, lease, batch, is_fixed=False)
+            counts = tally.add(parsed, _deliver_chunk(writer.facts, parsed, commit, received_at))
+            tally.reject(rejects)
+            counts += Counts(rejected=len(rejects))
+            with writer.engine.begin() as connection:
+                leases.renew(connection, lease, now=writer.clock())
+                deadletters.record(connection, batch, rejects)
+                count(connection, batch, counts)
+            tally.counts += counts
+            if progress is not None:
+                progress(tally.counts.sent)
+        complete_until = _complete_until(source, tally.latest, received_at)
+        with writer.engine.begin() as connection:
+            leases.renew(connection, lease, now=writer.clock())
+            finish(connection, batch, complete_until=complete_until, now=writer.clock())
+    return Delivered(
+        batch, tally.counts, tally.listed(), dict(tally.dropped), complete_until, interrupted
+    )
+
+
+def _deliver_chunk(
+    facts: FactsStore, parsed: Sequence[Parsed], commit: Commit, received_at: datetime
+) -> list[Status]:
+    """Append the facts of new rows; the deciding ones last, so that none ever stands alone."""
+
+    def others(statuses: Sequence[Status]) -> None:
+        grouped: dict[TableName, list[FactRow]] = {}
+        for row, status in zip(parsed, statuses, strict=True):
+            if status == "accepted":
+                for fact in row.facts[1:]:
+                    grouped.setdefault(fact.table, []).append(fact)
+        for rows in grouped.values():
+            append_new(facts, rows, commit, received_at=received_at)
+
+    deciding = [row.facts[0] for row in parsed]
+    return append_new(facts, deciding, commit, received_at=received_at, first=others)
+
+
+def _settle_interrupted(writer: Writer, source: Source) -> tuple[int, ...]:
+    """Correct what killed imports had counted; return those of the same source.
+
+    A killed import may have committed a chunk and not counted it. Holding the lease, nobody else
+    can be at it, so the table itself is the truth.
+    """
+    with writer.engine.begin() as connection:
+        unfinished = connection.execute(
+            sa.select(batches).where(batches.c.finished_at.is_(None), batches.c.kind != "inbox")
+        ).all()
+        for row in unfinished:
+            accepted = writer.facts.count_batch(_DECIDING[row.kind], row.batch)
+            connection.execute(
+                batches.update().where(batches.c.batch == row.batch).values(accepted=accepted)
+            )
+    return tuple(
+        row.batch
+        for row in unfinished
+        if (row.content_sha256, row.mapping_sha256)
+        == (source.content_sha256, source.mapping_sha256)
+    )
+
+
+def _complete_until(
+    source: Source, latest: datetime | None, received_at: datetime
+) -> datetime | None:
+    match source.complete_until:
+        case "latest":
+            return latest
+        case "received":
+            return received_at
+        case declared:
+            return declared
