@@ -7,6 +7,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from klartext.experiments.errors import KlartextError
+
 ActorOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -24,7 +26,7 @@ def actor_name(stated: str | None) -> str:
     A container without user names has none; the log then says ``unknown``.
     """
     if stated is not None and not stated.strip():
-        raise typer.BadParameter("a name, not nothing", param_hint="--as")
+        raise KlartextError("--as needs a name; leave it out to use that of this computer's user.")
     if stated is not None:
         return stated.strip()
     try:

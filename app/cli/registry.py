@@ -11,6 +11,7 @@ from klartext.app.cli import integrity
 from klartext.app.cli.actor import ActorOption, actor_name
 from klartext.app.cli.columns import columns
 from klartext.app.cli.context import log, open_session, print_json
+from klartext.experiments.errors import KlartextError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -210,7 +211,7 @@ def export(
     from klartext.app.usecases.export import export as exported  # noqa: PLC0415 - heavy
 
     if bool(keys) == all_:
-        raise typer.BadParameter("name experiments, or give --all; one of the two")
+        raise KlartextError("Name the experiments to export, or give --all for every one.")
     print_json(exported(open_session(context), keys or ()))
 
 

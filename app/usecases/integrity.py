@@ -81,11 +81,12 @@ def check_database(session: Session) -> DatabaseCheck:
     engine = open_state(session.workspace.state_url)
     schema = migrations.current(engine)
     if schema != migrations.HEAD:
-        text = (
-            f"The schema is {schema or 'missing'}, this Klartext needs {migrations.HEAD}. "
-            f"Run `klartext db upgrade`."
+        newer = schema is not None and schema > migrations.HEAD
+        advice = (
+            "Install the newer Klartext that wrote it" if newer else "Run `klartext db upgrade`"
         )
-        return DatabaseCheck(schema, migrations.HEAD, (text,))
+        text = f"The schema is {schema or 'missing'}, this Klartext needs {migrations.HEAD}."
+        return DatabaseCheck(schema, migrations.HEAD, (f"{text} {advice}.",))
     with reading(engine) as connection:
         findings = (*_sqlite_findings(connection), *_verification(connection, noted=None).findings)
     return DatabaseCheck(schema, migrations.HEAD, findings)
