@@ -130,12 +130,12 @@ def _last_look(connection: sa.Connection, key: str) -> Look | None:
     return None if row is None else Look(row.look, row.taken_at, row.verdict)
 
 
-def _exposed(session: Session, key: str) -> int | None:
+def _exposed(session: Session, key: str) -> int:
     import ibis  # noqa: PLC0415 - heavy, and only needed when facts were delivered
 
-    exposures = session.facts.tables(ibis.duckdb.connect()).exposures
-    units = exposures.filter(exposures.experiment == key).unit.nunique()
-    return int(units.execute())
+    engine = ibis.duckdb.connect()
+    exposures = session.facts.tables(engine).exposures
+    return int(engine.execute(exposures.filter(exposures.experiment == key).unit.nunique()))
 
 
 def _next_command(experiment: Registered, *, exposed: int | None, look: Look | None) -> str:
