@@ -118,13 +118,21 @@ def history(connection: sa.Connection, experiment: str) -> tuple[PolicyVersion, 
     return tuple(_restore(row) for row in rows)
 
 
+def serves(policy: PolicyVersion, experiment: Experiment) -> bool:
+    """Whether the policy belongs to the experiment as it is now.
+
+    One that names other variants belongs to an earlier phase; start weights must be the spec's.
+    """
+    start = tuple((variant.key, variant.weight) for variant in experiment.variants)
+    if policy.evidence is None:
+        return policy.weights == start
+    return policy.variants == tuple(key for key, _ in start)
+
+
 def in_force(
     connection: sa.Connection, experiment: Experiment, *, actor: str, now: datetime
 ) -> PolicyVersion:
-    """Return the policy to serve; publishes the spec's start weights when there is none yet.
-
-    A policy that names other variants than the spec belongs to an earlier phase and is replaced
-    by the start weights too.
+    """Return the policy to serve; publishes the spec's start weights when none `serves` it yet.
 
     Raises
     ------
@@ -134,8 +142,7 @@ def in_force(
     if experiment.bandit is None:
         raise ValueError(f"{experiment.key} is not a bandit")
     newest = latest(connection, experiment.key)
-    keys = tuple(variant.key for variant in experiment.variants)
-    if newest is not None and newest.variants == keys:
+    if newest is not None and serves(newest, experiment):
         return newest
     floor = experiment.bandit.floor
     start = compose(

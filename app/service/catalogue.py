@@ -1,0 +1,156 @@
+"""What the service serves: every experiment prepared, kept current by polling the state."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+import sqlalchemy as sa
+
+from klartext.app.usecases.allocation import Serving, prepare
+from klartext.experiments import layers, policy_store, registry
+from klartext.experiments.errors import KlartextError
+from klartext.experiments.state import reading
+from klartext.experiments.tables import experiments, layer_slots, policy_versions
+
+if TYPE_CHECKING:
+    from klartext.app.session import Session
+    from klartext.experiments.policies import PolicyVersion
+    from klartext.experiments.tokens import Signer
+
+ACTOR = "klartext serve"
+_log = logging.getLogger("klartext.service")
+
+_Fingerprint: TypeAlias = tuple[object, ...]
+
+
+class Catalogue:
+    """The prepared experiments; `refresh` replaces those that changed, readers never wait.
+
+    When the state cannot be read, what was loaded last keeps serving, and ``stale_s`` grows.
+    An experiment or policy that was altered by hand is not loaded: the last good one keeps
+    serving; without one a bandit serves its control, and an altered experiment is not served.
+    """
+
+    def __init__(self, session: Session, signer: Signer) -> None:
+        self._session = session
+        self._signer = signer
+        self._servings: Mapping[str, Serving] = {}
+        self._seen: Mapping[str, _Fingerprint] = {}
+        self._refreshed_at: datetime | None = None
+        self._stale = False
+        self._failing: dict[str, str] = {}
+
+    @property
+    def servings(self) -> Mapping[str, Serving]:
+        """By key of the experiment."""
+        return self._servings
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the state was ever read."""
+        return self._refreshed_at is not None
+
+    def stale_s(self, now: datetime) -> int:
+        """Return seconds since the state was last read; 0 while reading it works."""
+        if not self._stale or self._refreshed_at is None:
+            return 0
+        return max(1, round((now - self._refreshed_at).total_seconds()))
+
+    def poll(self) -> None:
+        """Refresh, and go on with what is there when the state cannot be read."""
+        try:
+            self.refresh()
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            if not self._stale:
+                cause = getattr(error, "orig", error)
+                _log.warning("state cannot be read, serving what was loaded last: %s", cause)
+            self._stale = True
+
+    def refresh(self) -> None:
+        """Load what changed since the last time.
+
+        Raises
+        ------
+        sqlalchemy.exc.SQLAlchemyError
+            The state cannot be read.
+        """
+        now = self._session.now()
+        with reading(self._session.engine) as connection:
+            seen = _fingerprints(connection)
+        servings = dict(self._servings)
+        for key in servings.keys() - seen.keys():
+            del servings[key]
+        loaded = dict(seen)
+        for key, fingerprint in seen.items():
+            if self._seen.get(key) == fingerprint:
+                continue
+            try:
+                servings[key] = self._load(key, now)
+            except KlartextError as error:
+                del loaded[key]  # tried again at the next poll, reported once
+                if self._failing.get(key) != str(error):
+                    _log.warning("%s is not refreshed: %s", key, error)
+                self._failing[key] = str(error)
+            else:
+                self._failing.pop(key, None)
+        self._servings, self._seen = servings, loaded
+        self._refreshed_at, self._stale = now, False
+
+    def _load(self, key: str, now: datetime) -> Serving:
+        with reading(self._session.engine) as connection:
+            registered = registry.load(connection, key)
+            slots = layers.slots(connection, key)
+            policy = self._latest(connection, key)
+        experiment = registered.experiment
+        if experiment.bandit is not None and registered.status == "running":
+            policy = self._in_force(registered, policy, now)
+        elif policy is not None and not policy_store.serves(policy, experiment):
+            policy = None
+        return prepare(registered, slots=slots, policy=policy, signer=self._signer)
+
+    def _latest(self, connection: sa.Connection, key: str) -> PolicyVersion | None:
+        try:
+            return policy_store.latest(connection, key)
+        except policy_store.TamperedPolicyError as error:
+            if key in self._servings:
+                raise
+            _log.error("%s serves its control: %s", key, error)
+            return None
+
+    def _in_force(
+        self, registered: registry.Registered, newest: PolicyVersion | None, now: datetime
+    ) -> PolicyVersion:
+        if newest is not None and policy_store.serves(newest, registered.experiment):
+            return newest
+        with self._session.engine.begin() as connection:
+            return policy_store.in_force(connection, registered.experiment, actor=ACTOR, now=now)
+
+
+def _fingerprints(connection: sa.Connection) -> dict[str, _Fingerprint]:
+    """Return per experiment what changes whenever its serving must."""
+    policies = (
+        sa.select(policy_versions.c.experiment, sa.func.max(policy_versions.c.version).label("n"))
+        .group_by(policy_versions.c.experiment)
+        .subquery()
+    )
+    width = sa.func.sum(layer_slots.c.slot_to - layer_slots.c.slot_from)
+    slots = (
+        sa.select(layer_slots.c.experiment, width.label("width"))
+        .group_by(layer_slots.c.experiment)
+        .subquery()
+    )
+    query = (
+        sa.select(
+            experiments.c.key,
+            experiments.c.status,
+            experiments.c.version,
+            policies.c.n,
+            slots.c.width,
+        )
+        .outerjoin(policies, policies.c.experiment == experiments.c.key)
+        .outerjoin(slots, slots.c.experiment == experiments.c.key)
+    )
+    return {row.key: tuple(row) for row in connection.execute(query)}
