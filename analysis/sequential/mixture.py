@@ -164,21 +164,30 @@ def burn_in(treatment: Sample, control: Sample, *, nonzero: tuple[int, int]) -> 
     Returns
     -------
     NotEstimable or None
-        ``burn-in`` unless both counts reach `MINIMUM_NONZERO` and the skewness of the
-        difference, ``abs(gT sT^3/nT^2 - gC sC^3/nC^2) / se^3`` with g the skewness and
-        ``g s^3 = m3 / n``, is at most `MAXIMUM_SKEWNESS`.
+        A reason of `unusable`; ``burn-in`` unless both counts reach `MINIMUM_NONZERO` and the
+        skewness of the difference is at most `MAXIMUM_SKEWNESS`, with each variant's own moments,
+        ``abs(gT sT^3/nT^2 - gC sC^3/nC^2) / se^3`` (g the skewness, ``g s^3 = m3 / n``), and
+        also with those of both together,
+        ``abs(g) abs(1/nT^2 - 1/nC^2) / (1/nT + 1/nC)^1.5``.
 
     Notes
     -----
-    A gate on the approximation, not a theorem. Without it a split of 95/5 with 2 % skewed
-    outcomes gave up to 30 % false alarms at 5 %.
+    A gate on the approximation, not a theorem. A small variant that has been spared its large
+    outcomes shows a low mean, a low variance *and* little skewness: its own moments open the
+    gate just when they deceive. The pooled skewness, which the large variant knows, closes it.
+    With 5 % of 400,000 units in the treatment, 2 % of them buying, no effect and 50 looks at
+    5 %, false alarms (2,000 paths) were 5.4 % without gate, 3.0 % with the own skewness, 2.3 %
+    with both for lognormal amounts of sigma 1, and 15 %, 9.4 % and 0.1 % for sigma 1.5, where
+    the gate then rarely opens: such amounts want a cap. With equal variants the pooled part is
+    zero and changes nothing.
     """
+    refused = unusable(treatment, control)
+    if refused is not None:
+        return refused
     if min(nonzero) < MINIMUM_NONZERO:
         detail = f"a variant has {min(nonzero)} outcomes so far; {MINIMUM_NONZERO} are needed"
         return NotEstimable("burn-in", detail)
-    _, variance = difference(treatment, control)
-    third = treatment.m3 / treatment.n**3 - control.m3 / control.n**3
-    skewness = abs(third) / variance**1.5
+    skewness = max(_own_skewness(treatment, control), _pooled_skewness(treatment, control))
     if not skewness <= MAXIMUM_SKEWNESS:
         detail = f"the difference is still skewed ({skewness:.2f}, at most {MAXIMUM_SKEWNESS})"
         return NotEstimable("burn-in", detail)
@@ -213,7 +222,7 @@ def anytime(
     A pure function of this look's moments: earlier looks do not enter. Asymptotic, hence
     `burn_in`. Shares that moved break ``V / e = n / g``; combine phases and use `half_width`.
     """
-    refused = unusable(treatment, control) or burn_in(treatment, control, nonzero=nonzero)
+    refused = burn_in(treatment, control, nonzero=nonzero)
     if refused is not None:
         return refused
     value, variance = difference(treatment, control)
@@ -235,6 +244,20 @@ def anytime(
         n=treatment.n,
         baseline_n=control.n,
     )
+
+
+def _own_skewness(treatment: Sample, control: Sample) -> float:
+    """Return the skewness of the difference of means, from each variant's own moments."""
+    _, variance = difference(treatment, control)
+    return abs(treatment.m3 / treatment.n**3 - control.m3 / control.n**3) / math.sqrt(variance) ** 3
+
+
+def _pooled_skewness(treatment: Sample, control: Sample) -> float:
+    """Return it as if both variants had one distribution around their means."""
+    n, m = treatment.n, control.n
+    variance = (treatment.m2 + control.m2) / (n + m)
+    third = (treatment.m3 + control.m3) / (n + m)
+    return abs(third * (1 / n**2 - 1 / m**2)) / math.sqrt(variance * (1 / n + 1 / m)) ** 3
 
 
 def _elapsed(now: float, planned: float, alpha: float) -> float:

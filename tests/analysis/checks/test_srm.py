@@ -1,0 +1,146 @@
+"""Sample ratio: scipy, the shared data, and validity of the anytime test."""
+
+import math
+import sys
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from klartext.analysis.checks import srm
+from klartext.analysis.estimate import NotEstimable
+
+HILLSTROM = (21_306, 21_307, 21_387)
+COOKIE_CATS = (44_700, 45_489)
+
+
+def p_of(value: float | NotEstimable) -> float:
+    assert isinstance(value, float)
+    return value
+
+
+def test_shared_data() -> None:
+    # reference figures in the README of the shared data
+    assert srm.chi_square(HILLSTROM, (1, 1, 1)) == pytest.approx(0.9036929576, abs=1e-10)
+    assert srm.chi_square(COOKIE_CATS, (1, 1)) == pytest.approx(0.008608, abs=1e-6)
+    assert srm.check(HILLSTROM, (1, 1, 1), mode="fixed").severity == "ok"
+    assert srm.check(COOKIE_CATS, (1, 1), mode="fixed").severity == "warning"
+    assert srm.check(COOKIE_CATS, (1, 1), mode="anytime").severity == "ok"
+
+
+splits = st.lists(
+    st.tuples(st.integers(0, 10**6), st.integers(1, 10**6)), min_size=2, max_size=6
+).filter(lambda pairs: sum(x for x, _ in pairs) > 0)
+
+
+@given(splits)
+def test_chi_square_equals_scipy(pairs: list[tuple[int, int]]) -> None:
+    counts, weights = zip(*pairs, strict=True)
+    expected = np.array(weights) / sum(weights) * sum(counts)
+    truth = float(stats.chisquare(counts, expected).pvalue)
+    assert srm.chi_square(counts, weights) == pytest.approx(
+        max(truth, sys.float_info.min), rel=1e-9
+    )
+
+
+@given(splits)
+def test_bayes_factor_equals_scipy(pairs: list[tuple[int, int]]) -> None:
+    # Dirichlet-multinomial over multinomial probability of the same counts
+    counts, weights = zip(*pairs, strict=True)
+    shares = np.array(weights) / sum(weights)
+    n = sum(counts)
+    above = float(stats.dirichlet_multinomial.logpmf(counts, srm.CONCENTRATION * shares, n))
+    below = float(
+        math.lgamma(n + 1)
+        + sum(x * math.log(p) - math.lgamma(x + 1) for x, p in zip(counts, shares, strict=True))
+    )
+    assert srm.log_bayes_factor(counts, weights) == pytest.approx(above - below, rel=1e-8, abs=1e-6)
+
+
+def test_bayes_factor_by_hand() -> None:
+    # one unit: B = a_1/c / w_1 = 1; two units in variant 1 of two even ones, a = 50 each:
+    # (50/100)(51/101) / 0.25 = 102/101
+    assert srm.log_bayes_factor((1, 0), (1, 1)) == pytest.approx(0, abs=1e-12)
+    assert srm.log_bayes_factor((2, 0), (1, 1)) == pytest.approx(math.log(102 / 101), abs=1e-12)
+    assert srm.anytime((2, 0), (1, 1)) == pytest.approx(101 / 102, rel=1e-12)
+    assert srm.anytime((1, 1), (1, 1)) == 1  # 1/B = 1.01, capped
+
+
+@given(splits, st.integers(2, 9))
+def test_scale_of_weights_and_order_do_not_matter(pairs: list[tuple[int, int]], scale: int) -> None:
+    counts, weights = zip(*pairs, strict=True)
+    for test in (srm.chi_square, srm.anytime):
+        p = test(counts, weights)
+        assert test(counts[::-1], [w * scale for w in weights[::-1]]) == pytest.approx(p, rel=1e-6)
+
+
+def test_variants_of_weight_zero_have_no_degree_of_freedom() -> None:
+    for test in (srm.chi_square, srm.anytime):
+        assert test((450, 550, 0), (1, 1, 0)) == test((450, 550), (1, 1))
+        assert test((450, 550, 77), (1, 1, 0)) == test((450, 550), (1, 1))
+
+
+@pytest.mark.parametrize("mode", ["fixed", "anytime"])
+def test_nothing_to_test_is_said(mode: Literal["fixed", "anytime"]) -> None:
+    for counts, weights in (((0, 0), (1, 1)), ((5, 3), (1, 0)), ((5,), (1,))):
+        check = srm.check(counts, weights, mode=mode)
+        assert (check.code, check.severity, check.value) == ("srm", "info", None)
+        assert check.detail
+    assert isinstance(srm.anytime((0, 0), (1, 1)), NotEstimable)
+
+
+@pytest.mark.parametrize(
+    ("counts", "weights"), [((1, 2), (1,)), ((1, -2), (1, 1)), ((1, 2), (1, -1)), ((1, 2), (0, 0))]
+)
+def test_mistakes_of_the_caller_raise(counts: tuple[int, ...], weights: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"weight"):
+        srm.chi_square(counts, weights)
+
+
+def test_severities_and_detail() -> None:
+    check = srm.check((5200, 4800), (1, 1), mode="fixed")
+    assert check.severity == "invalid"
+    assert check.value == pytest.approx(6.334e-5, rel=1e-3)  # z = 4: chi-square 16
+    assert check.detail == "units 5,200 / 4,800, expected 5,000.0 / 5,000.0 (chi-square test)"
+    assert srm.check((5300, 4700), (1, 1), mode="anytime").severity == "invalid"
+    assert srm.check((10**7, 1), (1, 1), mode="fixed").value == sys.float_info.min
+
+
+def test_few_expected_units_are_tested_exactly() -> None:
+    # 1 unit where 0.01 is expected: chi-square says 5e-23, its true probability is 1 %
+    check = srm.check((99, 1), (9999, 1), mode="fixed")
+    assert "anytime" in check.detail
+    assert check.severity == "ok"
+    # but a hundred where half of one is expected is no accident
+    assert srm.check((4900, 100), (9999, 1), mode="fixed").severity == "invalid"
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (95, 5), (5, 3, 2)])
+def test_false_alarms_when_looking_every_day(weights: tuple[int, ...]) -> None:
+    # 1,000 paths of 100 looks: no approximation, so at most alpha but for simulation error
+    rng = np.random.default_rng(60)
+    paths, looks = 1000, 100
+    shares = np.array(weights) / sum(weights)
+    counts = rng.multinomial(100, shares, size=(paths, looks)).cumsum(axis=1)
+    smallest = np.array(
+        [min(p_of(srm.anytime(look.tolist(), weights)) for look in path) for path in counts]
+    )
+    for level in (0.05, 0.2):
+        assert (smallest <= level).mean() <= level + 3 * math.sqrt(level * (1 - level) / paths)
+
+
+def test_power_against_a_mismatch_of_one_percentage_point() -> None:
+    rng = np.random.default_rng(61)
+    counts = rng.multinomial(200_000, (0.49, 0.51), size=200)
+    found = [p_of(srm.anytime(row.tolist(), (1, 1))) < srm.INVALID_P for row in counts]
+    assert np.mean(found) > 0.99
+
+
+def test_moved_weights_multiply() -> None:
+    # ten thousand at 50/50, then ten thousand at 90/10: pooled against either is nonsense
+    total = srm.log_bayes_factor((5000, 5000), (1, 1)) + srm.log_bayes_factor((9000, 1000), (9, 1))
+    assert math.exp(-total) > 1
+    assert p_of(srm.anytime((14_000, 6000), (1, 1))) < 1e-100
