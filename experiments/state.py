@@ -42,8 +42,11 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
     On SQLite ``engine.begin()`` takes the write lock, so readers would queue behind an import.
     """
+    options: dict[str, Any] = {_READ_ONLY: True}
+    if engine.dialect.name == "postgresql":
+        options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with engine.connect() as connection:
-        yield connection.execution_options(**{_READ_ONLY: True})
+        yield connection.execution_options(**options)
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
