@@ -81,7 +81,8 @@ class WindowView:
     """What the test itself brought and cost: units exposed and mature in the window.
 
     Intervals are at the registered ``1 - alpha``. ``cost`` is fully loaded: incremental variable
-    AI cost plus fixed cost of the window. ``roi`` is net benefit / cost.
+    AI cost plus fixed cost of the window. ``roi`` is net benefit / cost. ``savings`` is the
+    realised part of time saved, a fixed amount that ``incremental_margin`` includes.
     """
 
     incremental_margin: Number
@@ -98,6 +99,7 @@ class WindowView:
     cost_per_incremental_conversion: Number
     cost_per_incremental_conversion_interval: ConfidenceSet
     break_even_cost_per_unit: Number
+    savings: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,10 @@ class DecisionView:
 
     ``net_benefit`` is the raw estimate, ``posterior_mean`` what the prior makes of it.
     ``interval`` is at ``1 - alpha``, ``rule_interval`` at ``1 - alpha / (K - 1)``.
-    ``full_cost_net_benefit`` also charges sunk cost. Payback is in months.
+    ``full_cost_net_benefit`` also charges sunk cost: one-off lines in full, amortised ones for
+    the twelve months. ``npv`` discounts the monthly share of ``net_benefit``; payback is in months
+    of it until what was spent once is back. ``savings`` is the part of ``net_benefit`` that comes
+    from time saved. Without a roll-out the horizon is the test itself.
     """
 
     units: float
@@ -124,6 +129,7 @@ class DecisionView:
     full_cost_net_benefit: Number
     npv: Number
     payback_months: Number
+    savings: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +173,20 @@ class TreatmentResult:
 
 @dataclass(frozen=True, slots=True)
 class CostCompleteness:
-    """How much of the AI cost is known. Shares are fractions; categories have no cost at all."""
+    """How much of the AI cost is known. Shares are fractions; categories have no cost at all.
+
+    ``unattributed_calls`` are charged to no variant. ``priced_share`` is the share of calls that
+    are priced and attributed, 0 when a promised source delivered none. ``money_share`` is priced and attributed
+    money over that plus what the other calls cost at most: at their price, or at the highest
+    price of any call.
+    """
 
     calls: int
     priced_calls: int
     unattributed_calls: int
     priced_share: float
     left_out: tuple[str, ...]
+    money_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,118 @@
+"""Attribution: which unit or variant each AI call is charged to.
+
+The variant on the call decides, not the exposure window. A call with a unit of that variant (or
+without a variant) enters the unit's cost; one with a variant only is shared by the variant's
+units; the rest belongs to nobody, and is reported so that it does not vanish.
+"""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+
+from klartext.experiments.experiment import Experiment
+from klartext.experiments.watermark import Watermark
+
+UNIT = "unit"
+SHARED = "shared"
+NOBODY = "nobody"
+
+
+def attribute(
+    experiment: Experiment, usage_costs: ir.Table, watermark: Watermark, units: ir.Table
+) -> ir.Table:
+    """Return the calls of ``experiment`` with ``charged_to`` and the variant they are charged to.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    usage_costs
+        All priced and unpriced calls.
+    watermark
+        Calls of later batches are not seen.
+    units
+        ``unit``, ``variant``, ``excluded``, ``mature``.
+
+    Returns
+    -------
+    ibis.Table
+        ``unit``, ``charged_to`` (``unit``, ``shared``, ``nobody``), ``variant`` (null for
+        nobody), ``counted`` (shared, or of a mature unit seen in one variant only),
+        ``category``, ``model``, ``source``, ``evidence``, ``amount`` (null when unpriced).
+
+    Notes
+    -----
+    Calls of a unit that is excluded for seeing two variants leave the comparison with it. When
+    the spec names a source of usage, calls under another source are charged to nobody: they may
+    be the same calls, exported twice.
+    """
+    calls = usage_costs.filter(
+        usage_costs.ingest_batch <= watermark.batch, usage_costs.experiment == experiment.key
+    )
+    owners = units.select(
+        owner=units.unit,
+        owner_variant=units.variant,
+        excluded=units.excluded,
+        mature=units.mature,
+    )
+    calls = calls.left_join(owners, calls.unit == owners.owner)
+    declared = experiment.costs.usage_source
+    known = calls.variant.isin([variant.key for variant in experiment.variants])
+    direct = calls.owner.notnull() & (
+        calls.variant.isnull() | (calls.variant == calls.owner_variant) | calls.excluded
+    )
+    rules = [(direct, UNIT), (known, SHARED)]
+    if declared is not None:
+        rules.insert(0, (calls.source != declared, NOBODY))
+    charged = ibis.cases(*rules, else_=NOBODY)
+    calls = calls.mutate(charged_to=charged)
+    return calls.select(
+        "unit",
+        "charged_to",
+        "category",
+        "model",
+        "source",
+        "evidence",
+        "amount",
+        variant=ibis.cases(
+            (calls.charged_to == UNIT, calls.owner_variant),
+            (calls.charged_to == SHARED, calls.variant),
+        ),
+        counted=ibis.cases(
+            (calls.charged_to == UNIT, calls.mature & ~calls.excluded),
+            else_=calls.charged_to == SHARED,
+        ),
+    )
+
+
+def per_unit(calls: ir.Table) -> ir.Table:
+    """Sum the calls charged to a unit: ``unit``, ``unit.amount``, ``unit.unpriced``."""
+    direct = calls.filter(calls.charged_to == UNIT)
+    return direct.group_by("unit").aggregate(
+        **{"unit.amount": direct.amount.sum(), "unit.unpriced": direct.amount.isnull().sum()}
+    )
+
+
+def per_variant(calls: ir.Table, units: ir.Table) -> ir.Table:
+    """Sum what the units of a variant share, beside ``variant.units``: how many share it."""
+    sharing = units.group_by("variant").aggregate(
+        **{"variant.units": ibis.greatest((~units.excluded).sum(), 1)}
+    )
+    shared = calls.filter(calls.charged_to == SHARED)
+    sums = shared.group_by("variant").aggregate(
+        **{"variant.amount": shared.amount.sum(), "variant.unpriced": shared.amount.isnull().sum()}
+    )
+    return sharing.left_join(sums, "variant").drop("variant_right")
+
+
+def unattributed(calls: ir.Table) -> ir.Table:
+    """Sum the calls of nobody into one row, with the ``highest`` price of any call."""
+    nobody = calls.charged_to == NOBODY
+    return calls.aggregate(
+        **{
+            "nobody.amount": calls.amount.sum(where=nobody),
+            "nobody.unpriced": (nobody & calls.amount.isnull()).sum(),
+            "highest": calls.amount.max(),
+        }
+    )

@@ -1,0 +1,113 @@
+"""All checks of one experiment's data, in the order in which a reader should see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from klartext.analysis.checks import srm, two_variants, zero_weight
+from klartext.analysis.decision import COMPLETE_SHARE
+from klartext.analysis.readout import Readout
+from klartext.analysis.result import Check, CostCompleteness
+from klartext.experiments.experiment import Experiment
+
+INVALID_STRANGERS = 0.01
+"""Share of units in unregistered variants from which the variants do not match the spec."""
+
+INVALID_FOREIGN = 0.01
+"""Share of a metric's amounts in another currency from which the metric cannot be read."""
+
+
+def data_checks(
+    experiment: Experiment, readout: Readout, completeness: CostCompleteness
+) -> tuple[Check, ...]:
+    """Run every check on the data of one look.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    readout
+        Counts, amounts and calls.
+    completeness
+        How much of the AI cost is known.
+
+    Returns
+    -------
+    tuple of Check
+        Those with severity ``invalid`` mean that nothing can be read from the data.
+    """
+    weights = [variant.weight for variant in experiment.variants]
+    first = [readout.all_units[variant.key] for variant in experiment.variants]
+    kept = [count.exposed for count in readout.counts]
+    excluded = [count.excluded for count in readout.counts]
+    single = experiment.registration == "retrospective"
+    checks: list[Check] = []
+    if experiment.kind == "bandit":
+        detail = "not tested: the weights follow the outcomes"
+        checks.append(Check("srm", "info", None, detail))
+    else:
+        checks.append(srm.check(first, weights, mode="fixed" if single else "anytime"))
+        checks.append(zero_weight.check(first, weights))
+    checks.append(two_variants.check(kept, excluded, weights))
+    checks.append(_strangers(readout))
+    checks.extend(_amounts(readout))
+    checks.append(_cost(experiment, readout, completeness))
+    return tuple(checks)
+
+
+def _strangers(readout: Readout) -> Check:
+    strangers, total = readout.strangers, sum(readout.all_units.values())
+    if not strangers:
+        return Check("variants", "ok", 0.0, "every exposure names a variant of the spec")
+    share = strangers / (total + strangers)
+    severity: Literal["warning", "invalid"] = "invalid" if share > INVALID_STRANGERS else "warning"
+    detail = f"{strangers:,} units were exposed to variants that the spec does not have"
+    return Check("variants", severity, share, detail)
+
+
+def _amounts(readout: Readout) -> Iterator[Check]:
+    for found in readout.amounts:
+        total = found.events + found.refunds
+        if found.missing:
+            detail = f"{found.missing:,} of {total:,} events of {found.metric} have no amount"
+            yield Check("missing_amount", "warning", found.missing / total, detail)
+        if found.foreign:
+            share = found.foreign / total
+            severity: Literal["warning", "invalid"] = (
+                "invalid" if share > INVALID_FOREIGN else "warning"
+            )
+            detail = f"{found.foreign:,} of {total:,} events of {found.metric} are in another "
+            yield Check("foreign_currency", severity, share, f"{detail}currency and not counted")
+        if found.negative_refunds:
+            detail = (
+                f"{found.negative_refunds:,} of {found.refunds:,} refunds of {found.metric} are "
+                "below zero and add to it; refunds are positive amounts"
+            )
+            share = found.negative_refunds / found.refunds
+            yield Check("negative_refund", "warning", share, detail)
+
+
+def _cost(experiment: Experiment, readout: Readout, known: CostCompleteness) -> Check:
+    share = min(known.priced_share, known.money_share)
+    left_out = f"; no cost stated for {', '.join(known.left_out)}" if known.left_out else ""
+    if not known.calls:
+        source = experiment.costs.usage_source
+        if source is None:
+            return Check("cost_complete", "info", share, f"no AI calls were imported{left_out}")
+        detail = f"no AI calls of the source {source} were imported{left_out}"
+        return Check("cost_complete", "warning", share, detail)
+    detail = (
+        f"{known.priced_calls:,} of {known.calls:,} AI calls have a price, "
+        f"{known.unattributed_calls:,} belong to no variant{_elsewhere(experiment, readout)}"
+    )
+    severity: Literal["ok", "warning"] = "ok" if share >= COMPLETE_SHARE else "warning"
+    return Check("cost_complete", severity, share, f"{detail}{left_out}")
+
+
+def _elsewhere(experiment: Experiment, readout: Readout) -> str:
+    declared = experiment.costs.usage_source
+    others = sorted({usage.source for usage in readout.usage} - {declared})
+    if declared is None or not others:
+        return ""
+    return f" (the spec counts {declared} only, not {', '.join(others)})"

@@ -1,0 +1,289 @@
+"""Evaluation: from a registered experiment, its readout and its accruals to the whole analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal
+
+from klartext.analysis import attribution, decision
+from klartext.analysis.breakdown import cost_items
+from klartext.analysis.data_checks import data_checks
+from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.guardrails import read_guardrail
+from klartext.analysis.look import Look, planned_look
+from klartext.analysis.moments import Moments
+from klartext.analysis.projection import decision_view
+from klartext.analysis.readout import Readout
+from klartext.analysis.result import (
+    Analysis,
+    Check,
+    CostCompleteness,
+    MetricResult,
+    Number,
+    TreatmentResult,
+)
+from klartext.analysis.unit_table import windows
+from klartext.analysis.value import Period, spent, window_view
+from klartext.experiments.experiment import ContributionMargin, Experiment
+from klartext.experiments.ledger.accrual import Accrual, left_out
+
+PRIMARY = "net"
+"""The primary metric: margin minus AI cost per unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What the registry knows about an experiment.
+
+    Parameters
+    ----------
+    version, sha256
+        The version in force and its hash.
+    recorded_at
+        When the rule that binds was recorded.
+    approved
+        Roles that have signed a GO.
+    """
+
+    version: int
+    sha256: str
+    recorded_at: datetime
+    approved: frozenset[str] = frozenset()
+
+
+def analyse(
+    experiment: Experiment,
+    registration: Registration,
+    readout: Readout,
+    accruals: Iterable[Accrual],
+    *,
+    period: Period | None,
+) -> Analysis:
+    """Return the analysis of one experiment at one watermark.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    registration
+        Version, hash and time of registration.
+    readout
+        Moments, counts and sums.
+    accruals
+        Cost lines of the window, from `klartext.analysis.value.accruals_of`.
+    period
+        The time they cover, from `klartext.analysis.value.period_of`.
+
+    Returns
+    -------
+    Analysis
+        A pure function of its arguments; looking changes nothing.
+    """
+    completeness = _completeness(experiment, readout)
+    subject = _Subject(
+        experiment=experiment,
+        readout=readout,
+        accruals=tuple(accruals),
+        months=Fraction(0) if period is None else period.months,
+        registered=_is_registered(experiment, registration, readout),
+        approved=registration.approved,
+        checks=data_checks(experiment, readout, completeness),
+        completeness=completeness,
+    )
+    treatments = tuple(_treatment(subject, variant) for variant in experiment.treatments)
+    alpha = float(experiment.inference.alpha)
+    return Analysis(
+        experiment=experiment.key,
+        title=experiment.title,
+        version=registration.version,
+        spec_sha256=registration.sha256,
+        registered=subject.registered,
+        mode=experiment.inference.mode,
+        alpha=alpha,
+        rule_alpha=alpha / len(experiment.treatments),
+        currency=experiment.currency,
+        watermark=readout.watermark,
+        counts=readout.counts,
+        checks=subject.checks,
+        metrics=tuple(
+            result for variant in experiment.treatments for result in _metrics(subject, variant)
+        ),
+        treatments=treatments,
+        completeness=completeness,
+        decision=decision.decide_overall(treatments),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is the same for all treatments."""
+
+    experiment: Experiment
+    readout: Readout
+    accruals: tuple[Accrual, ...]
+    months: Fraction
+    registered: bool
+    approved: frozenset[str]
+    checks: tuple[Check, ...]
+    completeness: CostCompleteness
+
+    def look(self, treatment: str) -> Look:
+        mature = sum(count.mature for count in self.readout.counts)
+        return planned_look(self.experiment, treatment, mature=mature)
+
+
+def _is_registered(experiment: Experiment, registration: Registration, readout: Readout) -> bool:
+    """Whether the rule was recorded before there was anything to see."""
+    if experiment.registration == "retrospective":
+        return False
+    first = readout.first_exposure
+    return first is None or registration.recorded_at <= first
+
+
+def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
+    """Yield the primary metric first, then those of the spec.
+
+    Without a value entry there is no net value to speak of, and the first metric is primary.
+    """
+    experiment, readout = subject.experiment, subject.readout
+    one, base = readout.moments[treatment], readout.moments[experiment.control]
+    money = {amounts.metric for amounts in readout.amounts if amounts.is_money}
+    money |= {e.metric for e in experiment.value if isinstance(e, ContributionMargin)}
+    columns = [(metric.key, metric.kind == "conversion") for metric in experiment.metrics]
+    if experiment.value:
+        columns.insert(0, (PRIMARY, False))
+        money.add(PRIMARY)
+    for place, (column, is_rate) in enumerate(columns):
+        yield MetricResult(
+            metric=column,
+            variant=treatment,
+            baseline=experiment.control,
+            primary=place == 0,
+            is_money=column in money,
+            is_rate=is_rate,
+            mean=_mean(one, column),
+            baseline_mean=_mean(base, column),
+            estimates=subject.look(treatment).estimates(
+                one, base, column, alpha=float(experiment.inference.alpha), is_rate=is_rate
+            ),
+        )
+
+
+def _mean(moments: Moments, column: str) -> Number:
+    if moments.n == 0:
+        return NotEstimable("no-units", "the variant has no mature units")
+    return moments.sample(column).mean
+
+
+def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
+    experiment, readout, look = subject.experiment, subject.readout, subject.look(treatment)
+    one, base = readout.moments[treatment], readout.moments[experiment.control]
+    view, worst = (
+        decision_view(
+            experiment, readout, treatment, test_months=subject.months, look=look, bound=bound
+        )
+        for bound in _BOUNDS
+    )
+    evidence = decision.Evidence(
+        variant=treatment,
+        rule=experiment.decision,
+        registered=subject.registered,
+        retrospective=experiment.registration == "retrospective",
+        adaptive=experiment.kind == "bandit",
+        deciding=look.deciding,
+        at_end=_is_at_end(experiment, readout, look),
+        checks=subject.checks,
+        spent=spent(experiment, readout),
+        budget=experiment.costs.budget,
+        guardrails=tuple(
+            read_guardrail(
+                experiment,
+                guardrail,
+                one,
+                base,
+                look=look,
+                alpha=float(experiment.inference.alpha) / len(experiment.treatments),
+            )
+            for guardrail in experiment.guardrails
+        ),
+        view=view,
+        worst=worst,
+        duration=_duration(experiment, readout),
+        completeness=subject.completeness,
+        approved=subject.approved,
+    )
+    return TreatmentResult(
+        variant=treatment,
+        baseline=experiment.control,
+        window=window_view(
+            experiment,
+            readout,
+            subject.accruals,
+            treatment,
+            months=subject.months,
+            look=look,
+        ),
+        outlook=view,
+        costs=cost_items(experiment, readout, subject.accruals, treatment),
+        decision=decision.decide(evidence),
+    )
+
+
+_BOUNDS: tuple[Literal["base", "high"], ...] = ("base", "high")
+
+
+def _wait(experiment: Experiment) -> timedelta:
+    return windows(experiment).maturity + experiment.lateness
+
+
+def _duration(experiment: Experiment, readout: Readout) -> timedelta:
+    """Return how long ago the first exposure was when the youngest mature unit was exposed."""
+    if readout.first_exposure is None:
+        return timedelta(0)
+    return readout.watermark.cutoff - _wait(experiment) - readout.first_exposure
+
+
+def _is_at_end(experiment: Experiment, readout: Readout, look: Look) -> bool:
+    """Whether no later look will know more.
+
+    A finished experiment; the one deciding look; or ``latest_end`` is over and its units are
+    mature.
+    """
+    if experiment.registration == "retrospective":
+        return True
+    if experiment.inference.mode == "fixed" and look.deciding:
+        return True
+    end, cutoff = experiment.plan.latest_end, readout.watermark.cutoff
+    if end is None or cutoff < end:
+        return False
+    waiting = any(count.mature < count.exposed for count in readout.counts)
+    return not waiting or cutoff >= end + _wait(experiment)
+
+
+def _completeness(experiment: Experiment, readout: Readout) -> CostCompleteness:
+    """Return how much of the calls and of their money is priced and belongs to a variant."""
+    calls = sum(usage.calls for usage in readout.usage)
+    unpriced = sum(usage.unpriced for usage in readout.usage)
+    nobody = [usage for usage in readout.usage if usage.charged_to == attribution.NOBODY]
+    owned = [usage for usage in readout.usage if usage.charged_to != attribution.NOBODY]
+    known = sum((usage.amount for usage in owned), Decimal(0))
+    possible = known + sum((usage.amount for usage in nobody), Decimal(0))
+    possible += unpriced * (readout.highest_price or Decimal(0))
+    if calls:
+        calls_share = sum(usage.calls - usage.unpriced for usage in owned) / calls
+        money_share = float(known / possible) if possible > 0 else calls_share
+    else:  # a source that was promised and delivered nothing is not complete
+        calls_share = money_share = 1.0 if experiment.costs.usage_source is None else 0.0
+    used = {usage.category for usage in owned}
+    return CostCompleteness(
+        calls=calls,
+        priced_calls=calls - unpriced,
+        unattributed_calls=sum(usage.calls for usage in nobody),
+        priced_share=calls_share,
+        left_out=left_out(experiment.costs.lines, used),
+        money_share=money_share,
+    )

@@ -1,0 +1,270 @@
+"""The readout: everything an analysis needs from the facts, as moments, counts and exact sums.
+
+The unit table is computed once in the engine and reduced there; no unit row comes to Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+from ibis.backends import BaseBackend
+
+from klartext.analysis import attribution, unit_table
+from klartext.analysis.amounts import Amounts, examine
+from klartext.analysis.moments import Moments
+from klartext.analysis.result import VariantCounts
+from klartext.experiments.experiment import Experiment
+from klartext.experiments.watermark import Watermark
+
+if TYPE_CHECKING:
+    from klartext.experiments.facts import FactTables
+
+_GROUP = ("variant", "excluded", "mature")
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """AI calls of one kind: how many, how many unpriced, and what the priced ones cost, exactly.
+
+    Parameters
+    ----------
+    charged_to
+        ``unit``, ``shared`` or ``nobody``, see `klartext.analysis.attribution`.
+    variant
+        None for nobody.
+    counted
+        Whether the calls belong to units in the comparison: mature, seen in one variant only.
+        True for shared calls, of which a share counts.
+    category, model, source
+        As imported.
+    evidence
+        The price used; the first one in alphabetical order when there are several.
+    calls, unpriced
+        Number of calls, and of those without a price.
+    amount
+        Sum of the priced ones, in the reporting currency.
+    """
+
+    charged_to: str
+    variant: str | None
+    counted: bool
+    category: str
+    model: str
+    source: str
+    evidence: str
+    calls: int
+    unpriced: int
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """One experiment at one watermark, reduced.
+
+    Parameters
+    ----------
+    watermark
+        Which facts were seen.
+    moments
+        Per variant, in the order of the spec: mature units seen in one variant only.
+    counts
+        Exposed, mature and excluded units per variant; ``exposed`` leaves out the excluded.
+    events
+        Events of cost lines per ``(variant, name)``, of the units in ``moments``.
+    all_units, all_events
+        The same for every unit with this first variant: what was spent so far.
+    first_exposure, last_exposure
+        None when nothing was exposed.
+    usage
+        AI calls by who bears them.
+    highest_price
+        The dearest priced call, for a bound on the unpriced ones; None when none is priced.
+    amounts
+        What the events of mean metrics carried.
+    strangers
+        Units with an exposure in a variant that the spec does not have.
+    """
+
+    watermark: Watermark
+    moments: Mapping[str, Moments]
+    counts: tuple[VariantCounts, ...]
+    events: Mapping[tuple[str, str], int]
+    all_units: Mapping[str, int]
+    all_events: Mapping[tuple[str, str], int]
+    first_exposure: datetime | None
+    last_exposure: datetime | None
+    usage: tuple[UsageSum, ...]
+    highest_price: Decimal | None
+    amounts: tuple[Amounts, ...]
+    strangers: int
+
+    def count(self, variant: str) -> VariantCounts:
+        """Return the counts of ``variant``."""
+        return next(count for count in self.counts if count.variant == variant)
+
+
+def read_out(
+    experiment: Experiment, tables: FactTables, watermark: Watermark, *, engine: BaseBackend
+) -> Readout:
+    """Reduce the facts of ``experiment`` up to ``watermark``.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    tables
+        Facts as Ibis tables of one engine.
+    watermark
+        Later batches are not seen; maturity is judged at its cutoff.
+    engine
+        The engine of ``tables``; it keeps the unit table as a temporary table until it closes.
+
+    Notes
+    -----
+    Means first, then products of deviations from them: raw sums of squares lose every digit of
+    the variance when the mean is large. Two runs agree within rounding, whatever the order or
+    batching of the facts.
+    """
+    # Not Table.cache(): its release emits a DROP that the SQL generator no longer understands.
+    lazy = unit_table.build(experiment, tables, watermark)
+    units = engine.create_table(ibis.util.gen_name("units"), lazy, temp=True)
+    groups = _reduce(experiment, units)
+    calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
+    since = units.mutate(exposed_us=unit_table.microseconds(units.exposed_at))
+    events = unit_table.events_in_window(experiment, tables.events, watermark, since)
+    highest = calls.aggregate(highest=calls.amount.max()).to_pyarrow().to_pylist()
+    columns = unit_table.value_columns(experiment)
+    compared = [group for group in groups if group["mature"] and not group["excluded"]]
+    included = [group for group in groups if not group["excluded"]]
+    exposures = [group[end] for group in groups for end in ("first", "last")]
+    variants = [variant.key for variant in experiment.variants]
+    return Readout(
+        watermark=watermark,
+        moments={key: _moments(columns, _of(compared, key)) for key in variants},
+        counts=tuple(
+            VariantCounts(
+                variant=variant.key,
+                weight=variant.weight,
+                exposed=_units(_of(included, variant.key)),
+                mature=_units(_of(compared, variant.key)),
+                excluded=_units(_of(groups, variant.key)) - _units(_of(included, variant.key)),
+            )
+            for variant in experiment.variants
+        ),
+        events=_events(experiment, compared),
+        all_units={key: _units(_of(groups, key)) for key in variants},
+        all_events=_events(experiment, groups),
+        first_exposure=min(exposures, default=None),
+        last_exposure=max(exposures, default=None),
+        usage=_usage(calls),
+        highest_price=highest[0]["highest"],
+        amounts=examine(experiment, events),
+        strangers=_strangers(experiment, tables.exposures, watermark),
+    )
+
+
+def _reduce(experiment: Experiment, units: ir.Table) -> list[dict[str, Any]]:
+    """One row per variant, excluded and mature: n, means, non-zero counts, m2 and m3.
+
+    Columns are numbered, since a metric may be called anything.
+    """
+    columns = unit_table.value_columns(experiment)
+    counted = unit_table.count_columns(experiment)
+    means = units.group_by(*_GROUP).aggregate(
+        n=units.count(),
+        first=units.exposed_at.min(),
+        last=units.exposed_at.max(),
+        **{f"mean{i}": units[column].mean() for i, column in enumerate(columns)},
+        **{f"nonzero{i}": (units[column] != 0).sum() for i, column in enumerate(columns)},
+        **{f"events{i}": units[column].sum() for i, column in enumerate(counted.values())},
+    )
+    joined = units.inner_join(means, _GROUP)
+    centred = joined.select(
+        *_GROUP,
+        **{f"d{i}": joined[column] - joined[f"mean{i}"] for i, column in enumerate(columns)},
+    )
+    pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1)]
+    sums = centred.group_by(*_GROUP).aggregate(
+        **{f"m2_{i}_{j}": (centred[f"d{i}"] * centred[f"d{j}"]).sum() for i, j in pairs},
+        **{
+            f"m3_{i}": (centred[f"d{i}"] * centred[f"d{i}"] * centred[f"d{i}"]).sum()
+            for i in range(len(columns))
+        },
+    )
+    return list(means.inner_join(sums, _GROUP).to_pyarrow().to_pylist())
+
+
+def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, Any]]:
+    return [group for group in groups if group["variant"] == variant]
+
+
+def _units(groups: Iterable[Mapping[str, Any]]) -> int:
+    return sum(group["n"] for group in groups)
+
+
+def _moments(columns: tuple[str, ...], groups: list[Mapping[str, Any]]) -> Moments:
+    empty = Moments.of(columns, np.empty((0, len(columns))))
+    return reduce(add, (_group_moments(columns, group) for group in groups), empty)
+
+
+def _group_moments(columns: tuple[str, ...], group: Mapping[str, Any]) -> Moments:
+    places = range(len(columns))
+    m2 = [[group[f"m2_{max(i, j)}_{min(i, j)}"] for j in places] for i in places]
+    return Moments(
+        columns=columns,
+        n=group["n"],
+        mean=np.array([group[f"mean{i}"] for i in places], dtype=np.float64),
+        m2=np.array(m2, dtype=np.float64),
+        m3=np.array([group[f"m3_{i}"] for i in places], dtype=np.float64),
+        nonzero=np.array([group[f"nonzero{i}"] for i in places], dtype=np.int64),
+    )
+
+
+def _events(experiment: Experiment, groups: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
+    return {
+        (variant.key, name): sum(int(group[f"events{i}"]) for group in _of(groups, variant.key))
+        for i, name in enumerate(unit_table.count_columns(experiment))
+        for variant in experiment.variants
+    }
+
+
+def _usage(calls: ir.Table) -> tuple[UsageSum, ...]:
+    keys = ("charged_to", "variant", "counted", "category", "model", "source")
+    sums = calls.group_by(*keys).aggregate(
+        evidence=calls.evidence.min(),
+        calls=calls.count(),
+        unpriced=calls.amount.isnull().sum(),
+        amount=calls.amount.sum().fill_null(0),
+    )
+    rows = [UsageSum(**row) for row in sums.to_pyarrow().to_pylist()]
+    return tuple(
+        sorted(
+            rows,
+            key=lambda row: (
+                row.charged_to,
+                row.variant or "",
+                row.counted,
+                row.category,
+                row.model,
+                row.source,
+            ),
+        )
+    )
+
+
+def _strangers(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> int:
+    found = exposures.filter(
+        exposures.ingest_batch <= watermark.batch,
+        exposures.experiment == experiment.key,
+        ~exposures.variant.isin([variant.key for variant in experiment.variants]),
+    )
+    return int(found.unit.nunique().to_pyarrow().as_py())

@@ -1,0 +1,337 @@
+"""The unit table: one row per exposed unit, with its metrics, margin, cost and net value.
+
+One Ibis expression over the facts, so that any engine can run it. Amounts are summed as decimals
+per unit and leave DECIMAL for float64 in one place, the last projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
+
+import ibis
+import ibis.expr.types as ir
+
+from klartext.analysis import attribution
+from klartext.experiments.errors import KlartextError
+from klartext.experiments.experiment import (
+    Assumption,
+    ContributionMargin,
+    CostLine,
+    Experiment,
+    Metric,
+    Saving,
+)
+from klartext.experiments.watermark import Watermark
+
+if TYPE_CHECKING:
+    from klartext.experiments.facts import FactTables
+
+MONEY_COLUMNS = ("margin", "cost", "net", "outlook", "cost_high", "outlook_high")
+"""Columns every unit table has beside the metrics."""
+
+KEY_COLUMNS = ("unit", "variant", "exposed_at", "excluded", "mature")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_SLOT_BITS = 8  # a variant's place in the spec, packed under the instant: one MIN finds both
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Time after exposure in which things count.
+
+    Parameters
+    ----------
+    value
+        Longest window of a metric that carries value; events of cost lines count within it.
+    maturity
+        Longest window of all metrics and refunds; a unit whose exposure is longer ago than this
+        and the declared lateness is mature.
+    """
+
+    value: timedelta
+    maturity: timedelta
+
+
+def windows(experiment: Experiment) -> Windows:
+    """Return the windows of ``experiment``.
+
+    Notes
+    -----
+    Maturity waits for every metric, also those without value: one set of units serves all
+    columns, and a guardrail read before its window has closed would look better than it is.
+    """
+    valued = {entry.metric for entry in experiment.value if not isinstance(entry, Saving)}
+    every = [metric.window for metric in experiment.metrics]
+    value = [metric.window for metric in experiment.metrics if metric.key in valued]
+    refunds = [metric.refunds.window for metric in experiment.metrics if metric.refunds]
+    longest = max(every, default=timedelta(0))
+    return Windows(max(value, default=longest), max([longest, *refunds]))
+
+
+def value_columns(experiment: Experiment) -> tuple[str, ...]:
+    """Names of the float64 columns: every metric, then the money.
+
+    Raises
+    ------
+    KlartextError
+        A metric is named like another column of the unit table.
+    """
+    metrics = tuple(metric.key for metric in experiment.metrics)
+    taken = sorted({*MONEY_COLUMNS, *KEY_COLUMNS}.intersection(metrics))
+    if taken:
+        raise KlartextError(
+            f"metric {taken[0]!r} of {experiment.key} has the name of a column of the unit "
+            "table; give it another key"
+        )
+    return (*metrics, *MONEY_COLUMNS)
+
+
+def count_columns(experiment: Experiment) -> dict[str, str]:
+    """Map each event name that a cost line counts to its column."""
+    names = {line.event for line in experiment.costs.lines if line.event is not None}
+    return {name: f"events.{name}" for name in sorted(names)}
+
+
+def build(experiment: Experiment, tables: FactTables, watermark: Watermark) -> ir.Table:
+    """Return the unit table: a lazy expression, one row per unit exposed in a known variant.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    tables
+        Facts as Ibis tables of one engine.
+    watermark
+        Facts of later batches are not seen; maturity is judged at its cutoff.
+
+    Returns
+    -------
+    ibis.Table
+        ``unit``, ``variant`` (of the first exposure), ``exposed_at``, ``excluded`` (seen in two
+        variants), ``mature``, one column per metric, ``margin`` (value entries except savings),
+        ``cost`` (variable AI cost), ``net`` = margin - cost, ``outlook`` = persistence margin -
+        cost, ``cost_high`` and ``outlook_high`` (lines at their upper bound, unpriced calls at
+        the highest priced one, calls of nobody charged to every treatment), and
+        ``events.<name>`` counts of cost lines. Money is in the reporting currency.
+
+    Notes
+    -----
+    The first exposure wins; at the same instant the variant that comes first in the spec. An
+    event counts in ``[exposure, exposure + window)``. The cost of AI calls follows the variant on
+    the call and not the exposure window: a mail is generated before it is sent.
+    """
+    units = exposed_units(experiment, tables.exposures, watermark)
+    outcomes = _outcomes(experiment, events_in_window(experiment, tables.events, watermark, units))
+    calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
+    joined = units.left_join(outcomes, "unit").drop("unit_right")
+    joined = joined.left_join(attribution.per_unit(calls), "unit").drop("unit_right")
+    joined = joined.left_join(attribution.per_variant(calls, units), "variant")
+    joined = joined.drop("variant_right").cross_join(attribution.unattributed(calls))
+    return _project(experiment, joined)
+
+
+def exposed_units(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> ir.Table:
+    """Return unit, variant, exposed_at, exposed_us (since 1970), excluded and mature."""
+    keys = [variant.key for variant in experiment.variants]
+    seen = exposures.filter(
+        exposures.ingest_batch <= watermark.batch,
+        exposures.experiment == experiment.key,
+        exposures.variant.isin(keys),
+    )
+    slot = ibis.cases(*((seen.variant == key, place) for place, key in enumerate(keys)))
+    seen = seen.select(
+        "unit",
+        "occurred_at",
+        instant=microseconds(seen.occurred_at),
+        slot=slot.cast("int64"),
+    )
+    first = seen.group_by("unit").aggregate(
+        packed=(seen.instant * (1 << _SLOT_BITS) + seen.slot).min(),
+        exposed_at=seen.occurred_at.min(),
+        lowest=seen.slot.min(),
+        highest=seen.slot.max(),
+    )
+    place = first.packed & ((1 << _SLOT_BITS) - 1)
+    units = first.select(
+        "unit",
+        "exposed_at",
+        variant=ibis.cases(*((place == i, key) for i, key in enumerate(keys))),
+        exposed_us=first.packed >> _SLOT_BITS,
+        excluded=first.lowest != first.highest,
+    )
+    wait = (windows(experiment).maturity + experiment.lateness) // _MICROSECOND
+    cutoff = (watermark.cutoff - _EPOCH) // _MICROSECOND
+    return units.mutate(mature=units.exposed_us + wait <= cutoff)
+
+
+def events_in_window(
+    experiment: Experiment, events: ir.Table, watermark: Watermark, units: ir.Table
+) -> ir.Table:
+    """Return the events that some metric or cost line may count, with ``age`` since exposure.
+
+    ``age`` is in microseconds, from 0 to the longest window.
+    """
+    names = {metric.event for metric in experiment.metrics}
+    names |= {metric.refunds.event for metric in experiment.metrics if metric.refunds}
+    names |= set(count_columns(experiment))
+    # By name before the join: it is the join that costs.
+    wanted = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(sorted(names)))
+    joined = wanted.inner_join(units.select("unit", "exposed_us"), "unit")
+    joined = joined.mutate(age=microseconds(joined.occurred_at) - joined.exposed_us)
+    longest = windows(experiment).maturity
+    return joined.filter(joined.age >= 0, joined.age < longest // _MICROSECOND)
+
+
+def counts(events: ir.Table, name: str, window: timedelta) -> ir.BooleanValue:
+    """Whether an event of `events_in_window` is called ``name`` and lies within ``window``."""
+    return (events.name == name) & (events.age < window // _MICROSECOND)
+
+
+def amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
+    """Return what an event adds to a mean metric; null where it has no such number.
+
+    An amount in another currency than the experiment's is null too: unlike currencies never add,
+    and `klartext.analysis.readout` reports it.
+
+    Raises
+    ------
+    KlartextError
+        The property is not declared in the workspace.
+    """
+    if metric.value == "value":
+        foreign = is_foreign(experiment, events)
+        return foreign.ifelse(ibis.null(events.value.type()), events.value)
+    column = f"p_{metric.value}"
+    if column not in events.columns:
+        raise KlartextError(
+            f"metric {metric.key!r} of {experiment.key} sums the property {metric.value!r}, "
+            "which klartext.yaml does not declare"
+        )
+    return events[column]
+
+
+def refund_amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
+    """Return what a refund takes off a mean metric: the metric's property, else its own amount."""
+    own = is_foreign(experiment, events).ifelse(ibis.null(events.value.type()), events.value)
+    return ibis.coalesce(amount(experiment, events, metric), own)
+
+
+def is_foreign(experiment: Experiment, events: ir.Table) -> ir.BooleanValue:
+    """Whether the event's own amount is money in another currency than the experiment's."""
+    return events.currency.notnull() & (events.currency != experiment.currency)
+
+
+def _outcomes(experiment: Experiment, events: ir.Table) -> ir.Table:
+    """Sum each metric and count each cost event, per unit that has an event at all."""
+    value_window = windows(experiment).value
+    columns = {
+        f"metric.{metric.key}": _outcome(experiment, events, metric)
+        for metric in experiment.metrics
+    }
+    for name, column in count_columns(experiment).items():
+        columns[column] = counts(events, name, value_window).sum()
+    return events.group_by("unit").aggregate(**columns)
+
+
+def _outcome(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericScalar:
+    hit = counts(events, metric.event, metric.window)
+    if metric.kind == "conversion":
+        return hit.cast("int64").max()
+    total = amount(experiment, events, metric).sum(where=hit).fill_null(0)
+    if metric.refunds is None:
+        return total
+    refunded = counts(events, metric.refunds.event, metric.refunds.window)
+    return total - refund_amount(experiment, events, metric).sum(where=refunded).fill_null(0)
+
+
+def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
+    """Leave DECIMAL for float64: the one place."""
+
+    def number(column: str) -> ir.FloatingValue:
+        return joined[column].fill_null(0).cast("float64")
+
+    metrics = {metric.key: number(f"metric.{metric.key}") for metric in experiment.metrics}
+    zero = ibis.literal(0.0)
+    margin = zero
+    for entry in experiment.value:
+        match entry:
+            case Saving():
+                continue  # a fixed amount per month, never per unit
+            case ContributionMargin(metric=key, rate=worth):
+                margin += metrics[key] * _factor(worth.base)
+            case _:
+                margin += metrics[entry.metric] * _factor(entry.amount.base)
+
+    def lines(bound: str) -> ir.FloatingValue:
+        return reduce(add, _line_costs(experiment, joined, bound), zero)
+
+    calls = number("unit.amount") + number("variant.amount") / joined["variant.units"]
+    highest = number("highest")
+    guessed = number("unit.unpriced") + number("variant.unpriced") / joined["variant.units"]
+    nobody = number("nobody.amount") + number("nobody.unpriced") * highest
+    at_worst = calls + guessed * highest
+    at_worst += (joined.variant == experiment.control).ifelse(
+        zero, nobody / joined["variant.units"]
+    )
+    persistence = _factor(experiment.rollout.persistence.base) if experiment.rollout else 1.0
+    table = joined.select(
+        *KEY_COLUMNS,
+        **metrics,
+        margin=margin,
+        cost=calls + lines("base"),
+        cost_high=at_worst + lines("high"),
+        **{
+            column: joined[column].fill_null(0).cast("int64")
+            for column in count_columns(experiment).values()
+        },
+    )
+    table = table.mutate(
+        net=table.margin - table.cost,
+        outlook=table.margin * persistence - table.cost,
+        outlook_high=table.margin * persistence - table.cost_high,
+    )
+    order = (*KEY_COLUMNS, *value_columns(experiment), *count_columns(experiment).values())
+    return table.select(*order)
+
+
+def _line_costs(experiment: Experiment, joined: ir.Table, bound: str) -> Iterable[ir.FloatingValue]:
+    columns = count_columns(experiment)
+    for line in experiment.costs.lines:
+        if line.behaviour not in {"unit", "event"}:
+            continue
+        each = _factor(line_amount(line, bound))
+        times = (
+            ibis.literal(1.0)
+            if line.event is None
+            else joined[columns[line.event]].fill_null(0).cast("float64")
+        )
+        cost = times * each
+        if line.variant is not None:
+            cost = (joined.variant == line.variant).ifelse(cost, 0.0)
+        yield cost
+
+
+def line_amount(line: CostLine, bound: str) -> Decimal:
+    """Return the amount of a cost line at its ``base``, or at ``high``: never below the base."""
+    return upper(line.amount) if bound == "high" else line.amount.base
+
+
+def upper(assumption: Assumption) -> Decimal:
+    """Return the upper end of a stated range; the base when there is none."""
+    return assumption.base if assumption.high is None else max(assumption.base, assumption.high)
+
+
+def _factor(number: Decimal) -> float:
+    return float(number)
+
+
+def microseconds(instant: ir.TimestampValue) -> ir.IntegerValue:
+    """Whole microseconds since 1970 UTC; integers compare alike on every engine."""
+    return instant.delta(ibis.timestamp(_EPOCH), unit="microsecond")
