@@ -1,0 +1,244 @@
+"""The report as plain data: one analysis, its experiment, and where every number comes from.
+
+Nothing here is worded or drawn; `wording` says it, `figures` plots it, `page` lays it out. Equal
+inputs give an equal document; ``generated_at`` is the only thing that differs between two runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from klartext.analysis.estimate import NotEstimable, Unbounded
+from klartext.analysis.result import Analysis, CostItem, TreatmentResult
+from klartext.experiments.experiment import (
+    Assumption,
+    ContributionMargin,
+    CostLine,
+    Experiment,
+    Saving,
+    Worth,
+)
+
+AssumptionUnit: TypeAlias = Literal["fraction", "money", "hours", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class AssumptionRow:
+    """A business input that somebody stated, and who answers for it.
+
+    ``topic`` says what it is (``contribution_margin``, ``cost_month``, ``persistence``, …),
+    ``subject`` the metric, saving or cost line it belongs to. Costs of hours times a rate keep
+    both factors.
+    """
+
+    topic: str
+    subject: str
+    unit: AssumptionUnit
+    base: Decimal
+    low: Decimal | None = None
+    high: Decimal | None = None
+    source: str | None = None
+    owner: str | None = None
+    variant: str | None = None
+    hours: Decimal | None = None
+    rate: Decimal | None = None
+    life_months: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CostBlock:
+    """The ledger of one treatment: every item, the exact sum of those that have a price."""
+
+    variant: str
+    items: tuple[CostItem, ...]
+    total: Decimal
+    unpriced: int
+
+    @property
+    def by_category(self) -> tuple[tuple[str, Decimal], ...]:
+        """Priced cost per category, largest first."""
+        sums: dict[str, Decimal] = {}
+        for item in self.items:
+            if item.amount is not None:
+                sums[item.category] = sums.get(item.category, Decimal(0)) + item.amount
+        return tuple(sorted(sums.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """One import that the analysis has seen; accepted + duplicate + conflict + rejected = sent."""
+
+    batch: int
+    kind: str
+    source: str
+    content_sha256: str
+    received_at: datetime
+    accepted: int
+    duplicate: int
+    conflict: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrailRow:
+    """One entry of the audit log about this experiment."""
+
+    at: datetime
+    actor: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditAppendix:
+    """Where the analysis comes from: registration, imports, audit log, software."""
+
+    status: str
+    recorded_at: datetime
+    batches: tuple[BatchRow, ...]
+    trail: tuple[TrailRow, ...]
+    software_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDocument:
+    """Everything a report shows, in the order of the experiment's variants."""
+
+    analysis: Analysis
+    experiment: Experiment
+    costs: tuple[CostBlock, ...]
+    assumptions: tuple[AssumptionRow, ...]
+    glossary: tuple[str, ...]
+    audit: AuditAppendix
+    generated_at: datetime
+
+    @property
+    def lead(self) -> TreatmentResult | None:
+        """The treatment the verdict is about, else the best by posterior-mean net benefit."""
+        named = self.analysis.decision.variant
+        for treatment in self.analysis.treatments:
+            if treatment.variant == named:
+                return treatment
+        return max(self.analysis.treatments, key=_promise, default=None)
+
+
+def build(
+    analysis: Analysis, experiment: Experiment, audit: AuditAppendix, *, generated_at: datetime
+) -> ReportDocument:
+    """Gather one report.
+
+    Raises
+    ------
+    ValueError
+        ``generated_at`` is naive, or the analysis belongs to another experiment.
+    """
+    if generated_at.tzinfo is None:
+        raise ValueError(f"naive datetime {generated_at.isoformat()}: instants carry a time zone")
+    if analysis.experiment != experiment.key:
+        raise ValueError(f"analysis of {analysis.experiment!r} with spec {experiment.key!r}")
+    return ReportDocument(
+        analysis=analysis,
+        experiment=experiment,
+        costs=tuple(_cost_block(treatment) for treatment in analysis.treatments),
+        assumptions=tuple(_assumptions(experiment)),
+        glossary=tuple(_glossary(analysis, experiment)),
+        audit=audit,
+        generated_at=generated_at,
+    )
+
+
+def _promise(treatment: TreatmentResult) -> float:
+    mean = treatment.outlook.posterior_mean
+    return float("-inf") if isinstance(mean, NotEstimable) else mean
+
+
+def _cost_block(treatment: TreatmentResult) -> CostBlock:
+    amounts = [item.amount for item in treatment.costs if item.amount is not None]
+    return CostBlock(
+        variant=treatment.variant,
+        items=treatment.costs,
+        total=sum(amounts, Decimal(0)),
+        unpriced=len(treatment.costs) - len(amounts),
+    )
+
+
+def _assumptions(experiment: Experiment) -> Iterator[AssumptionRow]:
+    for entry in experiment.value:
+        match entry:
+            case ContributionMargin(metric, rate):
+                yield _row("contribution_margin", metric, "fraction", rate)
+            case Worth(metric, amount):
+                yield _row("worth", metric, "money", amount)
+            case Saving(name, hours, rate, realised, variant):
+                yield _row("saving_hours", name, "hours", hours, variant=variant)
+                yield _row("saving_rate", name, "money", rate, variant=variant)
+                yield _row("saving_realised", name, "fraction", realised, variant=variant)
+    for line in experiment.costs.lines:
+        yield _cost_row(line)
+    rollout = experiment.rollout
+    if rollout is not None:
+        yield AssumptionRow("units_per_year", "", "count", Decimal(rollout.units_per_year))
+        yield AssumptionRow("rollout_share", "", "fraction", rollout.share)
+        yield _row("persistence", "", "fraction", rollout.persistence)
+        yield AssumptionRow("discount_rate", "", "fraction", rollout.discount_rate)
+
+
+def _row(
+    topic: str,
+    subject: str,
+    unit: AssumptionUnit,
+    assumption: Assumption,
+    *,
+    variant: str | None = None,
+) -> AssumptionRow:
+    return AssumptionRow(
+        topic=topic,
+        subject=subject,
+        unit=unit,
+        base=assumption.base,
+        low=assumption.low,
+        high=assumption.high,
+        source=assumption.source,
+        owner=assumption.owner,
+        variant=variant,
+    )
+
+
+def _cost_row(line: CostLine) -> AssumptionRow:
+    amount = line.amount
+    return AssumptionRow(
+        topic=f"cost_{line.behaviour}",
+        subject=line.label or line.category,
+        unit="money",
+        base=amount.base,
+        low=amount.low,
+        high=amount.high,
+        source=amount.source,
+        owner=amount.owner,
+        variant=line.variant,
+        hours=line.hours,
+        rate=line.rate,
+        life_months=line.life_months,
+    )
+
+
+def _glossary(analysis: Analysis, experiment: Experiment) -> Iterator[str]:
+    """Yield the terms this report uses, in reading order."""
+    yield from ("net_benefit", "roi", "incremental", "interval", analysis.mode, "posterior_mean")
+    yield from ("hurdle", "expected_loss", "srm", "mature", "watermark")
+    if experiment.rollout is not None:
+        yield "persistence"
+    if any(_unbounded(treatment) for treatment in analysis.treatments):
+        yield "unbounded"
+    if not analysis.registered:
+        yield "retrospective"
+    yield "sha256"
+
+
+def _unbounded(treatment: TreatmentResult) -> bool:
+    window = treatment.window
+    sets = (window.roi_interval, window.cost_per_incremental_conversion_interval)
+    return any(isinstance(one, Unbounded) for one in sets)

@@ -1,0 +1,102 @@
+"""The verdict in words: what it means, and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.result import Decision, TreatmentResult, Verdict
+from klartext.reports import wording
+from klartext.reports.document import ReportDocument
+from klartext.reports.language import Locale
+
+Tone = Literal["go", "stop", "wait", "invalid"]
+
+TONES: Final[dict[Verdict, Tone]] = {
+    "GO": "go",
+    "GO_LIMITED": "go",
+    "GO_PENDING_APPROVAL": "wait",
+    "STOP": "stop",
+    "CONTINUE": "wait",
+    "INVALID": "invalid",
+}
+SYMBOLS: Final[dict[Tone, str]] = {"go": "✓", "stop": "✕", "wait": "…", "invalid": "!"}
+"""Colour never stands alone: each tone has its sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """The verdict banner, worded."""
+
+    tone: Tone
+    symbol: str
+    word: str
+    headline: str
+    expected: str | None
+    also: str | None
+    meaning: str
+    next_step: str
+    rule: str
+
+
+def banner(document: ReportDocument, locale: Locale) -> Banner:
+    """Word the verdict of the experiment."""
+    analysis = document.analysis
+    decision = analysis.decision
+    verdict = decision.verdict
+    lead = document.lead
+    variant = decision.variant or (lead.variant if lead and verdict.startswith("GO") else None)
+    key = f"verdict.{verdict}"
+    one = f"{key}.headline_one"
+    headline = one if variant is not None and locale.has(one) else f"{key}.headline"
+    tone = TONES[verdict]
+    following = "next" if analysis.registered else "next_unregistered"
+    by_rule = f"{key}.meaning_{decision.rule}"
+    return Banner(
+        tone=tone,
+        symbol=SYMBOLS[tone],
+        word=locale.text(f"{key}.word"),
+        headline=locale.text(headline, variant=variant or ""),
+        expected=None
+        if lead is None or verdict == "INVALID"
+        else _expected(document, locale, lead),
+        also=_also(document, locale),
+        meaning=locale.text(by_rule if locale.has(by_rule) else f"{key}.meaning"),
+        next_step=locale.text(f"{key}.{following}"),
+        rule=rule(locale, decision),
+    )
+
+
+def _expected(document: ReportDocument, locale: Locale, lead: TreatmentResult) -> str | None:
+    outlook = lead.outlook
+    mean = outlook.posterior_mean
+    if isinstance(mean, NotEstimable):
+        return None
+    show = wording.money_like(locale, mean)
+    return locale.text(
+        "verdict.expected",
+        horizon=wording.horizon(document, locale),
+        value=show(mean),
+        range=wording.labelled_region(
+            locale, outlook.interval, show, alpha=document.analysis.alpha
+        ),
+    )
+
+
+def _also(document: ReportDocument, locale: Locale) -> str | None:
+    """Name the other treatments with the verdict of the chosen one."""
+    chosen = document.analysis.decision
+    others = [
+        treatment.variant
+        for treatment in document.analysis.treatments
+        if treatment.decision.verdict == chosen.verdict and treatment.variant != chosen.variant
+    ]
+    if not others or not chosen.verdict.startswith("GO"):
+        return None
+    return locale.text("verdict.also", variants=", ".join(others))
+
+
+def rule(locale: Locale, decision: Decision) -> str:
+    """Say which rule matched."""
+    return wording.coded(locale, "rule", decision.rule)

@@ -1,0 +1,269 @@
+"""What a report says about numbers, sets and reasons, in its language.
+
+Codes and numbers of the analysis become sentences through the message catalogue. An unknown code
+falls back to the English ``detail``; a test walks the code that makes codes, so that none is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, Unbounded
+from klartext.analysis.result import Analysis, Check, MetricResult, Number
+from klartext.reports.document import AssumptionRow, ReportDocument
+from klartext.reports.language import MISSING, Language, Locale
+
+Show: TypeAlias = Callable[[float], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text for a place that wants a number; ``reason`` says why there is none."""
+
+    text: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSaid:
+    """A quality check in words."""
+
+    name: str
+    severity: str
+    severity_text: str
+    value: str
+    advice: str
+
+
+def locale_of(document: ReportDocument, language: Language) -> Locale:
+    """Return the locale of a report: its language, currency and time zone."""
+    return Locale(language, document.analysis.currency, document.experiment.timezone)
+
+
+def level(locale: Locale, alpha: float) -> str:
+    """Return the coverage ``1 - alpha`` as percent with the decimals it needs.
+
+    Examples
+    --------
+    >>> level(Locale("en", "EUR", "UTC"), 0.025)
+    '97.5%'
+    """
+    decimals = next(
+        d for d in range(5) if d == 4 or math.isclose(alpha * 100, round(alpha * 100, d))
+    )
+    sign = "%" if locale.language == "en" else "\N{NO-BREAK SPACE}%"
+    return locale.number((1 - alpha) * 100, decimals=decimals) + sign
+
+
+def horizon(document: ReportDocument, locale: Locale) -> str:
+    """Say which future the decision view covers."""
+    return locale.text("horizon.planned" if document.experiment.rollout is None else "horizon.year")
+
+
+def reason(locale: Locale, missing: NotEstimable) -> str:
+    """Say why there is no number."""
+    key = f"missing.{missing.reason}"
+    return locale.text(key) if locale.has(key) else missing.detail
+
+
+def number(locale: Locale, value: Number, show: Show) -> Said:
+    """Return a number as text, or a dash with its reason."""
+    if isinstance(value, NotEstimable):
+        return Said(MISSING, reason(locale, value))
+    if not math.isfinite(value):
+        return Said(MISSING, locale.text("missing.not-finite"))
+    return Said(show(value))
+
+
+def region(  # noqa: PLR0911 - one return per kind of set
+    locale: Locale, found: ConfidenceSet, show: Show
+) -> str:
+    """Say a confidence set: its ends, or that the data do not determine the value."""
+    match found:
+        case NotEstimable():
+            return reason(locale, found)
+        case Interval(lower, upper):
+            if not (math.isfinite(lower) and math.isfinite(upper)):
+                return locale.text("set.line")
+            return locale.text("range.between", low=show(lower), high=show(upper))
+        case Unbounded("left", bounds):
+            return locale.text("set.left", high=show(bounds[0]))
+        case Unbounded("right", bounds):
+            return locale.text("set.right", low=show(bounds[0]))
+        case Unbounded("rays", bounds):
+            return locale.text("set.rays", low=show(bounds[0]), high=show(bounds[1]))
+        case Unbounded():
+            return locale.text("set.line")
+
+
+def labelled_region(locale: Locale, found: ConfidenceSet, show: Show, *, alpha: float) -> str:
+    """Say a confidence set with its level, if it has one."""
+    said = region(locale, found, show)
+    if isinstance(found, Interval):
+        return locale.text("range.labelled", level=level(locale, alpha), range=said)
+    return said
+
+
+def money_like(locale: Locale, value: Number) -> Show:
+    """Return how amounts beside ``value`` are shown: with its decimals."""
+    like = value if not isinstance(value, NotEstimable) and math.isfinite(value) else None
+    return lambda amount: locale.money(amount, like=like)
+
+
+def roi_like(locale: Locale, value: Number, *, short: bool = False) -> Show:
+    """Return how an ROI is shown: percent below 1,000 %, from there on a multiple of the cost."""
+    if not isinstance(value, NotEstimable) and abs(value) >= 10:
+        decimals = 0 if abs(value) >= 1000 else 1
+        unit = "unit.times_short" if short else "unit.times"
+        return lambda roi: locale.text(unit, number=locale.number(roi, decimals=decimals))
+    return lambda roi: locale.percent(roi, like=1.0)
+
+
+def quantity(
+    locale: Locale, value: float, *, signed: bool = False, like: float | None = None
+) -> str:
+    """Return a number of no particular unit with about four significant digits."""
+    size = abs(value if like is None else like)
+    decimals = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 4
+    return locale.number(value, decimals=decimals, signed=signed)
+
+
+def metric_mean(locale: Locale, metric: MetricResult, value: Number) -> Said:
+    """Say a mean of a metric in its unit."""
+    if metric.is_rate:
+        like = min(
+            0.05, 0.05 if isinstance(metric.baseline_mean, NotEstimable) else metric.baseline_mean
+        )
+        return number(locale, value, lambda x: locale.percent(x, like=like))
+    if metric.is_money:
+        return number(locale, value, locale.money)
+    return number(locale, value, lambda x: quantity(locale, x))
+
+
+def metric_difference(locale: Locale, metric: MetricResult, estimate: Estimate) -> Show:
+    """Return how differences of a metric are shown, with the decimals of the estimate."""
+    like = estimate.value
+    if metric.is_rate:
+        return lambda x: locale.points(x, like=like)
+    if metric.is_money:
+        return lambda x: locale.money(x, like=like, signed=True)
+    return lambda x: quantity(locale, x, signed=True, like=like)
+
+
+def relative_like(locale: Locale, value: Number) -> Show:
+    """Return how relative changes are shown, with the decimals of the estimate."""
+    like = value if not isinstance(value, NotEstimable) and math.isfinite(value) else 1.0
+    return lambda x: locale.percent(x, like=like, signed=True)
+
+
+def method(locale: Locale, name: str) -> str:
+    """Name an estimator."""
+    key = f"method.{name}"
+    return locale.text(key) if locale.has(key) else name
+
+
+def coded(locale: Locale, group: str, code: str) -> str:
+    """Name a code of a closed list, such as a cost category; an unknown one stays as it is."""
+    key = f"{group}.{code}"
+    return locale.text(key) if locale.has(key) else code
+
+
+def check(locale: Locale, found: Check) -> CheckSaid:
+    """Say a quality check: its name, its value, and what to do about it."""
+    name = f"check.{found.code}.name"
+    advice = f"check.{found.code}.{found.severity}"
+    return CheckSaid(
+        name=locale.text(name) if locale.has(name) else found.code,
+        severity=found.severity,
+        severity_text=locale.text(f"severity.{found.severity}"),
+        value=_check_value(locale, found),
+        advice=locale.text(advice) if locale.has(advice) else found.detail,
+    )
+
+
+def _check_value(locale: Locale, found: Check) -> str:
+    if found.value is None:
+        return MISSING
+    match CHECK_VALUES.get(found.code, "number"):
+        case "p_value":
+            said = locale.p_value(found.value)
+            return f"p {said}" if said.startswith("<") else f"p = {said}"
+        case "share":
+            return locale.percent(found.value, like=0.05)
+        case _:
+            return quantity(locale, found.value)
+
+
+CHECK_VALUES: dict[str, str] = {"srm": "p_value", "two_variants": "share", "zero_weight": "share"}
+"""What the value of a check is: a p-value, a share, else a number."""
+
+
+def left_out(locale: Locale, analysis: Analysis) -> str:
+    """Name the cost categories that have no entry at all."""
+    names = [coded(locale, "cost_category", code) for code in analysis.completeness.left_out]
+    if not names:
+        return locale.text("costs.nothing_left_out")
+    return locale.text("costs.left_out", categories=", ".join(names))
+
+
+def completeness(locale: Locale, analysis: Analysis) -> list[str]:
+    """Say how many calls are priced, and how many name no variant."""
+    found = analysis.completeness
+    if found.calls == 0:
+        return [locale.text("costs.no_calls")]
+    said = [
+        locale.text(
+            "costs.completeness",
+            priced=locale.integer(found.priced_calls),
+            calls=locale.integer(found.calls),
+            share=locale.percent(found.priced_share, like=1.0),
+        )
+    ]
+    if found.unattributed_calls:
+        count = locale.integer(found.unattributed_calls)
+        said.append(locale.text("costs.unattributed", count=count))
+    return said
+
+
+def assumption(locale: Locale, row: AssumptionRow) -> str:
+    """Name a stated input."""
+    subject = coded(locale, "cost_category", row.subject)
+    months = "" if row.life_months is None else locale.integer(row.life_months)
+    said = locale.text(f"assumptions.{row.topic}", subject=subject, months=months)
+    if row.hours is not None and row.rate is not None:
+        hours = locale.text("unit.hours", number=locale.plain(row.hours))
+        factors = locale.text(
+            "assumptions.hours_times_rate", hours=hours, rate=locale.money(row.rate)
+        )
+        said += f" ({factors})"
+    if row.variant is not None:
+        said += ", " + locale.text("assumptions.for_variant", variant=row.variant)
+    return said
+
+
+def assumption_value(locale: Locale, row: AssumptionRow, which: str = "base") -> str:
+    """Return a stated value, exactly as stated."""
+    value = getattr(row, which)
+    match row.unit:
+        case "fraction":
+            return locale.share(value)
+        case "money":
+            return locale.exact(value)
+        case "hours":
+            return locale.text("unit.hours", number=locale.plain(value))
+        case "count":
+            return locale.plain(value)
+
+
+def assumption_span(locale: Locale, row: AssumptionRow) -> Said:
+    """Return the stated range, or that none was given."""
+    if row.low is None and row.high is None:
+        return Said(MISSING, locale.text("assumptions.missing_span"))
+    low, high = (
+        MISSING if getattr(row, end) is None else assumption_value(locale, row, end)
+        for end in ("low", "high")
+    )
+    return Said(locale.text("range.between", low=low, high=high))
