@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from klartext.app.cli import (
@@ -64,13 +64,10 @@ def root(
 def main() -> None:
     """Run the command line; errors become one message on stderr and an exit status."""
     try:
-        status = app(standalone_mode=False)
+        app()  # usage errors are shown by typer, exit status 2
     except KlartextError as error:
         typer.echo(str(error), err=True)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
+    except Exception:  # noqa: BLE001 - the outermost edge: a crash is status 2, findings are 1
+        traceback.print_exc()
         sys.exit(2)
-    except click.Abort:
-        sys.exit(130)
-    sys.exit(status if isinstance(status, int) else 0)
