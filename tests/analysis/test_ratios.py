@@ -127,6 +127,12 @@ def test_what_is_not_finite_is_a_reason(bad: float) -> None:
         assert found.reason == "not-finite"
 
 
+def test_an_end_beyond_every_number_is_a_reason() -> None:
+    found = at(1e150, 1e-160, 1e298, 1e-322, 0, 2)
+    assert isinstance(found, NotEstimable)
+    assert found.reason == "not-finite"
+
+
 def test_mistakes_of_the_caller_raise() -> None:
     with pytest.raises(ValueError, match="variances"):
         at(1, 1, -1, 1, 0, 2)

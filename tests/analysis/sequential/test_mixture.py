@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, optimize
 
-from klartext.analysis.estimate import Estimate, Interval, NotEstimable, Unbounded
+from klartext.analysis import ratios
+from klartext.analysis.estimate import (
+    ConfidenceSet,
+    Estimate,
+    Interval,
+    NotEstimable,
+    Unbounded,
+)
 from klartext.analysis.means import difference
 from klartext.analysis.moments import FloatArray, Moments, Sample
 from klartext.analysis.sequential import mixture
@@ -186,6 +193,49 @@ def test_relative_set_is_the_inversion_of_the_sequence() -> None:
     # zero is in the one exactly when it is in the other
     assert isinstance(result.interval, Interval)
     assert (result.interval.lower <= 0) == (region.lower <= 0)
+
+
+def test_ratio_sets_hold_at_every_look_at_once() -> None:
+    # margin M and cost K per unit, correlated, ROI of 50 %: {r : 0 in CS(M - (1+r) K)} over 50
+    # looks of 200 units a variant; the bound is alpha, but for 3 standard errors of 1,000 paths
+    rng = np.random.default_rng(54)
+    paths, step = 1000, 200
+    sd_m, sd_k, correlation = 6.0, 2.0, 0.5
+    steps = rng.standard_normal((paths, LOOKS, 2)).cumsum(axis=1)
+    n = 2 * step * np.arange(1, LOOKS + 1)
+    se = np.sqrt(4 / n)  # of a difference of two variants of n/2 units, in sd
+    noise = steps / np.sqrt(np.arange(1, LOOKS + 1))[:, None] * se[:, None]
+    margin = 0.6 + sd_m * noise[..., 0]
+    mixed = correlation * noise[..., 0] + math.sqrt(1 - correlation**2) * noise[..., 1]
+    cost = 0.4 + sd_k * mixed
+    width = [mixture.multiplier(int(k), int(n[-1]), alpha=ALPHA) for k in n]
+    errs = 0
+    for one, other in zip(margin, cost, strict=True):
+        for look in range(LOOKS):
+            region = ratios.fieller(
+                one[look],
+                other[look],
+                (sd_m * se[look]) ** 2,
+                (sd_k * se[look]) ** 2,
+                correlation * sd_m * sd_k * se[look] ** 2,
+                multiplier=width[look],
+                level=1 - ALPHA,
+            )
+            if not covers(region, 1.5):
+                errs += 1
+                break
+    assert errs / paths <= ALPHA
+
+
+def covers(region: ConfidenceSet, r: float) -> bool:
+    match region:
+        case Interval(lower, upper, _):
+            return lower <= r <= upper
+        case Unbounded("rays", (lower, upper), _):
+            return not lower < r < upper
+        case Unbounded("line", _, _):
+            return True
+    raise AssertionError(region)
 
 
 def test_a_weak_control_gives_an_unbounded_lift() -> None:
