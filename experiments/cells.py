@@ -27,7 +27,7 @@ _ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d.*)?", re.ASCII)
 _PLAIN = re.compile(r"[-+]?\d+(?:\.\d+)?", re.ASCII)
 _TRUE = frozenset({"1", "true", "t", "yes", "y"})
 _FALSE = frozenset({"0", "false", "f", "no", "n"})
-_EPOCH_FORMATS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+EPOCH_FORMATS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 
 
 class RowError(ValueError):
@@ -186,8 +186,8 @@ def _moment(cell: Cell, layout: str) -> datetime:
     if isinstance(cell, date):
         return datetime(cell.year, cell.month, cell.day)  # noqa: DTZ001 - judged by the caller
     text = str(cell).strip()
-    if layout in _EPOCH_FORMATS:
-        return _from_epoch(text, _EPOCH_FORMATS[layout])
+    if layout in EPOCH_FORMATS:
+        return _from_epoch(text, EPOCH_FORMATS[layout])
     return _from_text(text, layout)
 
 

@@ -39,7 +39,7 @@ FUTURE_TOLERANCE = timedelta(days=1)
 """How far ahead of its arrival a fact may lie: clocks differ, wrong years do not count."""
 
 MAX_TEXT_LENGTH = 1024
-_NAME = re.compile(r"[^\W\d_][\w .:/-]{0,99}")
+_NAME = re.compile(r"[^\W\d][\w .:/-]{0,127}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -158,7 +158,7 @@ def _property(cell: Cell, label: str, kind: PropertyType, numbers: NumberFormat)
 
 
 def event_name(cell: Cell) -> str:
-    """Return the name of an event: a letter first, no ``@``, at most 100 characters."""
+    """Return the name of an event: a letter first, no ``@``, at most 128 characters."""
     if is_missing(cell):
         raise RowError("name-missing", "the event has no name")
     name = str(cell).strip()

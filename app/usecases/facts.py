@@ -1,0 +1,245 @@
+"""Facts: bring them in, look after what could not come in, say what there is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from klartext.app.session import Session
+from klartext.experiments import batches, deadletters, inbox, registry
+from klartext.experiments.batches import Counts
+from klartext.experiments.deadletters import DeadLetter
+from klartext.experiments.door import FUTURE_TOLERANCE, Door
+from klartext.experiments.facts import TABLES, TableSummary
+from klartext.experiments.file_source import open_file
+from klartext.experiments.flush import flush as flush_inbox
+from klartext.experiments.ingest import Delivered, Writer, deliver
+from klartext.experiments.ledger.fx import Rates, read_rates
+from klartext.experiments.mapping import load_mapping
+from klartext.experiments.state import reading
+from klartext.experiments.tables import batches as batches_table
+from klartext.experiments.watermark import Watermark
+
+
+@dataclass(frozen=True, slots=True)
+class FactsSummary:
+    """What is in the facts.
+
+    ``pending`` rows were acknowledged over HTTP and wait for the next flush. ``interrupted``
+    batches were killed; sending their file again completes them.
+    """
+
+    tables: tuple[TableSummary, ...]
+    locations: Mapping[str, str]
+    batches: int
+    interrupted: tuple[int, ...]
+    pending: int
+    watermark: Watermark | None
+    usage_watermark: Watermark | None
+
+
+def open_door(session: Session, *, latest: datetime | None = None) -> Door:
+    """Return what incoming records are judged by, with the variants registered by now.
+
+    Parameters
+    ----------
+    session
+        The workspace.
+    latest
+        Records after it are in the future; default: one day from now.
+    """
+    workspace = session.workspace
+    with reading(session.engine) as connection:
+        variants = {
+            item.key: tuple(variant.key for variant in item.experiment.variants)
+            for item in registry.registered(connection)
+        }
+    return Door(
+        pseudonymiser=session.pseudonymiser,
+        properties=workspace.properties,
+        currency=workspace.currency,
+        timezone=workspace.timezone,
+        rates=Rates() if workspace.rates_file is None else read_rates(workspace.rates_file),
+        latest=session.now() + FUTURE_TOLERANCE if latest is None else latest,
+        variants=variants,
+    )
+
+
+def open_writer(session: Session) -> Writer:
+    """Return where facts are delivered."""
+    return Writer(session.engine, session.facts, session.now)
+
+
+def ingest(
+    session: Session,
+    path: Path,
+    mapping: Path,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Delivered:
+    """Bring a file in, exactly once however often it is sent.
+
+    Parameters
+    ----------
+    session
+        The workspace.
+    path
+        CSV, JSON Lines or Parquet.
+    mapping
+        YAML that says what its columns mean.
+    progress
+        Called with the number of rows done.
+
+    Raises
+    ------
+    ConfigurationError
+        The mapping has mistakes or does not fit the file.
+    FileError
+        The file cannot be read.
+    LeaseHeldError
+        Another process keeps writing facts.
+    """
+    # To the end of a day, so that the same file sent twice within it meets the same limit.
+    now = session.now()
+    limit = datetime.combine(now.date(), time(0), now.tzinfo) + FUTURE_TOLERANCE * 2
+    door = open_door(session, latest=limit)
+    rates = session.workspace.rates_file
+    context = "" if rates is None else hashlib.sha256(rates.read_bytes()).hexdigest()
+    source, rows = open_file(path, load_mapping(mapping), door, context=context)
+    return deliver(source, rows, open_writer(session), progress=progress)
+
+
+def flush(session: Session, *, wait: timedelta = timedelta(0)) -> Counts:
+    """Move what was acknowledged over HTTP from the inbox into the facts.
+
+    Raises
+    ------
+    LeaseHeldError
+        Another process writes facts, and did not end within ``wait``.
+    """
+    return flush_inbox(open_writer(session), wait=wait)
+
+
+def summary(session: Session) -> FactsSummary:
+    """Say what is in the facts, and up to when they are complete."""
+    with reading(session.engine) as connection:
+        finished = batches_table.c.finished_at.is_not(None)
+        count = sa.select(sa.func.count()).select_from(batches_table)
+        interrupted = connection.scalars(
+            sa.select(batches_table.c.batch).where(~finished).order_by(batches_table.c.batch)
+        ).all()
+        return FactsSummary(
+            tables=tuple(session.facts.summary(table) for table in TABLES),
+            locations=locations(session),
+            batches=connection.scalar(count.where(finished)) or 0,
+            interrupted=tuple(interrupted),
+            pending=inbox.pending(connection),
+            watermark=batches.watermark(connection, usage=False),
+            usage_watermark=batches.watermark(connection, usage=True),
+        )
+
+
+def locations(session: Session) -> dict[str, str]:
+    """Return where each table lies, for other engines."""
+    return {table: session.facts.location(table) for table in TABLES}
+
+
+def dead_letters(
+    session: Session,
+    *,
+    batch: int | None = None,
+    reason: str | None = None,
+    limit: int | None = None,
+) -> tuple[tuple[DeadLetter, ...], dict[str, int]]:
+    """Return rejected rows in the order of batch and position, and how many of each reason."""
+    with reading(session.engine) as connection:
+        found = deadletters.letters(connection, batch=batch, reason=reason, limit=limit)
+        return tuple(found), deadletters.count_by_reason(connection, batch=batch, reason=reason)
+
+
+def dead_letter(session: Session, number: int) -> DeadLetter:
+    """Return one rejected row.
+
+    Raises
+    ------
+    NotFoundError
+        There is none with this number.
+    """
+    with reading(session.engine) as connection:
+        return deadletters.letter(connection, number)
+
+
+def delivered_document(delivered: Delivered) -> dict[str, Any]:
+    """Return the JSON document of an import."""
+    counts = delivered.counts
+    until = delivered.complete_until
+    return {
+        "schema": "klartext/ingest/v1",
+        "batch": delivered.batch,
+        "sent": counts.sent,
+        "accepted": counts.accepted,
+        "duplicate": counts.duplicate,
+        "conflict": counts.conflict,
+        "rejected": counts.rejected,
+        "reasons": [
+            {
+                "reason": item.reason,
+                "count": item.count,
+                "positions": list(item.positions),
+                "detail": item.detail,
+            }
+            for item in delivered.reasons
+        ],
+        "dropped_properties": dict(sorted(delivered.dropped.items())),
+        "complete_until": None if until is None else until.isoformat(),
+        "interrupted_batches": list(delivered.interrupted),
+    }
+
+
+def summary_document(found: FactsSummary) -> dict[str, Any]:
+    """Return the JSON document of what is in the facts."""
+    return {
+        "schema": "klartext/facts/v1",
+        "tables": [
+            {
+                "table": item.table,
+                "rows": item.rows,
+                "first": None if item.first is None else item.first.isoformat(),
+                "last": None if item.last is None else item.last.isoformat(),
+                "location": found.locations[item.table],
+            }
+            for item in found.tables
+        ],
+        "batches": found.batches,
+        "interrupted_batches": list(found.interrupted),
+        "pending": found.pending,
+        "watermark": _mark(found.watermark),
+        "usage_watermark": _mark(found.usage_watermark),
+    }
+
+
+def letter_document(item: DeadLetter) -> dict[str, Any]:
+    """Return the JSON document of a dead letter."""
+    return {
+        "schema": "klartext/dead-letter/v1",
+        "id": item.id,
+        "batch": item.batch,
+        "source": item.source,
+        "received_at": item.received_at.isoformat(),
+        "position": item.position,
+        "reason": item.reason,
+        "detail": item.detail,
+        "row_hash": item.row_hash,
+        "unit": None if item.unit is None else str(item.unit),
+        "parsed": item.parsed,
+    }
+
+
+def _mark(found: Watermark | None) -> dict[str, Any] | None:
+    return None if found is None else {"batch": found.batch, "cutoff": found.cutoff.isoformat()}
