@@ -37,7 +37,7 @@ def data_checks(
     tuple of Check
         Those with severity ``invalid`` mean that nothing can be read from the data.
     """
-    weights = [variant.weight for variant in experiment.variants]
+    weights = _intended([variant.weight for variant in experiment.variants])
     first = [readout.all_units[variant.key] for variant in experiment.variants]
     kept = [count.exposed for count in readout.counts]
     excluded = [count.excluded for count in readout.counts]
@@ -54,6 +54,11 @@ def data_checks(
     checks.extend(_amounts(readout))
     checks.append(_cost(experiment, readout, completeness))
     return tuple(checks)
+
+
+def _intended(weights: list[int]) -> list[int]:
+    """Return the weights before rounding: three equal shares are not exact in millionths."""
+    return [1] * len(weights) if max(weights) - min(weights) == 1 else weights
 
 
 def _strangers(readout: Readout) -> Check:

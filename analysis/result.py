@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from klartext.analysis.estimate import ConfidenceSet, Estimate, NotEstimable
 from klartext.experiments.watermark import Watermark
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Verdict: TypeAlias = Literal[
     "GO", "GO_LIMITED", "GO_PENDING_APPROVAL", "STOP", "CONTINUE", "INVALID"
@@ -176,9 +179,9 @@ class CostCompleteness:
     """How much of the AI cost is known. Shares are fractions; categories have no cost at all.
 
     ``unattributed_calls`` are charged to no variant. ``priced_share`` is the share of calls that
-    are priced and attributed, 0 when a promised source delivered none. ``money_share`` is priced and attributed
-    money over that plus what the other calls cost at most: at their price, or at the highest
-    price of any call.
+    are priced and attributed, 0 when a promised source delivered none. ``money_share`` is
+    priced and attributed money over that plus what the other calls cost at most: at their price,
+    or at the highest price of any call.
     """
 
     calls: int
@@ -209,3 +212,12 @@ class Analysis:
     treatments: tuple[TreatmentResult, ...]
     completeness: CostCompleteness
     decision: Decision
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the estimates as a table: one row per metric, treatment and method.
+
+        What cannot be estimated is missing (NaN) beside its reason in ``reason``.
+        """
+        from klartext.analysis.frames import estimates_frame  # noqa: PLC0415 - pandas is heavy
+
+        return estimates_frame(self)

@@ -1,9 +1,76 @@
-"""Commands: analysis."""
+"""Commands: analyze, decide."""
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 import typer
+
+from klartext.app.cli.actor import ActorOption, actor_name
+from klartext.app.cli.context import log, open_session, print_json
+
+Key: TypeAlias = Annotated[str, typer.Argument(help="Key of the experiment.", show_default=False)]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the root."""
+    app.command("analyze")(analyze)
+    app.command("decide")(decide)
+
+
+def analyze(context: typer.Context, key: Key, json: Json = False) -> None:
+    """Show what an experiment has brought, what it cost, and the verdict so far.
+
+    Looking changes nothing and is not recorded; the interval is that of this look.
+
+    For example:
+
+      klartext analyze mail-subject
+
+      klartext analyze mail-subject --json > analysis.json
+    """
+    from klartext.analysis.document import to_json  # noqa: PLC0415 - heavy
+    from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
+    from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
+
+    found = analysis.analyze(open_session(context), key)
+    if json:
+        print_json(to_json(found))
+        return
+    typer.echo(scorecard(found))
+    log(f"Next: klartext report {key} -o report.html")
+
+
+def decide(context: typer.Context, key: Key, actor: ActorOption = None, json: Json = False) -> None:
+    """Take a look: record the figures and the verdict, and act on it.
+
+    GO and STOP end the test; CONTINUE, INVALID and a GO that waits for approval leave it running.
+    What was seen is kept with moments and hashes, and enters the audit log.
+
+    For example:
+
+      klartext decide mail-subject --as lena.vogt
+    """
+    from klartext.analysis.document import to_json  # noqa: PLC0415 - heavy
+    from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
+    from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
+
+    taken = analysis.decide(open_session(context), key, actor=actor_name(actor))
+    if json:
+        print_json(
+            {
+                "schema": "klartext/look/v1",
+                "experiment": key,
+                "look": taken.look,
+                "taken_at": taken.taken_at.isoformat(),
+                "status": taken.registered.status,
+                "analysis": to_json(taken.analysis),
+            }
+        )
+        return
+    typer.echo(scorecard(taken.analysis))
+    typer.echo(
+        f"\nLook {taken.look} of {key} is recorded; the experiment is {taken.registered.status}."
+    )
+    log(f"Next: klartext report {key} -o report.html")

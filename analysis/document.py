@@ -1,0 +1,281 @@
+"""The analysis as a JSON document, schema ``klartext/analysis/v1``.
+
+Numbers have ten significant digits: beyond them sums of doubles differ between runs. Exact
+amounts of the ledger are text. What cannot be estimated is null, and the object that holds it has
+a ``reason`` with one entry per null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+
+from klartext.analysis.estimate import (
+    ConfidenceSet,
+    Estimate,
+    Interval,
+    NotEstimable,
+    Unbounded,
+)
+from klartext.analysis.moments import Moments
+from klartext.analysis.readout import Readout
+from klartext.analysis.result import (
+    Analysis,
+    CostItem,
+    Decision,
+    MetricResult,
+    TreatmentResult,
+)
+from klartext.experiments.experiment import Json
+
+SCHEMA = "klartext/analysis/v1"
+MOMENTS_SCHEMA = "klartext/moments/v1"
+
+_Value = str | int | float | Decimal | ConfidenceSet | None
+
+
+def to_json(analysis: Analysis) -> dict[str, Json]:
+    """Return the document of one analysis, ready for `json.dumps`."""
+    completeness = analysis.completeness
+    return {
+        "schema": SCHEMA,
+        "experiment": analysis.experiment,
+        "title": analysis.title,
+        "version": analysis.version,
+        "spec_sha256": analysis.spec_sha256,
+        "registered": analysis.registered,
+        "mode": analysis.mode,
+        "alpha": _number(analysis.alpha),
+        "rule_alpha": _number(analysis.rule_alpha),
+        "currency": analysis.currency,
+        "watermark": {
+            "batch": analysis.watermark.batch,
+            "cutoff": analysis.watermark.cutoff.isoformat(),
+        },
+        "counts": [
+            _object(
+                variant=count.variant,
+                weight=count.weight,
+                exposed=count.exposed,
+                mature=count.mature,
+                excluded=count.excluded,
+            )
+            for count in analysis.counts
+        ],
+        "checks": [
+            {
+                "code": check.code,
+                "severity": check.severity,
+                "value": None if check.value is None else _number(check.value),
+                "detail": check.detail,
+            }
+            for check in analysis.checks
+        ],
+        "metrics": [_metric(result) for result in analysis.metrics],
+        "by_variant": [_treatment(treatment) for treatment in analysis.treatments],
+        "completeness": {
+            "calls": completeness.calls,
+            "priced_calls": completeness.priced_calls,
+            "unattributed_calls": completeness.unattributed_calls,
+            "priced_share": _number(completeness.priced_share),
+            "money_share": _number(completeness.money_share),
+            "left_out": list(completeness.left_out),
+        },
+        "decision": _decision(analysis.decision),
+    }
+
+
+def moments_to_json(readout: Readout) -> dict[str, Json]:
+    """Return the moments of a look, so that its figures can be made again without the facts.
+
+    Doubles are written in full here.
+    """
+    return {
+        "schema": MOMENTS_SCHEMA,
+        "variants": {variant: _moments(moments) for variant, moments in readout.moments.items()},
+        "exposed": {count.variant: count.exposed for count in readout.counts},
+        "excluded": {count.variant: count.excluded for count in readout.counts},
+        "events": [
+            {"variant": variant, "event": event, "count": count}
+            for (variant, event), count in sorted(readout.events.items())
+        ],
+    }
+
+
+def dumps(document: Mapping[str, Json]) -> str:
+    """Return the one compact text of a document."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _metric(result: MetricResult) -> dict[str, Json]:
+    return {
+        **_object(
+            metric=result.metric,
+            variant=result.variant,
+            baseline=result.baseline,
+            primary=result.primary,
+            is_money=result.is_money,
+            is_rate=result.is_rate,
+            mean=result.mean,
+            baseline_mean=result.baseline_mean,
+        ),
+        "estimates": [_estimate(method, found) for method, found in result.estimates],
+    }
+
+
+def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
+    if isinstance(found, NotEstimable):
+        return _object(
+            method=method,
+            valid_for_look=False,
+            value=found,
+            interval=found,
+            relative=found,
+            relative_interval=found,
+            std_error=found,
+            p_value=found,
+            n=found,
+            baseline_n=found,
+        )
+    return _object(
+        method=method,
+        valid_for_look=found.valid_for_look,
+        value=found.value,
+        interval=found.interval,
+        relative=found.relative,
+        relative_interval=found.relative_interval,
+        std_error=found.std_error,
+        p_value=found.p_value,
+        n=found.n,
+        baseline_n=found.baseline_n,
+    )
+
+
+def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
+    window, outlook = treatment.window, treatment.outlook
+    return {
+        **_object(
+            variant=treatment.variant,
+            baseline=treatment.baseline,
+            net_benefit=window.net_benefit,
+            net_benefit_interval=window.net_benefit_interval,
+            roi=window.roi,
+            roi_interval=window.roi_interval,
+            cost=window.cost,
+            incremental_cost=window.incremental_cost,
+            fixed_cost=window.fixed_cost,
+            incremental_margin=window.incremental_margin,
+            incremental_margin_interval=window.incremental_margin_interval,
+            savings=window.savings,
+            incremental_conversions=window.incremental_conversions,
+            incremental_conversions_interval=window.incremental_conversions_interval,
+            cost_per_incremental_conversion=window.cost_per_incremental_conversion,
+            cost_per_incremental_conversion_interval=(
+                window.cost_per_incremental_conversion_interval
+            ),
+            break_even_cost_per_unit=window.break_even_cost_per_unit,
+        ),
+        "outlook": _object(
+            units=outlook.units,
+            persistence=outlook.persistence,
+            fixed_cost=outlook.fixed_cost,
+            savings=outlook.savings,
+            net_benefit=outlook.net_benefit,
+            net_benefit_interval=outlook.interval,
+            rule_interval=outlook.rule_interval,
+            posterior_mean=outlook.posterior_mean,
+            posterior_sd=outlook.posterior_sd,
+            posterior_roi=outlook.posterior_roi,
+            probability_positive=outlook.probability_positive,
+            probability_hurdle=outlook.probability_hurdle,
+            expected_loss=outlook.expected_loss,
+            full_cost_net_benefit=outlook.full_cost_net_benefit,
+            npv=outlook.npv,
+            payback_months=outlook.payback_months,
+        ),
+        "costs": [_cost(item) for item in treatment.costs],
+        "decision": _decision(treatment.decision),
+    }
+
+
+def _cost(item: CostItem) -> dict[str, Json]:
+    unpriced = NotEstimable("unpriced", "no price is known for these calls")
+    return _object(
+        category=item.category,
+        behaviour=item.behaviour,
+        label=item.label,
+        variant=item.variant,
+        quantity=item.quantity,
+        amount=unpriced if item.amount is None else item.amount,
+        evidence=item.evidence,
+    )
+
+
+def _decision(decision: Decision) -> dict[str, Json]:
+    return {
+        "variant": decision.variant,
+        "verdict": decision.verdict,
+        "rule": decision.rule,
+        "reasons": [
+            {
+                "code": reason.code,
+                "met": reason.met,
+                "value": None if reason.value is None else _number(reason.value),
+                "threshold": None if reason.threshold is None else _number(reason.threshold),
+                "subject": reason.subject,
+                "detail": reason.detail,
+            }
+            for reason in decision.reasons
+        ],
+    }
+
+
+def _object(**fields: _Value) -> dict[str, Json]:
+    """Return the fields as JSON, with the reasons of those that are null."""
+    document: dict[str, Json] = {}
+    reasons: dict[str, Json] = {}
+    for name, value in fields.items():
+        match value:
+            case NotEstimable(reason, detail):
+                document[name] = None
+                reasons[name] = {"code": reason, "detail": detail}
+            case Unbounded(shape, bounds, level):
+                document[name] = None
+                reasons[name] = {
+                    "code": "unbounded",
+                    "detail": "the data do not determine it reliably",
+                    "shape": shape,
+                    "bounds": [_number(bound) for bound in bounds],
+                    "level": _number(level),
+                }
+            case Interval(lower, upper, _):
+                document[name] = [_number(lower), _number(upper)]
+            case Decimal():
+                document[name] = f"{value:f}"
+            case float():
+                document[name] = _number(value)
+            case _:
+                document[name] = value
+    if reasons:
+        document["reason"] = reasons
+    return document
+
+
+def _number(value: float) -> float:
+    """Ten significant digits; what is not finite is a mistake upstream, not a figure."""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a figure")
+    return float(f"{value:.10g}")
+
+
+def _moments(moments: Moments) -> dict[str, Json]:
+    return {
+        "columns": list(moments.columns),
+        "n": moments.n,
+        "mean": moments.mean.tolist(),
+        "m2": moments.m2.tolist(),
+        "m3": moments.m3.tolist(),
+        "nonzero": moments.nonzero.tolist(),
+    }

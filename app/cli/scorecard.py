@@ -1,0 +1,182 @@
+"""The scorecard: an analysis as plain text that is read in ten seconds."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from klartext.app.cli.columns import columns
+
+if TYPE_CHECKING:
+    from klartext.analysis.estimate import ConfidenceSet
+    from klartext.analysis.result import Analysis, MetricResult, Number, Reason, TreatmentResult
+
+_MARKS = {True: "yes", False: "no", None: "–"}
+_SHARES = frozenset({"hurdle_probability", "probability_positive", "cost_complete"})
+
+
+def scorecard(analysis: Analysis) -> str:
+    """Return the verdict, why, the money, the metrics and the checks, in this order."""
+    sections = [
+        _head(analysis),
+        _conditions(analysis),
+        _money(analysis),
+        _metrics(analysis),
+        _checks(analysis),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def _head(analysis: Analysis) -> str:
+    decision, level = analysis.decision, 1 - analysis.alpha
+    named = f" {decision.variant}" if decision.variant else ""
+    marked = "" if analysis.registered else "  (not registered before the data existed)"
+    units = ", ".join(f"{c.variant} {c.mature:,} of {c.exposed:,}" for c in analysis.counts)
+    stricter = (
+        f", {1 - analysis.rule_alpha:.4g} in the rule" if len(analysis.treatments) > 1 else ""
+    )
+    lines = [
+        f"{decision.verdict}{named}  by rule {decision.rule}{marked}",
+        f"{analysis.experiment}: {analysis.title}",
+        f"facts up to {analysis.watermark.cutoff:%Y-%m-%d %H:%M} UTC; "
+        f"{analysis.mode} intervals at {level:.4g}{stricter}",
+        f"mature units: {units}",
+    ]
+    left_out = analysis.completeness.left_out
+    if left_out:
+        said = f"cost left out: {', '.join(name.replace('_', ' ') for name in left_out)}"
+        lines.extend(textwrap.wrap(said, 98, subsequent_indent="  "))
+    return "\n".join(lines)
+
+
+def _conditions(analysis: Analysis) -> str:
+    rows = [_condition(reason) for reason in analysis.decision.reasons]
+    return columns(["WHY", "SEEN", "ASKED", "MET", "MEANING"], rows) if rows else ""
+
+
+def _condition(reason: Reason) -> list[str]:
+    def shown(value: float | None) -> str:
+        if value is None:
+            return "–"
+        if reason.code in _SHARES:
+            return f"{value:.1%}"
+        return f"{value:,.4g}" if abs(value) < 1 else f"{value:,.2f}"
+
+    code = reason.code.replace("_", " ")
+    if reason.code in {"guardrail", "other_treatment"}:
+        code = f"{code} {reason.subject}"
+    seen, asked = shown(reason.value), shown(reason.threshold)
+    return [code, seen, asked, _MARKS[reason.met], reason.detail]
+
+
+def _money(analysis: Analysis) -> str:
+    treatments = analysis.treatments
+    header = [f"IN THE TEST, {analysis.currency}", *(one.variant for one in treatments)]
+    names = [name for name, _ in _money_rows(treatments[0])]
+    values = [[text for _, text in _money_rows(one)] for one in treatments]
+    rows = [[name, *(column[i] for column in values)] for i, name in enumerate(names)]
+    split = names.index("treated units")
+    ahead = [f"AFTER A GO, {analysis.currency}", *header[1:]]
+    rows.insert(split, [""] * len(header))
+    rows.insert(split + 1, ahead)
+    return columns(header, rows)
+
+
+def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
+    window, outlook = one.window, one.outlook
+    yield (
+        "incremental margin",
+        _with(window.incremental_margin, window.incremental_margin_interval),
+    )
+    yield "AI cost, fully loaded", _figure(window.cost)
+    yield "net benefit", _with(window.net_benefit, window.net_benefit_interval)
+    yield "ROI (1 is 100 %)", _with(window.roi, window.roi_interval, places=3)
+    yield (
+        "cost per extra conversion",
+        _with(
+            window.cost_per_incremental_conversion,
+            window.cost_per_incremental_conversion_interval,
+        ),
+    )
+    yield "treated units", f"{outlook.units:,.0f}"
+    yield "net benefit, raw", _with(outlook.net_benefit, outlook.interval)
+    yield "net benefit, posterior", _figure(outlook.posterior_mean)
+    yield "P(net benefit > 0)", _percent(outlook.probability_positive)
+    yield "expected loss", _figure(outlook.expected_loss)
+    yield "net present value", _figure(outlook.npv)
+    yield "verdict", f"{one.decision.verdict} ({one.decision.rule})"
+
+
+def _metrics(analysis: Analysis) -> str:
+    header = ["METRIC", "VARIANT", "CONTROL", "TREATED", "METHOD", "LIFT", "P", "DIFFERENCE"]
+    return columns(header, [_metric(result) for result in analysis.metrics])
+
+
+def _metric(result: MetricResult) -> list[str]:
+    """One row: the first method that may be read at this look, else the first there is."""
+    from klartext.analysis.estimate import NotEstimable  # noqa: PLC0415 - heavy
+
+    found = [(m, e) for m, e in result.estimates if not isinstance(e, NotEstimable)]
+    readable = [(m, e) for m, e in found if e.valid_for_look] or found
+    name = f"{result.metric} *" if result.primary else result.metric
+    base, treated = _mean(result.baseline_mean, result), _mean(result.mean, result)
+    if not readable:
+        method, refused = result.estimates[0]
+        reason = refused.detail if isinstance(refused, NotEstimable) else ""
+        return [name, result.variant, base, treated, method, "–", "–", f"– {reason}"]
+    method, estimate = readable[0]
+    shown = method if estimate.valid_for_look else f"({method})"
+    p = estimate.p_value
+    return [
+        name,
+        result.variant,
+        base,
+        treated,
+        shown,
+        _percent(estimate.relative),
+        "–" if isinstance(p, NotEstimable) else f"{p:.2g}",
+        f"{estimate.value:+.4g} {_interval(estimate.interval, places=None)}",
+    ]
+
+
+def _checks(analysis: Analysis) -> str:
+    rows = [[check.code, check.severity, check.detail] for check in analysis.checks]
+    return columns(["CHECK", "RESULT", "DETAIL"], rows)
+
+
+def _mean(value: Number, result: MetricResult) -> str:
+    return _percent(value) if result.is_rate else _figure(value, places=4)
+
+
+def _percent(value: Number) -> str:
+    from klartext.analysis.estimate import NotEstimable  # noqa: PLC0415 - heavy
+
+    return "–" if isinstance(value, NotEstimable) else f"{value:.2%}"
+
+
+def _figure(value: Number, *, places: int = 2) -> str:
+    from klartext.analysis.estimate import NotEstimable  # noqa: PLC0415 - heavy
+
+    return f"– ({value.reason})" if isinstance(value, NotEstimable) else f"{value:,.{places}f}"
+
+
+def _with(value: Number, region: ConfidenceSet, *, places: int = 2) -> str:
+    from klartext.analysis.estimate import NotEstimable  # noqa: PLC0415 - heavy
+
+    if isinstance(value, NotEstimable):
+        return f"– ({value.reason})"
+    return f"{_figure(value, places=places)} {_interval(region, places=places)}"
+
+
+def _interval(region: ConfidenceSet, *, places: int | None) -> str:
+    from klartext.analysis.estimate import Interval, NotEstimable  # noqa: PLC0415 - heavy
+
+    match region:
+        case Interval(lower, upper, _):
+            form = "+.4g" if places is None else f",.{places}f"
+            return f"[{lower:{form}}, {upper:{form}}]"
+        case NotEstimable():
+            return f"[– {region.reason}]"
+        case _:
+            return "[cannot be determined reliably]"

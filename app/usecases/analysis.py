@@ -1,0 +1,302 @@
+"""Analyse an experiment, and decide about it: reading changes nothing, deciding records a look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+import pandas as pd
+import sqlalchemy as sa
+from ibis.expr.types import Table
+
+from klartext.analysis import unit_table
+from klartext.analysis.document import dumps, moments_to_json, to_json
+from klartext.analysis.engine import connect, open_engine
+from klartext.analysis.evaluate import Registration, analyse
+from klartext.analysis.frames import VariantMoments
+from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.result import Analysis
+from klartext.analysis.value import accruals_of, period_of
+from klartext.app.session import Session
+from klartext.app.usecases.registry import require_registered
+from klartext.experiments import audit, ingest, lifecycle, registry
+from klartext.experiments.errors import ConflictError, NotReadyError
+from klartext.experiments.experiment import Json
+from klartext.experiments.registry import Registered, Status
+from klartext.experiments.state import reading
+from klartext.experiments.tables import looks, outbox
+from klartext.experiments.watermark import Watermark
+
+_FINAL = frozenset({"GO", "GO_LIMITED", "STOP"})
+_OPEN: tuple[Status, ...] = ("running", "paused", "stopped")
+
+
+class Experiments(tuple[Registered, ...]):
+    """Registered experiments as they stand, by key."""
+
+    __slots__ = ()
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per experiment."""
+        rows = [
+            {
+                "key": one.key,
+                "title": one.experiment.title,
+                "kind": one.experiment.kind,
+                "registration": one.experiment.registration,
+                "status": one.status,
+                "version": one.version,
+                "sha256": one.sha256,
+            }
+            for one in self
+        ]
+        return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A recorded look: its number, the analysis, and the experiment as it stands after it."""
+
+    look: int
+    taken_at: datetime
+    analysis: Analysis
+    registered: Registered
+
+
+def experiments(session: Session) -> Experiments:
+    """Return all registered experiments."""
+    with reading(session.engine) as connection:
+        return Experiments(registry.registered(connection))
+
+
+def analyze(session: Session, key: str) -> Analysis:
+    """Return the analysis of an experiment on the facts so far; looking changes nothing.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such experiment.
+    NotReadyError
+        It is not registered, or no facts were delivered yet.
+    """
+    registered, watermark = _load(session, key)
+    return _evaluate(registered, _read(session, registered, watermark))
+
+
+def moments(session: Session, key: str) -> VariantMoments:
+    """Return the moments of the unit table per variant: mature units, seen in one variant only.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such experiment.
+    NotReadyError
+        It is not registered, or no facts were delivered yet.
+    """
+    registered, watermark = _load(session, key)
+    return VariantMoments(_read(session, registered, watermark).moments)
+
+
+def units(session: Session, key: str) -> Table:
+    """Return the unit table, lazily: nothing is computed before it is asked for.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such experiment.
+    NotReadyError
+        It is not registered, or no facts were delivered yet.
+    """
+    registered, watermark = _load(session, key)
+    return unit_table.build(registered.experiment, session.facts.tables(connect()), watermark)
+
+
+def decide(session: Session, key: str, *, actor: str) -> Taken:
+    """Take a look: record moments and result, audit them, and move the experiment by the verdict.
+
+    GO, GO_LIMITED and STOP end the test (``decided``); a treatment that does harm stops it in any
+    case; GO_PENDING_APPROVAL, CONTINUE and INVALID leave it as it is.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such experiment.
+    NotReadyError
+        It is not registered or not started, or no facts were delivered yet.
+    ConflictError
+        It is decided already, its one deciding look is taken, or it changed meanwhile.
+    """
+    registered, watermark = _load(session, key)
+    _check_open(registered)
+    readout = _read(session, registered, watermark)
+    analysis = _evaluate(registered, readout)
+    now = session.now()
+    with session.engine.begin() as connection:
+        audit.lock(connection)
+        current = registry.load(connection, key)
+        if (current.sha256, current.status) != (registered.sha256, registered.status):
+            raise ConflictError(
+                f"{key} changed while it was analysed. Run `klartext decide` again."
+            )
+        _check_deciding_look(connection, registered)
+        number = _record(connection, registered, readout, analysis, actor=actor, now=now)
+        after = _move(connection, registered, analysis, look=number, actor=actor, now=now)
+    return Taken(number, now, analysis, after)
+
+
+def _load(session: Session, key: str) -> tuple[Registered, Watermark]:
+    with reading(session.engine) as connection:
+        require_registered(session, connection, key)
+        registered = registry.load(connection, key)
+        promised = registered.experiment.costs.usage_source is not None
+        found = ingest.watermark(connection, usage=promised)
+        if found is None and promised:  # without the calls: cost is incomplete, no GO
+            found = ingest.watermark(connection, usage=False)
+    if found is None:
+        raise NotReadyError(
+            f"{key} has no facts yet. Deliver exposures and events with "
+            "`klartext ingest FILE --mapping MAPPING`, or through `klartext serve`."
+        )
+    return registered, found
+
+
+def _read(session: Session, registered: Registered, watermark: Watermark) -> Readout:
+    with open_engine() as engine:
+        tables = session.facts.tables(engine)
+        return read_out(registered.experiment, tables, watermark, engine=engine)
+
+
+def _evaluate(registered: Registered, readout: Readout) -> Analysis:
+    experiment = registered.experiment
+    period = period_of(experiment, readout, started_at=registered.started_at)
+    return analyse(
+        experiment,
+        Registration(registered.version, registered.sha256, registered.recorded_at),
+        readout,
+        accruals_of(experiment, readout, period),
+        period=period,
+    )
+
+
+def _check_open(registered: Registered) -> None:
+    if registered.status == "draft":
+        raise NotReadyError(
+            f"{registered.key} has not started. Start it with `klartext start {registered.key}`; "
+            f"`klartext analyze {registered.key}` reads without deciding."
+        )
+    if registered.status not in _OPEN:
+        raise ConflictError(
+            f"{registered.key} is {registered.status}; there is nothing left to decide. "
+            f"`klartext report {registered.key}` shows the verdict."
+        )
+
+
+def _check_deciding_look(connection: sa.Connection, registered: Registered) -> None:
+    """Refuse a second deciding look in fixed mode: its interval holds at the first one only."""
+    experiment = registered.experiment
+    if experiment.inference.mode != "fixed" or experiment.registration == "retrospective":
+        return
+    query = sa.select(looks.c.look, looks.c.verdict).where(looks.c.experiment == registered.key)
+    for row in connection.execute(query.order_by(looks.c.look)):
+        if row.verdict not in {"CONTINUE", "INVALID"}:
+            raise ConflictError(
+                f"{registered.key} has taken its one deciding look (look {row.look}: "
+                f"{row.verdict}); with inference: fixed a second one is not valid."
+            )
+
+
+def _record(  # noqa: PLR0913 - who saw what of which experiment, when
+    connection: sa.Connection,
+    registered: Registered,
+    readout: Readout,
+    analysis: Analysis,
+    *,
+    actor: str,
+    now: datetime,
+) -> int:
+    key = registered.key
+    last = sa.select(sa.func.max(looks.c.look)).where(looks.c.experiment == key)
+    number = (connection.execute(last).scalar_one() or 0) + 1
+    stored_moments = dumps(moments_to_json(readout))
+    result = dumps(to_json(analysis))
+    watermark = analysis.watermark
+    connection.execute(
+        sa.insert(looks).values(
+            experiment=key,
+            look=number,
+            version=registered.version,
+            spec_sha256=registered.sha256,
+            taken_at=now,
+            actor=actor,
+            watermark_batch=watermark.batch,
+            watermark_cutoff=watermark.cutoff,
+            moments=stored_moments,
+            result=result,
+            verdict=analysis.decision.verdict,
+        )
+    )
+    audit.record(
+        connection,
+        now=now,
+        actor=actor,
+        action="look",
+        subject=key,
+        detail={
+            "look": number,
+            "version": registered.version,
+            "sha256": registered.sha256,
+            "watermark_batch": watermark.batch,
+            "watermark_cutoff": watermark.cutoff.isoformat(),
+            "moments_sha256": sha256(stored_moments.encode()).hexdigest(),
+            "result_sha256": sha256(result.encode()).hexdigest(),
+            **_verdict(analysis),
+        },
+    )
+    return number
+
+
+def _verdict(analysis: Analysis) -> dict[str, Json]:
+    decision = analysis.decision
+    return {
+        "verdict": decision.verdict,
+        "rule": decision.rule,
+        "variant": decision.variant,
+        "registered": analysis.registered,
+    }
+
+
+def _move(  # noqa: PLR0913 - who moved which experiment by which look, when
+    connection: sa.Connection,
+    registered: Registered,
+    analysis: Analysis,
+    *,
+    look: int,
+    actor: str,
+    now: datetime,
+) -> Registered:
+    decision = analysis.decision
+    final = decision.verdict in _FINAL
+    harmful = any(treatment.decision.rule == "safety" for treatment in analysis.treatments)
+    if not (final or harmful):
+        return registered
+    reason = f"look {look}: {decision.verdict} by rule {decision.rule}"
+    steps: list[Status] = [] if registered.status == "stopped" else ["stopped"]
+    if final:
+        steps.append("decided")
+    after = registered
+    for step in steps:
+        after = lifecycle.transition(
+            connection, registered.key, step, actor=actor, now=now, reason=reason
+        )
+    payload: dict[str, Json] = {
+        "schema": "klartext/decision/v1",
+        "experiment": registered.key,
+        "look": look,
+        "status": after.status,
+        **_verdict(analysis),
+    }
+    connection.execute(
+        sa.insert(outbox).values(topic="decision", payload=dumps(payload), created_at=now)
+    )
+    return after
