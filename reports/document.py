@@ -94,11 +94,15 @@ class TrailRow:
 
 @dataclass(frozen=True, slots=True)
 class AuditAppendix:
-    """Where the analysis comes from: registration, imports, audit log, software."""
+    """Where the analysis comes from: registration, imports, audit log, software.
+
+    ``batches`` are the latest imports seen; ``earlier_batches`` counts those before them.
+    """
 
     status: str
     recorded_at: datetime
     batches: tuple[BatchRow, ...]
+    earlier_batches: int
     trail: tuple[TrailRow, ...]
     software_version: str
 

@@ -183,7 +183,7 @@ def effects(document: ReportDocument, locale: Locale) -> Forest:
         show = wording.relative_like(locale, relative)
         rows.append(
             _row(
-                label=metric.metric,
+                label=wording.metric_name(locale, metric),
                 sublabel=metric.variant,
                 value=relative,
                 raw=None,

@@ -36,12 +36,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell: its text, a quieter second line, a state (``met``, ``warning``, …) if it is one."""
+    """A cell: its text, a quieter second line, a state (``met``, ``warning``, …) if it is one.
+
+    ``code`` is shown verbatim; ``again`` repeats the cell above it.
+    """
 
     text: str
     note: str | None = None
     state: str | None = None
     code: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ def costs(locale: Locale, block: CostBlock) -> Table:
 
 def _cost_row(locale: Locale, item: CostItem) -> tuple[Cell, ...]:
     category = wording.coded(locale, "cost_category", item.category)
+    said = wording.evidence(locale, item)
     amount = Cell(locale.text("costs.unpriced"), locale.text("costs.unpriced_note"), "warning")
     if item.amount is not None:
         amount = Cell(locale.exact(item.amount))
@@ -105,7 +110,7 @@ def _cost_row(locale: Locale, item: CostItem) -> tuple[Cell, ...]:
         Cell(wording.coded(locale, "behaviour", item.behaviour)),
         Cell(locale.plain(item.quantity)),
         amount,
-        Cell(item.evidence or MISSING, code=bool(item.evidence)),
+        Cell(item.evidence, code=True) if said is None else Cell(said),
     )
 
 
@@ -160,11 +165,12 @@ def _metric_rows(locale: Locale, metric: MetricResult) -> list[tuple[Cell, ...]]
     baseline = wording.metric_mean(locale, metric, metric.baseline_mean)
     mean = wording.metric_mean(locale, metric, metric.mean)
     rows = []
-    for name, estimate in metric.estimates:
+    for place, (name, estimate) in enumerate(metric.estimates):
+        again = place > 0
         head = (
-            Cell(metric.metric, role),
-            Cell(baseline.text, baseline.reason),
-            Cell(mean.text, mean.reason),
+            Cell(wording.metric_name(locale, metric), None if again else role, again=again),
+            Cell(baseline.text, None if again else baseline.reason, again=again),
+            Cell(mean.text, None if again else mean.reason, again=again),
         )
         rows.append((*head, *_estimate_cells(locale, metric, name, estimate)))
     return rows
@@ -277,7 +283,12 @@ def trail(document: ReportDocument, locale: Locale) -> Table:
 def facts(document: ReportDocument, locale: Locale) -> tuple[tuple[str, str], ...]:
     """Name and value of everything that identifies this analysis."""
     analysis, audit = document.analysis, document.audit
-    evidence = {item.evidence for block in document.costs for item in block.items if item.evidence}
+    proofs = {
+        item.evidence
+        for block in document.costs
+        for item in block.items
+        if wording.evidence(locale, item) is None
+    }
     values = {
         "key": analysis.experiment,
         "version": locale.integer(analysis.version),
@@ -292,7 +303,7 @@ def facts(document: ReportDocument, locale: Locale) -> tuple[tuple[str, str], ..
         "rule_alpha": locale.share(Decimal(repr(analysis.rule_alpha))),
         "currency": analysis.currency,
         "timezone": document.experiment.timezone,
-        "prices": "; ".join(sorted(evidence)) or locale.text("audit.no_prices"),
+        "prices": "; ".join(sorted(proofs)) or locale.text("audit.no_prices"),
         "software": f"Klartext {audit.software_version}",
         "generated_at": locale.instant(document.generated_at),
     }

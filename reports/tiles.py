@@ -1,4 +1,4 @@
-"""The six figures a treatment is judged by, worded, each with its range or its reason."""
+"""The figures a treatment is judged by, worded, each with its range or its reason."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ class Tile:
 
 def tiles(document: ReportDocument, locale: Locale, treatment: TreatmentResult) -> tuple[Tile, ...]:
     """Word the figures of one treatment: outlook first, then what the test itself showed."""
+    planned = () if document.experiment.rollout is None else _rollout(document, locale, treatment)
     return (
         _net_benefit(document, locale, treatment),
         _probability(document, locale, treatment),
+        *planned,
         _roi(document, locale, treatment),
         _test_net_benefit(document, locale, treatment),
         _cost(locale, treatment),
@@ -67,16 +69,54 @@ def _net_benefit(document: ReportDocument, locale: Locale, treatment: TreatmentR
     horizon = "planned" if document.experiment.rollout is None else "year"
     show = wording.money_like(locale, outlook.posterior_mean)
     alpha = document.analysis.alpha
-    same = outlook.full_cost_net_benefit == outlook.net_benefit
     return _tile(
         locale.text(f"tile.net_benefit_{horizon}"),
         wording.number(locale, outlook.posterior_mean, show),
         wording.labelled_region(locale, outlook.interval, show, alpha=alpha),
         (
             _note(locale, "tile.raw", outlook.net_benefit, show),
-            None if same else _note(locale, "tile.full_cost", outlook.full_cost_net_benefit, show),
+            _saved(locale, outlook.savings, show),
         ),
     )
+
+
+def _rollout(
+    document: ReportDocument, locale: Locale, treatment: TreatmentResult
+) -> tuple[Tile, ...]:
+    """Return what only a planned roll-out has: the full-cost view, present value, payback."""
+    outlook, rollout = treatment.outlook, document.experiment.rollout
+    rate = "" if rollout is None else locale.share(rollout.discount_rate)
+
+    def months(x: float) -> str:
+        return locale.text("unit.months", number=locale.number(x, decimals=1))
+
+    show = wording.money_like(locale, outlook.npv)
+    full = wording.money_like(locale, outlook.full_cost_net_benefit)
+    return (
+        _tile(
+            locale.text("tile.full_cost"),
+            wording.number(locale, outlook.full_cost_net_benefit, full),
+            None,
+            (locale.text("tile.full_cost_note"),),
+        ),
+        _tile(
+            locale.text("tile.npv"),
+            wording.number(locale, outlook.npv, show),
+            None,
+            (locale.text("tile.discounted", rate=rate),),
+        ),
+        _tile(
+            locale.text("tile.payback"),
+            wording.number(locale, outlook.payback_months, months),
+            None,
+            (),
+        ),
+    )
+
+
+def _saved(locale: Locale, savings: float, show: wording.Show) -> str | None:
+    """Say how much of an amount is time saved; that is not cash beyond its realised share."""
+    return locale.text("tile.savings", value=show(savings)) if savings else None
 
 
 def _probability(document: ReportDocument, locale: Locale, treatment: TreatmentResult) -> Tile:
@@ -124,7 +164,10 @@ def _test_net_benefit(document: ReportDocument, locale: Locale, treatment: Treat
         wording.labelled_region(
             locale, window.net_benefit_interval, show, alpha=document.analysis.alpha
         ),
-        (_note(locale, "tile.test_margin", window.incremental_margin, show),),
+        (
+            _note(locale, "tile.test_margin", window.incremental_margin, show),
+            _saved(locale, window.savings, show),
+        ),
     )
 
 
@@ -132,6 +175,7 @@ def _cost(locale: Locale, treatment: TreatmentResult) -> Tile:
     window = treatment.window
     show = wording.money_like(locale, window.cost)
     parts = None
+    even = _note(locale, "tile.break_even", window.break_even_cost_per_unit, locale.money)
     if not isinstance(window.incremental_cost, NotEstimable):
         parts = locale.text(
             "tile.cost_parts",
@@ -139,7 +183,7 @@ def _cost(locale: Locale, treatment: TreatmentResult) -> Tile:
             fixed=show(window.fixed_cost),
         )
     return _tile(
-        locale.text("tile.cost"), wording.number(locale, window.cost, show), None, (parts,)
+        locale.text("tile.cost"), wording.number(locale, window.cost, show), None, (parts, even)
     )
 
 

@@ -12,10 +12,18 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, Unbounded
-from klartext.analysis.result import Analysis, Check, MetricResult, Number
+from klartext.analysis.result import Analysis, Check, CostItem, MetricResult, Number
 from klartext.reports.document import AssumptionRow, ReportDocument
 from klartext.reports.language import MISSING, Language, Locale
 
+NET = "net"
+"""Key of the primary metric that no spec declares: margin minus AI cost per unit."""
+
+_EVIDENCE = {
+    "cost line of the spec": "costs.from_spec",
+    "no price": "costs.unpriced",
+    "": "costs.no_evidence",
+}
 Show: TypeAlias = Callable[[float], str]
 
 
@@ -159,6 +167,17 @@ def relative_like(locale: Locale, value: Number) -> Show:
     return lambda x: locale.percent(x, like=like, signed=True)
 
 
+def metric_name(locale: Locale, metric: MetricResult) -> str:
+    """Name a metric: its key, or words for the net value that no spec declares."""
+    return locale.text("metrics.net") if metric.primary and metric.metric == NET else metric.metric
+
+
+def evidence(locale: Locale, item: CostItem) -> str | None:
+    """Say where a cost comes from; None when that is a price proof, shown as it was recorded."""
+    key = _EVIDENCE.get(item.evidence)
+    return None if key is None else locale.text(key)
+
+
 def method(locale: Locale, name: str) -> str:
     """Name an estimator."""
     key = f"method.{name}"
@@ -197,7 +216,16 @@ def _check_value(locale: Locale, found: Check) -> str:
             return quantity(locale, found.value)
 
 
-CHECK_VALUES: dict[str, str] = {"srm": "p_value", "two_variants": "share", "zero_weight": "share"}
+CHECK_VALUES: dict[str, str] = {
+    "cost_complete": "share",
+    "foreign_currency": "share",
+    "missing_amount": "share",
+    "negative_refund": "share",
+    "srm": "p_value",
+    "two_variants": "share",
+    "variants": "share",
+    "zero_weight": "share",
+}
 """What the value of a check is: a p-value, a share, else a number."""
 
 
@@ -219,8 +247,9 @@ def completeness(locale: Locale, analysis: Analysis) -> list[str]:
             "costs.completeness",
             priced=locale.integer(found.priced_calls),
             calls=locale.integer(found.calls),
-            share=locale.percent(found.priced_share, like=1.0),
-        )
+            share=locale.percent(found.priced_calls / found.calls, like=0.5),
+        ),
+        locale.text("costs.known_money", share=locale.percent(found.money_share, like=0.5)),
     ]
     if found.unattributed_calls:
         count = locale.integer(found.unattributed_calls)

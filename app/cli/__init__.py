@@ -16,6 +16,7 @@ from klartext.app.cli import (
     demo,
     facts,
     registry,
+    report,
     serve,
     specs,
 )
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (specs, registry, facts, costs, analysis, bandit, serve, demo):
+for group in (specs, registry, facts, costs, analysis, report, bandit, serve, demo):
     group.register(app)
 
 

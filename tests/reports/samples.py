@@ -174,6 +174,7 @@ def audit() -> AuditAppendix:
             BatchRow(1, "unit_table", "hillstrom.csv", "a1" * 32, at, 64_000, 0, 0, 0),
             BatchRow(2, "usage", "azure_conv.csv", "b2" * 32, at, 19_366, 0, 0, 3),
         ),
+        earlier_batches=0,
         trail=(TrailRow(at, "lena.vogt", "register"), TrailRow(at, "lena.vogt", "stop")),
         software_version="0.1.0",
     )
@@ -419,8 +420,8 @@ def _treatment(
     amount = window.cost if isinstance(window.cost, float) else 93.120000000001
     costs = (
         CostItem(
-            "model_fees", "usage", "gpt-4o", variant, Decimal(21_307),
-            Decimal(repr(round(amount, 12))), "catalogue: gpt-4o 2.50/10.00 USD per million tokens",
+            "model_fees", "call", "gpt-4o", variant, Decimal(21_307),
+            Decimal(repr(round(amount, 12))), "genai-prices 0.2.3 gpt-4o 2.5/10 USD per 1M tokens",
         ),
     )  # fmt: skip
     return TreatmentResult(variant, "control", window, outlook, costs, decision)
@@ -459,13 +460,13 @@ def _outlook(
         rule_interval=interval if rule is None else Interval(*rule, 0.975),
         posterior_mean=mean,
         posterior_sd=3_000.0,
-        posterior_roi=1.0,
+        posterior_roi=mean / 20_000,
         probability_positive=0.99999 if mean > 0 else 0.012,
         probability_hurdle=0.99998 if mean > 0 else 0.0004,
         expected_loss=0.0,
-        full_cost_net_benefit=mean * 1.02,
-        npv=mean,
-        payback_months=0.1,
+        full_cost_net_benefit=mean * 1.02 - 7_600,
+        npv=mean * 0.956,
+        payback_months=4.2 if mean > 0 else NotEstimable("no-gain", "no positive net benefit"),
     )
 
 
