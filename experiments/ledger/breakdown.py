@@ -92,6 +92,23 @@ def breakdown(usage: ir.Table, by: Dimension, *, timezone: str) -> tuple[CallCos
     return tuple(sorted(found, key=_dearest_first))
 
 
+def unpriced(usage: ir.Table) -> dict[str, int]:
+    """Return how many calls have no price, by the reason that their evidence gives."""
+    without = usage.filter(usage.amount.isnull())
+    table = without.group_by("evidence").aggregate(calls=without.count()).to_pyarrow()
+    found = {row["evidence"]: row["calls"] for row in table.to_pylist()}
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def categories(usage: ir.Table) -> dict[str, tuple[str, ...]]:
+    """Return the cost categories that each experiment's calls are booked under."""
+    found: dict[str, tuple[str, ...]] = {}
+    known = usage.filter(usage.experiment.notnull())
+    for row in known.select("experiment", "category").distinct().to_pyarrow().to_pylist():
+        found[row["experiment"]] = (*found.get(row["experiment"], ()), row["category"])
+    return found
+
+
 def _by_day(usage: ir.Table, zone: ZoneInfo) -> tuple[CallCosts, ...]:
     quarter = (usage.occurred_at.epoch_seconds() // _QUARTER_HOUR).name("quarter")
     table = usage.group_by(quarter).aggregate(**_sums(usage)).to_pyarrow()
