@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from klartext.experiments.experiment import MILLION
 from klartext.experiments.spec.validation import INVALID, Context, rule
@@ -189,6 +190,8 @@ def _instant(value: object, info: ValidationInfo, *, end_of_day: bool) -> dateti
     try:
         if match is not None:
             return _read_instant(match, _settings(info).get("timezone", "UTC"), end_of_day)
+    except PydanticCustomError:
+        raise
     except (ValueError, OverflowError):
         pass
     fix = "Write it as 2027-01-12 or 2027-01-12T09:00 (the workspace's time zone)."

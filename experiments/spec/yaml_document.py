@@ -215,7 +215,7 @@ class _Frame:
     def child_path(self) -> str:
         if not self.is_mapping:
             return f"{self.path}[{len(self.items)}]"
-        return f"{self.path}.{self.key}" if self.path else str(self.key)
+        return ".".join(part for part in (self.path, self.key) if part)
 
     def node(self) -> Node:
         value = self.entries if self.is_mapping else tuple(self.items)
