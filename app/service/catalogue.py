@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from klartext.app.usecases.allocation import Serving, prepare
+from klartext.app.usecases.allocation import Serving, nobody_is_assigned, prepare
 from klartext.experiments import layers, policy_store, registry
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.state import reading
@@ -17,13 +18,22 @@ from klartext.experiments.tables import experiments, layer_slots, policy_version
 
 if TYPE_CHECKING:
     from klartext.app.session import Session
+    from klartext.experiments.experiment import Experiment
     from klartext.experiments.policies import PolicyVersion
     from klartext.experiments.tokens import Signer
 
 ACTOR = "klartext serve"
 _log = logging.getLogger("klartext.service")
 
-_Fingerprint: TypeAlias = tuple[object, ...]
+
+@dataclass(frozen=True, slots=True)
+class _Fingerprint:
+    """What changes whenever the serving of an experiment must."""
+
+    status: str
+    version: int
+    policy_version: int | None
+    slots: int | None
 
 
 class Catalogue:
@@ -31,7 +41,8 @@ class Catalogue:
 
     When the state cannot be read, what was loaded last keeps serving, and ``stale_s`` grows.
     An experiment or policy that was altered by hand is not loaded: the last good one keeps
-    serving; without one a bandit serves its control, and an altered experiment is not served.
+    serving, and a pause or stop still ends it; without one a bandit serves its control, and an
+    altered experiment is not served.
     """
 
     def __init__(self, session: Session, signer: Signer) -> None:
@@ -41,7 +52,8 @@ class Catalogue:
         self._seen: Mapping[str, _Fingerprint] = {}
         self._refreshed_at: datetime | None = None
         self._stale = False
-        self._failing: dict[str, str] = {}
+        self._policies: dict[str, PolicyVersion] = {}
+        self._reported: dict[str, str] = {}
 
     @property
     def servings(self) -> Mapping[str, Serving]:
@@ -90,12 +102,11 @@ class Catalogue:
             try:
                 servings[key] = self._load(key, now)
             except KlartextError as error:
-                del loaded[key]  # tried again at the next poll, reported once
-                if self._failing.get(key) != str(error):
-                    _log.warning("%s is not refreshed: %s", key, error)
-                self._failing[key] = str(error)
-            else:
-                self._failing.pop(key, None)
+                self._report(key, error)
+                del loaded[key]  # tried again at the next poll
+                if key in servings:
+                    nobody = nobody_is_assigned(fingerprint.status)
+                    servings[key] = replace(servings[key], nobody=nobody or servings[key].nobody)
         self._servings, self._seen = servings, loaded
         self._refreshed_at, self._stale = now, False
 
@@ -103,34 +114,33 @@ class Catalogue:
         with reading(self._session.engine) as connection:
             registered = registry.load(connection, key)
             slots = layers.slots(connection, key)
-            policy = self._latest(connection, key)
-        experiment = registered.experiment
-        if experiment.bandit is not None and registered.status == "running":
-            policy = self._in_force(registered, policy, now)
-        elif policy is not None and not policy_store.serves(policy, experiment):
-            policy = None
+        policy = None
+        if registered.experiment.bandit is not None and registered.status == "running":
+            policy = self._policy(registered.experiment, now)
         return prepare(registered, slots=slots, policy=policy, signer=self._signer)
 
-    def _latest(self, connection: sa.Connection, key: str) -> PolicyVersion | None:
+    def _policy(self, experiment: Experiment, now: datetime) -> PolicyVersion | None:
+        """Return the policy in force; the last good one when it was altered, None without."""
+        key = experiment.key
         try:
-            return policy_store.latest(connection, key)
+            with reading(self._session.engine) as connection:
+                policy = policy_store.latest(connection, key)
+            if policy is None or not policy_store.serves(policy, experiment):
+                with self._session.engine.begin() as connection:
+                    policy = policy_store.in_force(connection, experiment, actor=ACTOR, now=now)
         except policy_store.TamperedPolicyError as error:
-            if key in self._servings:
-                raise
-            _log.error("%s serves its control: %s", key, error)
-            return None
+            self._report(key, error)
+            return self._policies.get(key)
+        self._policies[key] = policy
+        return policy
 
-    def _in_force(
-        self, registered: registry.Registered, newest: PolicyVersion | None, now: datetime
-    ) -> PolicyVersion:
-        if newest is not None and policy_store.serves(newest, registered.experiment):
-            return newest
-        with self._session.engine.begin() as connection:
-            return policy_store.in_force(connection, registered.experiment, actor=ACTOR, now=now)
+    def _report(self, key: str, error: KlartextError) -> None:
+        if self._reported.get(key) != str(error):
+            _log.error("%s is not refreshed: %s", key, error)
+        self._reported[key] = str(error)
 
 
 def _fingerprints(connection: sa.Connection) -> dict[str, _Fingerprint]:
-    """Return per experiment what changes whenever its serving must."""
     policies = (
         sa.select(policy_versions.c.experiment, sa.func.max(policy_versions.c.version).label("n"))
         .group_by(policy_versions.c.experiment)
@@ -153,4 +163,7 @@ def _fingerprints(connection: sa.Connection) -> dict[str, _Fingerprint]:
         .outerjoin(policies, policies.c.experiment == experiments.c.key)
         .outerjoin(slots, slots.c.experiment == experiments.c.key)
     )
-    return {row.key: tuple(row) for row in connection.execute(query)}
+    return {
+        row.key: _Fingerprint(row.status, row.version, row.n, row.width)
+        for row in connection.execute(query)
+    }

@@ -139,12 +139,15 @@ def prepare(
         "paused",
         "fallback",
     )
+    nobody = nobody_is_assigned(registered.status)
+    if nobody is None and experiment.bandit is not None and policy is None:
+        nobody = "fallback"
     return Serving(
         experiment=experiment,
         version=registered.version,
         policy_version=policy_version,
         expose_always=experiment.exposure == "on_allocation",
-        nobody=_nobody(registered, policy),
+        nobody=nobody,
         assigner=Assigner.of(layer=experiment.layer, experiment=experiment.key, slots=slots),
         split=Split.of(weights.items()),
         assigned=tuple(served(key, weight, "assigned") for key, weight in weights.items()),
@@ -196,12 +199,15 @@ def allocate(
     return Answer(allocation_id, pseudonym, serving.policy_version, served)
 
 
-def _nobody(registered: Registered, policy: PolicyVersion | None) -> Reason | None:
-    if registered.status == "paused":
-        return "paused"
-    if registered.status != "running":
-        return "not_running"
-    return "fallback" if registered.experiment.bandit is not None and policy is None else None
+def nobody_is_assigned(status: str) -> Reason | None:
+    """Return why an experiment with this status assigns no unit; None when it does."""
+    match status:
+        case "running":
+            return None
+        case "paused":
+            return "paused"
+        case _:
+            return "not_running"
 
 
 def _forced(serving: Serving, variant: str) -> Served:
