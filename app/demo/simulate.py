@@ -38,6 +38,8 @@ class Shop:
         EUR, net of VAT.
     return_rate
         Share of orders that are returned in full.
+    unsubscribe_rate
+        Share that unsubscribes, whatever the variant.
     retry_rate
         Share of model calls repeated after a time-out; both are billed.
     review_rate
@@ -45,12 +47,13 @@ class Shop:
     """
 
     customers: int = 40_000
-    purchase_rate: tuple[tuple[str, float], ...] = (("control", 0.060), ("ai", 0.073))
+    purchase_rate: tuple[tuple[str, float], ...] = (("control", 0.060), ("ai", 0.078))
     median_order: float = 52.0
     order_sigma: float = 0.6
     return_rate: float = 0.09
     retry_rate: float = 0.03
-    review_rate: float = 0.05
+    unsubscribe_rate: float = 0.008
+    review_rate: float = 0.02
     repeat_rate: float = 0.01
 
 
@@ -119,7 +122,7 @@ def _write_events(
         events.append((at, event))
 
     for who, variant, sent in mails:
-        if rng.random() < 0.0030:
+        if rng.random() < shop.unsubscribe_rate:
             add("unsubscribe", who, sent + timedelta(hours=float(rng.exponential(30))))
         if variant == "ai" and rng.random() < shop.review_rate:
             add("review", who, sent + timedelta(minutes=1))
