@@ -58,12 +58,12 @@ def _line_document(line: CostLine) -> dict[str, Any]:
     return {
         "category": line.category,
         "behaviour": line.behaviour,
-        "amount": str(line.amount.base),
+        "amount": _plain(line.amount.base),
         "variant": line.variant,
         "label": line.label,
         "event": line.event,
         "hours": None if line.hours is None else str(line.hours),
-        "rate": None if line.rate is None else str(line.rate),
+        "rate": None if line.rate is None else _plain(line.rate),
         "life_months": line.life_months,
     }
 

@@ -1,0 +1,124 @@
+"""Costs on the command line: what it prints, and with which status it ends."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+
+TRACE = """\
+call,at,tokens_in,tokens_out,model
+1,2026-03-01T12:00:00Z,1000,100,gpt-4o
+2,2026-03-01T13:00:00Z,1000,100,gpt-4o
+3,2026-03-01T14:00:00Z,1000,100,house-model
+"""
+MAPPING = """\
+schema: klartext/mapping/v1
+kind: usage
+source: gateway
+id: [call]
+time: at
+input_tokens: tokens_in
+output_tokens: tokens_out
+model: model
+"""
+RATES = "date,currency,rate\n2026-02-27,USD,1.25\n"
+
+
+@pytest.fixture
+def trace(workspace: Path) -> Path:
+    (workspace / "trace.csv").write_text(TRACE)
+    (workspace / "trace.yaml").write_text(MAPPING)
+    (workspace / "rates.csv").write_text(RATES)
+    return workspace / "trace.csv"
+
+
+@pytest.mark.usefixtures("trace")
+def test_import_says_what_came_in_and_what_it_cost(run: Run) -> None:
+    done = run("costs", "import", "trace.csv", "--mapping", "trace.yaml")
+    assert done.status == 0
+    assert "new calls: 2 priced, 1 unpriced; 0.0056 EUR, mean 0.0028 EUR per call" in done.out
+    assert "openai/gpt-4o 2.5/10 USD per 1M tokens" in done.out
+    assert "never counted as 0" in done.err
+    again = run("costs", "import", "trace.csv", "-m", "trace.yaml", "--json")
+    assert again.json["schema"] == "klartext/costs-import/v1"
+    assert (again.json["duplicate"], again.json["calls"]["calls"]) == (3, 0)
+    assert again.json["calls"]["amount"] is None
+    assert again.json["workspace"]["amount"] == "0.0056"
+
+
+def test_rejected_rows_are_findings(trace: Path, run: Run) -> None:
+    trace.write_text(TRACE + "4,2026-03-01T14:00:00Z,-1,1,gpt-4o\n")
+    done = run("costs", "import", "trace.csv", "-m", "trace.yaml")
+    assert done.status == 1
+    assert "bad-tokens x 1" in done.out
+
+
+@pytest.mark.usefixtures("trace")
+def test_breakdown_prints_exact_sums(run: Run) -> None:
+    run("costs", "import", "trace.csv", "-m", "trace.yaml")
+    table = run("costs", "breakdown", "--by", "model")
+    assert [line.split() for line in table.out.splitlines()[:4]] == [
+        ["CALLS", "UNPRICED", "INPUT", "OUTPUT", "EUR", "MEAN", "PER", "CALL", "MODEL"],
+        ["2", "0", "2,000", "200", "0.0056", "0.0028", "gpt-4o"],
+        ["1", "1", "1,000", "100", "–", "–", "house-model"],
+        ["3", "1", "3,000", "300", "0.0056", "0.0028", "(all)"],
+    ]
+    document = run("costs", "breakdown", "--by", "day", "--json").json
+    assert document["schema"] == "klartext/costs-breakdown/v1"
+    assert [part["key"] for part in document["parts"]] == ["2026-03-01"]
+    assert document["unpriced"][0]["calls"] == 1
+
+
+def test_a_token_trace_needs_no_mapping(workspace: Path, run: Run) -> None:
+    (workspace / "prices.yaml").write_text(
+        "schema: klartext/prices/v1\n"
+        "prices:\n  - {model: house, per_million: {input: 2 EUR, output: 8 EUR}}\n"
+    )
+    (workspace / "calls.csv").write_text(
+        "timestamp,input_tokens,output_tokens\n2026-03-01 12:00:00,1000,100\n"
+    )
+    options = ["--format", "token-trace", "--source", "gateway", "--model", "house"]
+    refused = run("costs", "import", "calls.csv", *options)
+    assert refused.status == 1
+    assert "--id" in refused.err
+    options += ["--id", "row_content", "--timezone", "Europe/Berlin"]
+    assert run("costs", "import", "calls.csv", *options, "--json").json["calls"]["amount"] == (
+        "0.0028"
+    )
+
+
+def test_list_shows_sources_lines_and_what_was_left_out(trace: Path, run: Run) -> None:
+    assert "costs import" in run("costs", "list").err
+    run("apply")
+    run("costs", "import", trace.name, "-m", "trace.yaml")
+    shown = run("costs", "list").out
+    assert "gateway" in shown
+    assert "engineering" in shown
+    assert "no cost stated for: model_fees" in shown
+    document = run("costs", "list", "--json").json
+    assert document["experiments"][0]["lines"][0]["amount"] == "1000.00"
+    assert document["sources"][0]["unpriced_calls"] == 1
+
+
+@pytest.mark.usefixtures("trace")
+def test_a_file_is_read_one_way_or_the_other(run: Run) -> None:
+    assert run("costs", "import", "trace.csv").status == 2
+    both = run("costs", "import", "trace.csv", "-m", "trace.yaml", "--format", "token-trace")
+    assert both.status == 2
+    mixed = run("costs", "import", "trace.csv", "-m", "trace.yaml", "--model", "gpt-4o")
+    assert mixed.status == 2
+    assert run("costs", "import", "trace.csv", "--format", "token-trace").status == 2
+
+
+def test_no_price_at_all_is_not_ready(trace: Path, run: Run) -> None:
+    (trace.parent / "rates.csv").unlink()
+    refused = run("costs", "import", "trace.csv", "-m", "trace.yaml")
+    assert refused.status == 3
+    assert "Nothing was stored" in refused.err
+    kept = run("costs", "import", "trace.csv", "-m", "trace.yaml", "--keep-unpriced")
+    assert kept.status == 0
+    assert "0 priced, 3 unpriced; cost unknown" in kept.out
+    assert "2  unpriced no-exchange-rate" in run("costs", "breakdown").out
