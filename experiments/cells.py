@@ -26,6 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d.*)?", re.ASCII)
 _PLAIN = re.compile(r"[-+]?\d+(?:\.\d+)?", re.ASCII)
 _TRUE = frozenset({"1", "true", "t", "yes", "y"})
+_PLAIN_FLAGS = ("0", "1")  # the common case, quickly
 _FALSE = frozenset({"0", "false", "f", "no", "n"})
 EPOCH_FORMATS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 
@@ -114,19 +115,29 @@ def decimal(cell: Cell, label: str, numbers: NumberFormat = PLAIN_NUMBERS) -> De
     """Return a number as the facts keep it: exact, twelve decimal places, half to even."""
     number: Decimal | None = None
     if isinstance(cell, str):
-        number = numbers.parse(cell)
+        number = _parsed(cell, numbers)
     elif isinstance(cell, Decimal):
-        number = cell if cell.is_finite() else None
+        number = _kept(cell) if cell.is_finite() else None
     elif isinstance(cell, int):
-        number = Decimal(int(cell))
+        number = _kept(Decimal(int(cell)))
     elif isinstance(cell, float):
-        number = PLAIN_NUMBERS.parse(repr(cell))
+        number = _parsed(repr(cell), PLAIN_NUMBERS)
     if number is None:
         raise RowError("bad-number", f"{label} is not a number: {shape(cell)}")
+    return number
+
+
+@lru_cache(maxsize=65536)  # amounts repeat, most of all zero
+def _parsed(text: str, numbers: NumberFormat) -> Decimal | None:
+    number = numbers.parse(text)
+    return None if number is None else _kept(number)
+
+
+def _kept(number: Decimal) -> Decimal:
     try:
         kept = stored(number)
     except MoneyError:
-        raise RowError("bad-number", f"{label} has more than 26 digits before the point") from None
+        raise RowError("bad-number", "a number has more than 26 digits before the point") from None
     return abs(kept) if kept.is_zero() else kept  # one zero: -0 and 0 are the same payload
 
 
@@ -140,6 +151,8 @@ def integer(cell: Cell, label: str, numbers: NumberFormat = PLAIN_NUMBERS) -> in
 
 def flag(cell: Cell, label: str) -> bool:
     """Return true or false from ``1 true t yes y`` and ``0 false f no n``."""
+    if cell in _PLAIN_FLAGS:
+        return cell == "1"
     seen = str(cell).strip().lower()
     if seen in _TRUE:
         return True

@@ -104,6 +104,8 @@ class Door:
 
     def money(self, amount: Decimal, currency: Cell, occurred_at: datetime) -> Decimal:
         """Return ``amount`` in the reporting currency, at the rate of the event's day."""
+        if currency == self.currency:
+            return amount
         if is_missing(currency):
             raise RowError("missing-currency", "an amount has no currency; set it in the mapping")
         code = str(currency).strip()

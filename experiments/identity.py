@@ -7,6 +7,7 @@ import hmac
 import os
 import secrets
 import stat
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,10 +61,10 @@ class Pseudonymiser:
 
         Notes
         -----
-        BLAKE2b, keyed by a key derived from the workspace's; every part is preceded by its
-        length, so that ``("ab", "c")`` and ``("a", "bc")`` differ.
+        BLAKE2b, keyed by a key derived from the workspace's, over the parts as JSON strings with
+        commas between them, so that ``("ab", "c")`` and ``("a", "bc")`` differ.
         """
-        content = "".join([f"{len(part)}:{part}" for part in parts]).encode()
+        content = ",".join(map(encode_basestring_ascii, parts)).encode("ascii")
         return hashlib.blake2b(content, key=self._digest_key, digest_size=16).digest()
 
     def token(self, raw: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Literal, TypeAlias
 
 from klartext.experiments.cells import (
     Cell,
@@ -191,14 +192,17 @@ def _assigned(
     experiment_cell = common.columns(column) if column else None
     variant_cell, keys = common.columns(mapping.variant.column), mapping.variant.values
 
+    @lru_cache(maxsize=1024, typed=True)
+    def known(experiment: str, seen: Cell) -> str:
+        return common.door.variant(experiment, keys.get(str(seen), seen))
+
     def read_row(row: Row) -> tuple[str, str]:
         experiment = fixed
         if experiment_cell is not None:
             experiment = identifier(
                 experiment_cell(row.cells), f"column {column}", reason="experiment-missing"
             )
-        seen = variant_cell(row.cells)
-        return experiment, common.door.variant(experiment, keys.get(str(seen), seen))
+        return experiment, known(experiment, variant_cell(row.cells))
 
     return read_row
 
@@ -232,9 +236,8 @@ def _events(mapping: EventsMapping, common: _Common) -> Translate:
         amount: Decimal | None = None
         if value_cell is not None and not is_missing(cell := value_cell(row.cells)):
             amount = decimal(cell, "value", common.numbers)
-        currency = common.currency(row) if is_money and amount is not None else None
-        if is_money and amount is not None and is_missing(currency):
-            raise RowError("missing-currency", "the amount has no currency")
+        has_money = is_money and amount is not None
+        currency = _required(common.currency(row)) if has_money else None
         properties, dropped = common.properties(row, at)
         fact = event(
             common.door,
@@ -253,79 +256,85 @@ def _events(mapping: EventsMapping, common: _Common) -> Translate:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """One outcome or covariate of a unit table: its event name and how to read it."""
+    """One outcome or covariate of a unit table: its event, and how to read its amount."""
 
     name: str
     cell: Get
-    column: OutcomeColumn
-    numbers: NumberFormat
+    read: Callable[[Cell], Decimal]
+    amount: Literal["flag", "number", "money"]
     is_before: bool
 
-    def read(self, cells: Sequence[Cell]) -> Decimal:
-        """Return the amount; a flag is one or zero."""
-        cell, label = self.cell(cells), f"column {self.column.column}"
+
+def _reader(column: OutcomeColumn, numbers: NumberFormat) -> Callable[[Cell], Decimal]:
+    """Return the function from a cell to the amount; that of a flag is one or zero."""
+    label = f"column {column.column}"
+
+    @lru_cache(maxsize=65536, typed=True)  # most cells repeat: 0, 1, TRUE
+    def read(cell: Cell) -> Decimal:
         if is_missing(cell):
-            if self.column.missing == "zero":
+            if column.missing == "zero":
                 return _ZERO
             detail = f"{label} is empty; set missing: zero if that means none"
             raise RowError("missing-value", detail)
-        if self.column.as_ == "flag":
+        if column.as_ == "flag":
             return _ONE if flag(cell, label) else _ZERO
-        return decimal(cell, label, self.numbers)
+        return decimal(cell, label, numbers)
 
-    def as_event(self, value: Decimal, currency: Cell) -> tuple[Decimal | None, Cell]:
-        """Return value and currency of the event; that of a flag has neither."""
-        if self.column.as_ == "flag":
-            return None, None
-        if self.column.as_ == "number":
-            return value, None
-        if is_missing(currency):
-            raise RowError("missing-currency", f"column {self.column.column} has no currency")
-        return value, currency
+    return read
 
 
 def _unit_table(mapping: UnitTableMapping, common: _Common) -> Translate:
-    assigned = _assigned(mapping, common)
+    assigned, door = _assigned(mapping, common), common.door
     groups = (("", mapping.outcomes, False), ("covariate.", mapping.covariates, True))
     outcomes = [
-        _Outcome(prefix + name, common.columns(item.column), item, common.numbers, is_before)
+        _Outcome(
+            name=prefix + name,
+            cell=common.columns(item.column),
+            read=_reader(item, common.numbers),
+            amount=item.as_,
+            is_before=is_before,
+        )
         for prefix, group, is_before in groups
         for name, item in group.items()
     ]
 
     def translate(row: Row) -> Facts:
         experiment, variant = assigned(row)
-        at, unit, identity = common.time(row), common.unit(row), common.identity(row)
+        at, unit = common.time(row), common.unit(row)
         currency = common.currency(row)
         properties, dropped = common.properties(row, at)
-        values = [outcome.read(row.cells) for outcome in outcomes]
+        values = [outcome.read(outcome.cell(row.cells)) for outcome in outcomes]
         # The exposure decides whether the row is known, so it stands for the whole row.
-        whole = " ".join([f"{value:f}" for value in values]) + f" {currency}"
         first = exposure(
-            common.door,
-            common.fact_id("exposures", experiment, *identity),
+            door,
+            common.fact_id("exposures", experiment, *common.identity(row)),
             experiment,
             unit,
             variant,
             at,
             properties=properties,
-            outcomes=whole,
+            outcomes=f"{' '.join(map(str, values))} {currency}",
         )
+        key = first.id.hex()
         facts: list[FactRow] = [first]
-        for outcome, measured in zip(outcomes, values, strict=True):
-            if measured:
-                value, code = outcome.as_event(measured, currency)
-                facts.append(
-                    event(
-                        common.door,
-                        common.fact_id("events", experiment, *identity, outcome.name),
-                        unit,
-                        outcome.name,
-                        at - BEFORE_EXPOSURE if outcome.is_before else at,
-                        value=value,
-                        currency=code,
-                    )
+        for outcome, value in zip(outcomes, values, strict=True):
+            if value:
+                fact = event(
+                    door,
+                    door.pseudonymiser.digest("outcome", key, outcome.name),
+                    unit,
+                    outcome.name,
+                    at - BEFORE_EXPOSURE if outcome.is_before else at,
+                    value=None if outcome.amount == "flag" else value,
+                    currency=_required(currency) if outcome.amount == "money" else None,
                 )
+                facts.append(fact)
         return tuple(facts), dropped
 
     return translate
+
+
+def _required(currency: Cell) -> Cell:
+    if is_missing(currency):
+        raise RowError("missing-currency", "an amount has no currency")
+    return currency
