@@ -138,39 +138,6 @@ def accrue(  # noqa: PLR0913 - the period, and what happened in it, by name
     return tuple(accruals)
 
 
-def monthly_run_rate(lines: tuple[CostLine, ...], treatment: str) -> Decimal:
-    """Return the money per month that ``treatment`` goes on costing once it is live.
-
-    Monthly lines only: what is spent already is not avoidable. A line of the test as a whole
-    counts in full, because the treatment that goes live carries it alone.
-    """
-    return sum(
-        (
-            line.amount.base
-            for line in lines
-            if line.behaviour == "month" and _concerns(line, treatment)
-        ),
-        Decimal(0),
-    )
-
-
-def sunk(lines: tuple[CostLine, ...], treatment: str, *, months: Fraction = Fraction(0)) -> Decimal:
-    """Return the money for ``treatment`` that is spent whatever is decided.
-
-    One-off lines in full, and of amortised ones the rest that is not yet charged after ``months``
-    of their life (`months_between`). A line of the test as a whole counts in full.
-    """
-    total = Fraction(0)
-    for line in lines:
-        if not _concerns(line, treatment):
-            continue
-        if line.behaviour == "once":
-            total += Fraction(line.amount.base)
-        elif line.behaviour == "amortised":
-            total += Fraction(line.amount.base) * (1 - _occurrences(line, months) / _life(line))
-    return _rounded(total)
-
-
 def left_out(lines: tuple[CostLine, ...], used: Collection[str] = ()) -> tuple[str, ...]:
     """Return the cost categories for which nothing is stated, in the order of the list.
 
@@ -213,10 +180,6 @@ def _life(line: CostLine) -> int:
     if not line.life_months:
         raise ValueError(f"the amortised {line.category} line has no life")
     return line.life_months
-
-
-def _concerns(line: CostLine, treatment: str) -> bool:
-    return line.variant in {None, treatment}
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

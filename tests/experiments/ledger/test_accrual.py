@@ -13,9 +13,7 @@ from klartext.experiments.ledger.accrual import (
     Accrual,
     accrue,
     left_out,
-    monthly_run_rate,
     months_between,
-    sunk,
 )
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -162,30 +160,6 @@ def test_periods_are_instants_in_order() -> None:
         months_between(NEW_YEAR.replace(tzinfo=None), local(2027, 2, 1), "UTC")
     with pytest.raises(ValueError, match="before it starts"):
         months_between(local(2027, 2, 1), local(2027, 1, 1), "UTC")
-
-
-def test_run_rate_holds_what_goes_on_each_month() -> None:
-    lines = (
-        line("month", "250"),
-        line("month", "30", None),
-        line("month", "999", "other"),
-        line("once", "5000"),
-        line("amortised", "2400", life_months=24),
-    )
-    assert monthly_run_rate(lines, "ai") == Decimal(280)
-    assert monthly_run_rate((), "ai") == Decimal(0)
-
-
-def test_sunk_cost_is_once_and_what_is_not_yet_amortised() -> None:
-    lines = (
-        line("once", "500"),
-        line("amortised", "2400", None, life_months=24),
-        line("month", "9"),
-        line("once", "999", "other"),
-    )
-    assert sunk(lines, "ai") == Decimal(2900)
-    assert sunk(lines, "ai", months=Fraction(6)) == Decimal(2300)
-    assert sunk(lines, "ai", months=Fraction(99)) == Decimal(500)
 
 
 def test_categories_nobody_spoke_about_are_left_out() -> None:
