@@ -53,6 +53,8 @@ Reason: TypeAlias = Literal[
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """In the order of their codes in allocation ids: append only."""
 
+_WHOLE_LAYER = (0, MILLION)
+
 
 def _prefix(purpose: str, key: str) -> bytes:
     if "\0" in key:
@@ -168,6 +170,8 @@ class Assigner:
 
     def in_traffic(self, unit: bytes) -> bool:
         """Whether the unit (UTF-8 bytes) has a slot that this experiment holds."""
+        if self.edges == _WHOLE_LAYER:
+            return True
         return bisect_right(self.edges, _millionth(self.slot_prefix + unit)) & 1 == 1
 
     def bucket(self, unit: bytes) -> int:

@@ -7,11 +7,13 @@ import hmac
 import os
 import secrets
 import stat
+import struct
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from klartext.experiments.errors import ConflictError, KlartextError, NotFoundError
+from klartext.experiments.keyed_hash import KeyedHash
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 FINGERPRINT_SETTING = "pseudonym_key_fingerprint"
 _GROUP_OR_WORLD = 0o077
+_SIGNED = struct.Struct(">q")
 
 
 class Pseudonymiser:
@@ -35,12 +38,13 @@ class Pseudonymiser:
     -2455412134132696712
     """
 
-    __slots__ = ("_digest_key", "_key", "_row_key")
+    __slots__ = ("_digest_key", "_key", "_keyed", "_row_key")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise KlartextError(f"a pseudonym key has {KEY_BYTES} bytes, not {len(key)}")
         self._key = key
+        self._keyed = KeyedHash(key)
         self._digest_key = hmac.digest(key, b"klartext digest v1", "sha256")
         self._row_key = hmac.digest(key, b"klartext row v1", "sha256")
 
@@ -52,9 +56,8 @@ class Pseudonymiser:
         First 8 bytes, big-endian, of HMAC-SHA256(key, UTF-8 of ``raw``). Two of n units share a
         pseudonym with probability about n² / 2^65: 3e-6 for ten million.
         """
-        return int.from_bytes(
-            hmac.digest(self._key, raw.encode(), "sha256")[:8], "big", signed=True
-        )
+        pseudonym: int = _SIGNED.unpack_from(self._keyed.digest(raw.encode()))[0]
+        return pseudonym
 
     def digest(self, *parts: str) -> bytes:
         """Return 16 bytes that stand for ``parts`` and no other parts: fact ids and payloads.

@@ -22,13 +22,14 @@ import hmac
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Literal
 
 from klartext.experiments.assignment import REASONS, Reason
 from klartext.experiments.errors import KlartextError
+from klartext.experiments.keyed_hash import KeyedHash
 
 FORMAT = 1
 MAX_LENGTH = 1024
@@ -104,8 +105,8 @@ class Stub:
 class Signer:
     """Issues and verifies allocation ids with one secret key."""
 
-    key: bytes
     key_id: bytes
+    _keyed: KeyedHash = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, key: bytes) -> Signer:
@@ -118,7 +119,7 @@ class Signer:
         """
         if len(key) < 16:
             raise ValueError("a signing key has at least 16 bytes")
-        return cls(key, sha256(b"klartext/v1/signing-key\0" + key).digest()[:4])
+        return cls(sha256(b"klartext/v1/signing-key\0" + key).digest()[:4], KeyedHash(key))
 
     def stub(
         self,
@@ -182,7 +183,7 @@ class Signer:
         return _parse(body)
 
     def _signature(self, body: bytes) -> bytes:
-        return hmac.digest(self.key, body, "sha256")[:_SIGNATURE_BYTES]
+        return self._keyed.digest(body)[:_SIGNATURE_BYTES]
 
 
 def _encode(raw: bytes) -> str:

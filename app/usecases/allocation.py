@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from klartext.experiments.assignment import MILLION, Assigner, Reason, Split, in_audience
 from klartext.experiments.errors import KlartextError
@@ -64,8 +64,7 @@ class Served:
     stub: Stub
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a unit is served. ``propensity`` is in millionths, None when not randomised."""
 
     allocation_id: str
@@ -189,7 +188,8 @@ def allocate(
             kept = _kept(serving, signer.verify(request.allocation_id), pseudonym)
             if kept is not None:
                 return Answer(request.allocation_id, pseudonym, kept[0], kept[1])
-        if not in_audience(serving.experiment.audience, request.context):
+        audience = serving.experiment.audience
+        if audience and not in_audience(audience, request.context):
             served = serving.refused["outside_audience"]
         elif not serving.assigner.in_traffic(unit):
             served = serving.refused["outside_traffic"]
