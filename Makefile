@@ -22,12 +22,12 @@ $(STAMP)/uv:
 	@mkdir -p $(STAMP) && touch $@
 
 $(STAMP)/runtime: $(STAMP)/uv requirements/runtime.txt pyproject.toml
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/runtime.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements/runtime.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
 $(STAMP)/dev: $(STAMP)/runtime requirements/dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements/dev.txt
 	@touch $@
 
 setup: $(STAMP)/dev  ## create .venv with everything a developer needs
