@@ -74,14 +74,18 @@ def find_workspace(start: Path) -> Workspace:
 def read_workspace(path: Path) -> Workspace:
     """Return the workspace that the ``klartext.yaml`` at ``path`` describes."""
     from klartext.experiments.spec.validation import (  # noqa: PLC0415 - pydantic is heavy
+        examine,
         problem_at,
-        validate,
     )
     from klartext.experiments.spec.workspace_document import WorkspaceDocument  # noqa: PLC0415
-    from klartext.experiments.spec.yaml_document import read_file  # noqa: PLC0415
+    from klartext.experiments.spec.yaml_document import file_bytes, parse  # noqa: PLC0415
 
-    node = read_file(path, path.name)
-    document = validate(WorkspaceDocument, node, path.name)
+    node, found = parse(file_bytes(path), path.name)
+    if node is None:
+        raise ConfigurationError(found)
+    document, more = examine(WorkspaceDocument, node, path.name)
+    if document is None or found or more:
+        raise ConfigurationError((*found, *more))
     root = path.parent.resolve()
     problems: list[Problem] = []
 

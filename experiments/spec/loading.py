@@ -67,7 +67,8 @@ def read_metrics(workspace: Workspace) -> tuple[dict[str, MetricSyntax], tuple[P
         for loc, wording in metric_findings(item, workspace.properties):
             wrong.append((("metrics", index, *loc), wording))
     problems = (*problems, *found, *(problem_at(node, loc, file, words) for loc, words in wrong))
-    return {item.key: item for _, item in metrics if valid(item.key)}, _once(problems)
+    first_come = {item.key: item for _, item in reversed(metrics) if valid(item.key)}
+    return first_come, _once(problems)
 
 
 def _settings(workspace: Workspace) -> Mapping[str, Any]:

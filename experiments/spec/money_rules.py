@@ -52,7 +52,7 @@ def _is_money(metric: MetricSyntax, known: Known) -> bool:
     name = metric.value
     if name is None or not valid(name) or name == BUILT_IN_VALUE:
         return True
-    return known.properties.get(name, "money") == "money"
+    return known.properties.get(name) not in {"number", "integer"}  # others are another mistake
 
 
 def check_caused_by(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:

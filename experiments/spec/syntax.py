@@ -158,7 +158,7 @@ class MetricSyntax(Model):
 class GuardrailSyntax(Model):
     """A metric that must not get worse; one of the limits."""
 
-    metric: Key
+    metric: Name
     """Key of the metric."""
     may_worsen_by: Limit | None = None
     """How much worse it may get: 0.2pp of a conversion, 5% of the control's mean, or an amount."""
@@ -169,7 +169,7 @@ class GuardrailSyntax(Model):
 class MarginSyntax(Model):
     """Value entry: the metric's money times the contribution margin."""
 
-    metric: Key
+    metric: Name
     """Key of a mean metric in money."""
     contribution_margin: ShareInput
     """Contribution margin as a share of the metric's money."""
@@ -178,7 +178,7 @@ class MarginSyntax(Model):
 class WorthSyntax(Model):
     """Value entry: money per unit of the metric."""
 
-    metric: Key
+    metric: Name
     """Key of the metric."""
     worth: AmountInput
     """What one unit of the metric is worth, such as '35 EUR' per lead; may be negative."""
@@ -271,7 +271,7 @@ class PlanSyntax(Model):
     """Last day (included) or instant."""
     total_units: Count | None = None
     """Units planned, over all variants."""
-    expected_lift: dict[Key, Percent] = Field(default_factory=dict)
+    expected_lift: dict[Name, Percent] = Field(default_factory=dict)
     """Relative lift expected, by metric."""
 
 
@@ -335,7 +335,7 @@ class BanditSyntax(Model):
 
     policy: BanditPolicyName
     """thompson."""
-    reward: Key
+    reward: Name
     """Key of a conversion metric."""
     floor: Millionths = 20_000
     """Share that every variant keeps; default 2%."""

@@ -191,7 +191,7 @@ def _problems(
         path, line, column, seen = _locate(node, loc)
         if seen is BROKEN:
             continue  # the reader has said what is wrong here
-        words = _unknown_key(model, loc) if error["type"] == "extra_forbidden" else wording(error)
+        words = _unknown_key(model, error) if error["type"] == "extra_forbidden" else wording(error)
         code, message, fix = words
         found.setdefault((path, code), Problem(file, line, column, path, message, fix, code))
     return tuple(found.values())
@@ -236,11 +236,15 @@ def _nearest_key(root: type[Model], loc: tuple[str | int, ...]) -> tuple[list[st
     return known, difflib.get_close_matches(str(loc[-1]), known, n=1)
 
 
-def _unknown_key(root: type[Model], loc: tuple[str | int, ...]) -> Wording:
+def _unknown_key(root: type[Model], error: ErrorDetails) -> Wording:
+    loc = error["loc"]
     for model in _fields_at(root, loc[:-1]):
         if loc[-1] in model.later:
             fix = model.later[str(loc[-1])]
             return "not-yet-supported", "is not supported in this version", fix
+    if error["input"] is None and str(loc[-1])[0].isdigit():
+        message = "is not a key, but the rest of what stands before the comma"
+        return "decimal-comma", message, "Write a decimal point, and no thousands separator."
     known, nearest = _nearest_key(root, loc)
     fix = f"Did you mean {nearest[0]!r}?" if nearest else f"Known keys: {', '.join(known)}."
     return "unknown-key", "is not a known key", fix

@@ -1,0 +1,180 @@
+# ruff: noqa: E501 - one mistake per row
+
+import pytest
+
+from tests.experiments.spec.conftest import Mistakes, changed
+
+CONTROL = "{key: control, weight: 50%"
+AI = "{key: ai, weight: 50%"
+REVENUE = "kind: mean, event: purchase, value: amount_net"
+LINE = "{category: human_review, amount: 1.20 EUR, per: review, variant: ai}"
+LAST = "discount_rate: 10%}\n"
+
+
+def test_the_example_has_no_mistake(mistakes: Mistakes) -> None:
+    assert mistakes() == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "words"),
+    [
+        # variants and weights
+        (AI, "{key: ai, weight: 0%}\n  - " + AI, "variants[2].key", "is 'ai', which another variant has"),
+        (AI, "{key: ai, weight: 60%", "variants", "sum to 110% (50% + 60%): they must sum to 100%"),
+        (AI, "{key: ai, weight: 49.9999%", "variants", "Raise them by 0.0001% in all."),
+        (AI, "{key: ai", "variants[1]", "has no weight, but other variants have one"),
+        ("\ncontrol: control", "\ncontrol: contrl", "control", "Did you mean 'control'?"),
+        # metrics
+        ("- conversion ", "- convrsion ", "metrics[0]", "is 'convrsion', which is not in metrics"),
+        ("- conversion ", "- conversion\n  - ai.error_rate ", "metrics[1]", "metrics of AI calls are not supported"),
+        ("- unsubscribe", "- unsubscribe\n  - conversion", "metrics[2]", "is 'conversion', which another metric has"),
+        ("kind: mean", "kind: ratio", "metrics[2].kind", "is ratio: that is not supported"),
+        ("value: amount_net", "value: amount_nett", "metrics[2].value", "Did you mean 'amount_net'?"),
+        ("value: amount_net", "value: country", "metrics[2].value", "declared as text and has no sum"),
+        ("window: 14d, refunds", "window: 14d, covariate: {lookback: 28d}, refunds",
+         "metrics[2].covariate", "is not supported in this version"),
+        # guardrails
+        ("0.2pp}", "0.2pp, at_most: 1%}", "guardrails[0]", "needs exactly one limit"),
+        (", may_worsen_by: 0.2pp", "", "guardrails[0]", "Add may_worsen_by: 0.2pp, or at_most: 1%"),
+        ("0.2pp", "0.002", "guardrails[0].may_worsen_by", "does not fit unsubscribe"),
+        ("may_worsen_by: 0.2pp", "at_most: 1 EUR", "guardrails[0].at_most", "as a rate such as 1%"),
+        ("{metric: unsubscribe,", "{metric: unsubscrib,", "guardrails[0].metric",
+         "Did you mean 'unsubscribe'?"),
+        ("{metric: unsubscribe,", "{metric: ai.error_rate,", "guardrails[0].metric", "not supported"),
+        # value
+        ("{metric: revenue, contribution_margin", "{metric: conversion, contribution_margin",
+         "value[0].metric", "is 'conversion', which is not in money"),
+        ("value: amount_net", "value: items", "value[0].metric", "which is not in money"),
+        ("  - {saving", "  - {metric: revenue, worth: 1 EUR}\n  - {saving", "value[1].metric",
+         "is 'revenue', which another value entry counts already"),
+        ("realised: 50%, variant: ai", "realised: 50%, variant: control", "value[1].variant",
+         "is 'control', which is not a treatment"),
+        ("per: month, realised", "per: year, realised", "value[1].per", "must be 'month'"),
+        ("low: 38%", "low: 43%", "value[0].contribution_margin.low", "is above base"),
+        ("high: 90%", "high: 60%", "rollout.persistence.high", "is below base"),
+        # costs
+        (LINE, LINE.replace("ai}", "aii}"), "costs.lines[1].variant", "Did you mean 'ai'?"),
+        (LINE, LINE.replace("amount", "hours: 2, amount"), "costs.lines[1]", "both an amount and"),
+        (LINE, LINE.replace("amount: 1.20 EUR", "hours: 2"), "costs.lines[1]", "needs hours and rate"),
+        (LINE, LINE.replace("per", "life: 2y, per"), "costs.lines[1].life", "does not go with per"),
+        (LINE, LINE.replace("per: review", "per: year"), "costs.lines[1].per", "is no occurrence"),
+        (LINE, LINE.replace("per: review", "per: customer"), "costs.lines[1].per", "Write unit."),
+        (LINE, LINE.replace("human_review", "humans"), "costs.lines[1].category", "human_review"),
+        (LINE, LINE.replace("}", ", cost_centre: 4711}"), "costs.lines[1].cost_centre", "supported"),
+        # plan
+        (", total_units: 40000", "", "plan", "total_units is missing"),
+        ("2027-03-31", "2027-01-11", "plan.latest_end", "is not after start"),
+        ("2027-03-31", "2027-01-20", "plan.latest_end", "minimum duration of 14 days"),
+        ("{conversion: 3%}", "{conversions: 3%}", "plan.expected_lift.conversions", "Did you mean"),
+        # inference and decision
+        ("alpha: 5%", "alpha: 50%", "inference.alpha", "must be between 0% and 50%"),
+        ("alpha: 5%", "alpha: 5%, prior: {relative_sd: 0%}", "inference.prior.relative_sd", "above"),
+        ("mode: anytime", "mode: group_sequential", "inference.mode", "is not supported"),
+        ("probability: 80%", "probability: 100%", "decision.probability", "between 0% and 100%"),
+        ("hurdle_roi: 30%", "hurdle_roi: -200%", "decision.hurdle_roi", "at least -100%"),
+        ("[controlling, cfo]", "[cfo, Lena.Vogt]", "decision.approvals.by[1]", "owns the experiment"),
+        ("[controlling, cfo]", "[cfo, cfo]", "decision.approvals.by[1]", "another approver has"),
+        ("[controlling, cfo]", "[]", "decision.approvals.by", "at least 1 needed"),
+        ("expected_loss: 1000 EUR, ", "", "decision.expected_loss", "is missing"),
+        # the rest
+        (LAST, LAST.replace("10%", "-1%"), "rollout.discount_rate", "between 0% and 1000%"),
+        ("[DE, AT, NO]", "[]", "audience.country", "at least 1 needed"),
+        ("kind: ab ", "kind: bandit ", "kind", "is bandit, but bandit is missing"),
+        (LAST, LAST + "bandit: {policy: thompson, reward: conversion}\n", "bandit",
+         "does not go with kind: ab"),
+        (LAST, LAST + "segments: [country]\n", "segments", "is not supported in this version"),
+        (LAST, LAST + "exposure: {event: mail_sent}\n", "exposure", "that is not supported"),
+        (LAST, LAST + "exposure: on_allocation\nassignment: external\n", "exposure",
+         "nothing is allocated here"),
+    ],
+)  # fmt: skip
+def test_one_mistake_is_said_once(
+    mistakes: Mistakes, old: str, new: str, where: str, words: str
+) -> None:
+    (problem,) = mistakes((old, new))
+    assert problem.path == where
+    assert words in str(problem)
+    assert problem.line > 0
+    assert problem.fix.endswith((".", "?"))
+
+
+BANDIT = (
+    ("kind: ab ", "kind: bandit "),
+    (LAST, LAST + "bandit: {policy: thompson, reward: conversion, floor: 2%}\n"),
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("reward: conversion", "reward: revenue", "bandit.reward"),
+        ("reward: conversion", "reward: clicks", "bandit.reward"),
+        ("floor: 2%", "floor: 51%", "bandit.floor"),
+        ("policy: thompson", "policy: ucb", "bandit.policy"),
+        ("unit: customer", "unit: customer\nassignment: external", "assignment"),
+    ],
+)
+def test_bandits(mistakes: Mistakes, old: str, new: str, where: str) -> None:
+    assert mistakes(*BANDIT) == ()
+    (problem,) = mistakes(*BANDIT, (old, new))
+    assert problem.path == where
+
+
+def test_retrospective_experiments_have_one_look_and_no_bandit(mistakes: Mistakes) -> None:
+    retrospective = ("unit: customer", "unit: customer\nregistration: retrospective")
+    (problem,) = mistakes(retrospective)
+    assert (problem.path, problem.code) == ("inference.mode", "retrospective-mode")
+    fixed = ("mode: anytime, ", "")
+    assert mistakes(retrospective, fixed) == ()
+    assert mistakes(retrospective, fixed, (", total_units: 40000", "")) == ()
+    assert [problem.path for problem in mistakes(retrospective, fixed, *BANDIT)] == ["kind"]
+
+
+def test_a_saving_needs_a_variant_only_when_there_are_several(mistakes: Mistakes) -> None:
+    alone = ("realised: 50%, variant: ai", "realised: 50%")
+    assert mistakes(alone) == ()
+    third = (AI, "{key: b, weight: 0%}\n  - " + AI)
+    (problem,) = mistakes(alone, third)
+    assert (problem.path, problem.fix) == ("value[1]", "Add variant: b.")
+
+
+def test_a_conversion_has_no_amount(mistakes: Mistakes) -> None:
+    problems = mistakes(("kind: mean", "kind: conversion"))
+    assert {problem.path for problem in problems} == {
+        "metrics[2].refunds",
+        "metrics[2].value",
+        "value[0].metric",
+    }
+
+
+def test_control_needs_units(mistakes: Mistakes) -> None:
+    (problem,) = mistakes((CONTROL, "{key: control, weight: 0%"), (AI, "{key: ai, weight: 100%"))
+    assert problem.path == "variants[0].weight"
+
+
+def test_rules_across_keys_run_on_the_parts_that_parsed(mistakes: Mistakes) -> None:
+    """A bad title, and then one mistake per rule in the parts beside it."""
+    problems = mistakes(
+        ("title: AI-written subject lines", "title: [1]"),
+        (AI, "{key: ai, weight: 60%"),
+        ("[controlling, cfo]", "[lena.vogt]"),
+        ("2027-03-31", "2027-01-11"),
+    )
+    assert [problem.path for problem in problems] == [
+        "title",
+        "variants",
+        "plan.latest_end",
+        "decision.approvals.by[0]",
+    ]
+
+
+def test_a_broken_part_does_not_cause_more_mistakes(mistakes: Mistakes) -> None:
+    for old, new in (
+        ("- conversion ", "- {kye: conversion, kind: conversion, event: purchase} #"),
+        (AI, "{key: AI, weight: 50%"),
+        ("- conversion ", "- 5 "),
+        ("kind: mean, event", "kind: mean, event: 5, evnt"),
+    ):
+        text = changed((old, new))
+        assert all(problem.code not in {"unknown-metric", "weights-sum", "unknown-variant"}
+                   for problem in mistakes((old, new))), text  # fmt: skip
