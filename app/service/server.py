@@ -116,14 +116,13 @@ def _door(session: Session) -> Door:
 
 def _flush(session: Session) -> None:
     """Move the inbox into the facts, unless somebody else is writing there: then next time."""
-    from klartext.experiments.flush import flush  # noqa: PLC0415 - pyarrow and Delta, not for routes
-    from klartext.experiments.ingest import Writer as FactsWriter  # noqa: PLC0415
+    from klartext.app.usecases.facts import flush  # noqa: PLC0415 - pyarrow and Delta, not for routes
 
     with reading(session.engine) as connection:
         if not inbox.pending(connection):
             return
     with contextlib.suppress(LeaseHeldError):
-        flush(FactsWriter(session.engine, session.facts, session.now))
+        flush(session)
 
 
 class _HostGuard:

@@ -1,11 +1,14 @@
 """Events and exposures over HTTP: durable when acknowledged, once in the facts, never a raw id."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from klartext.analysis.engine import open_engine
@@ -188,6 +191,23 @@ def test_an_address_used_as_unit_id_is_found_nowhere_on_disk(session: Session, r
         assert waiting(session) == 2
         found = _holding(root, secret.encode())
     assert found + _holding(root, secret.encode()) == []
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+junk = scalars | st.lists(scalars, max_size=2) | st.dictionaries(st.text(), scalars, max_size=2)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(event=st.fixed_dictionaries({}, optional=dict.fromkeys([*purchase(1), "source"], junk)))
+def test_no_event_breaks_the_service(client: TestClient, event: dict[str, Any]) -> None:
+    answer = client.post(
+        "/v1/events",
+        content=json.dumps(purchase(1) | event),
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code in {202, 400, 422}
 
 
 def _holding(root: Path, needle: bytes) -> list[Path]:
