@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.look import bounds
 from klartext.analysis.moments import Moments
 from klartext.analysis.result import Analysis, MetricResult
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class VariantMoments(Mapping[str, Moments]):
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per variant and column: n, mean, variance and non-zero count."""
+        import pandas as pd  # noqa: PLC0415 - heavy, and only notebooks want it
+
         rows = [
             {
                 "variant": variant,
@@ -48,6 +51,8 @@ class VariantMoments(Mapping[str, Moments]):
 
 def estimates_frame(analysis: Analysis) -> pd.DataFrame:
     """Return one row per metric, treatment and method of ``analysis``."""
+    import pandas as pd  # noqa: PLC0415 - heavy, and only notebooks want it
+
     return pd.DataFrame([row for result in analysis.metrics for row in _rows(result)])
 
 

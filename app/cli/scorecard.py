@@ -36,11 +36,11 @@ def _head(analysis: Analysis) -> str:
     stricter = (
         f", {1 - analysis.rule_alpha:.4g} in the rule" if len(analysis.treatments) > 1 else ""
     )
+    seen = f"facts up to {analysis.watermark.cutoff:%Y-%m-%d %H:%M} UTC"
     lines = [
         f"{decision.verdict}{named}  by rule {decision.rule}{marked}",
         f"{analysis.experiment}: {analysis.title}",
-        f"facts up to {analysis.watermark.cutoff:%Y-%m-%d %H:%M} UTC; "
-        f"{analysis.mode} intervals at {level:.4g}{stricter}",
+        f"{seen}; {analysis.mode} intervals at {level:.4g}{stricter}",
         f"mature units: {units}",
     ]
     left_out = analysis.completeness.left_out

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import sqlalchemy as sa
-from ibis.expr.types import Table
 
 from klartext.analysis import unit_table
 from klartext.analysis.document import dumps, moments_to_json, to_json
@@ -28,6 +27,10 @@ from klartext.experiments.state import reading
 from klartext.experiments.tables import looks, outbox
 from klartext.experiments.watermark import Watermark
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from ibis.expr.types import Table
+
 _FINAL = frozenset({"GO", "GO_LIMITED", "STOP"})
 _OPEN: tuple[Status, ...] = ("running", "paused", "stopped")
 
@@ -39,6 +42,8 @@ class Experiments(tuple[Registered, ...]):
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per experiment."""
+        import pandas as pd  # noqa: PLC0415 - heavy, and only notebooks want it
+
         rows = [
             {
                 "key": one.key,

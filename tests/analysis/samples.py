@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,8 +10,17 @@ from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from klartext.analysis.engine import open_engine
+from klartext.analysis.evaluate import Registration, analyse
+from klartext.analysis.moments import Moments
+from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.result import Analysis, VariantCounts
+from klartext.analysis.unit_table import build, value_columns
+from klartext.analysis.value import accruals_of, period_of
 from klartext.experiments.experiment import (
     Assumption,
     ContributionMargin,
@@ -179,3 +189,79 @@ def experiment(**given: Any) -> Experiment:
         "lateness": timedelta(days=2),
     }
     return Experiment(**(fields | given))
+
+
+def read(spec: Experiment, facts: Tables, watermark: Watermark = WATERMARK) -> Readout:
+    """Read facts out on an engine of their own."""
+    with open_engine() as engine:
+        return read_out(spec, facts, watermark, engine=engine)  # type: ignore[arg-type]  # alike
+
+
+def unit_rows(spec: Experiment, facts: Tables, watermark: Watermark = WATERMARK) -> dict[int, Any]:
+    """Compute the unit table: rows by unit."""
+    table = build(spec, facts, watermark)  # type: ignore[arg-type]  # the same attributes
+    return {row["unit"]: row for row in table.to_pyarrow().to_pylist()}
+
+
+def columns_of(spec: Experiment, rows: Mapping[str, npt.NDArray[np.float64]]) -> Moments:
+    """Moments of hand-made metrics, margin and cost; the other money columns follow."""
+    margin, cost = rows["margin"], rows["cost"]
+    persistence = float(spec.rollout.persistence.base) if spec.rollout else 1.0
+    known = {
+        **rows,
+        "net": margin - cost,
+        "outlook": persistence * margin - cost,
+        "cost_high": rows.get("cost_high", cost),
+    }
+    known["outlook_high"] = persistence * margin - known["cost_high"]
+    names = value_columns(spec)
+    return Moments.of(names, np.column_stack([known[name] for name in names]))
+
+
+def readout(
+    spec: Experiment,
+    units: Mapping[str, Mapping[str, npt.NDArray[np.float64]]],
+    **given: Any,
+) -> Readout:
+    """Make a readout of hand-made unit columns per variant; every unit is mature."""
+    moments = {variant: columns_of(spec, rows) for variant, rows in units.items()}
+    sizes = {variant: found.n for variant, found in moments.items()}
+    fields: dict[str, Any] = {
+        "watermark": WATERMARK,
+        "moments": moments,
+        "counts": tuple(
+            VariantCounts(variant.key, variant.weight, sizes[variant.key], sizes[variant.key], 0)
+            for variant in spec.variants
+        ),
+        "events": {},
+        "all_units": sizes,
+        "all_events": {},
+        "first_exposure": START,
+        "last_exposure": START + 20 * DAY,
+        "usage": (),
+        "highest_price": None,
+        "amounts": (),
+        "strangers": 0,
+    }
+    return Readout(**(fields | given))
+
+
+def shop(
+    rng: np.random.Generator, n: int, *, rate: float, basket: float = 50.0, cost: float = 0.0
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Units of a shop: a conversion with an exponential basket, and a constant cost."""
+    conversion = (rng.random(n) < rate).astype(np.float64)
+    revenue = conversion * rng.exponential(basket, n)
+    return {
+        "conversion": conversion,
+        "revenue": revenue,
+        "margin": revenue,
+        "cost": np.full(n, cost),
+    }
+
+
+def evaluated(spec: Experiment, found: Readout, **given: Any) -> Analysis:
+    """Analyse a readout, registered three days before the first exposure."""
+    period = period_of(spec, found, started_at=None)
+    registration = Registration(1, "0" * 64, START - 3 * DAY, **given)
+    return analyse(spec, registration, found, accruals_of(spec, found, period), period=period)

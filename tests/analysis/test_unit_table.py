@@ -1,0 +1,292 @@
+"""Every number here is small enough to check by hand."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from klartext.analysis.unit_table import Windows, value_columns, windows
+from klartext.experiments.errors import KlartextError
+from klartext.experiments.experiment import (
+    Assumption,
+    ContributionMargin,
+    CostLine,
+    Costs,
+    Metric,
+    Rollout,
+    Saving,
+    Worth,
+)
+from klartext.experiments.watermark import Watermark
+from tests.analysis.samples import (
+    CONVERSION,
+    DAY,
+    REVENUE,
+    REVENUE_NET_OF_REFUNDS,
+    START,
+    WATERMARK,
+    call,
+    event,
+    experiment,
+    exposure,
+    purchase,
+    tables,
+    unit_rows,
+)
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+def test_units_without_an_event_count_with_zeros() -> None:
+    rows = unit_rows(experiment(), tables([exposure(1, "ai"), exposure(2, "control")]))
+    assert [rows[1][name] for name in value_columns(experiment())] == [0.0] * 8
+    assert (rows[1]["variant"], rows[2]["variant"]) == ("ai", "control")
+    assert rows[1]["mature"]
+    assert not rows[1]["excluded"]
+
+
+def test_the_first_exposure_wins_and_a_second_variant_excludes() -> None:
+    rows = unit_rows(
+        experiment(),
+        tables(
+            [
+                exposure(1, "ai", occurred_at=START + DAY),
+                exposure(1, "ai"),
+                exposure(2, "ai", occurred_at=START + DAY),
+                exposure(2, "control"),
+            ],
+            [purchase(1, "5", days=0.5)],
+        ),
+    )
+    assert rows[1]["exposed_at"] == START
+    assert rows[1]["revenue"] == 5.0
+    assert not rows[1]["excluded"]
+    assert (rows[2]["variant"], rows[2]["excluded"]) == ("control", True)
+
+
+def test_a_tie_goes_to_the_variant_that_stands_first_in_the_spec() -> None:
+    facts = [exposure(1, "ai"), exposure(1, "control")]
+    for order in (facts, facts[::-1]):
+        assert unit_rows(experiment(), tables(order))[1]["variant"] == "control"
+
+
+def test_instants_before_1970_are_ordered_too() -> None:
+    early = START.replace(year=1960)
+    rows = unit_rows(
+        experiment(),
+        tables([exposure(1, "ai", occurred_at=early), exposure(1, "control", occurred_at=START)]),
+    )
+    assert (rows[1]["variant"], rows[1]["exposed_at"]) == ("ai", early)
+
+
+def test_windows_include_the_exposure_and_exclude_their_end() -> None:
+    rows = unit_rows(
+        experiment(),
+        tables(
+            [exposure(unit, "ai") for unit in (1, 2, 3, 4)],
+            [
+                purchase(1, "1", occurred_at=START),
+                purchase(2, "1", occurred_at=START - MICROSECOND),
+                purchase(3, "1", occurred_at=START + 14 * DAY - MICROSECOND),
+                purchase(4, "1", occurred_at=START + 14 * DAY),
+            ],
+        ),
+    )
+    assert [rows[unit]["conversion"] for unit in (1, 2, 3, 4)] == [1.0, 0.0, 1.0, 0.0]
+
+
+def test_refunds_have_their_own_window_and_lower_the_mean_only() -> None:
+    spec = experiment(metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS))
+    back = {"value": Decimal(3), "currency": "EUR"}
+    rows = unit_rows(
+        spec,
+        tables(
+            [exposure(1, "ai"), exposure(2, "ai")],
+            [
+                purchase(1, "10.5"),
+                event(1, "refund", days=27, **back),
+                event(1, "refund", days=28, **back),
+                event(2, "refund", days=1, **back),
+            ],
+        ),
+    )
+    assert (rows[1]["revenue"], rows[1]["conversion"]) == (7.5, 1.0)
+    assert (rows[2]["revenue"], rows[2]["conversion"]) == (-3.0, 0.0)
+
+
+def test_maturity_waits_for_every_window_and_the_declared_lateness() -> None:
+    spec = experiment(metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS))
+    assert windows(spec) == Windows(value=14 * DAY, maturity=28 * DAY)
+    due = START + 28 * DAY + spec.lateness
+    facts = tables([exposure(1, "ai")])
+    assert unit_rows(spec, facts, Watermark(7, due))[1]["mature"]
+    assert not unit_rows(spec, facts, Watermark(7, due - MICROSECOND))[1]["mature"]
+
+
+def test_a_long_metric_without_value_delays_maturity_but_not_the_value_window() -> None:
+    long = Metric("retention", "conversion", "visit", None, 60 * DAY, "increase")
+    spec = experiment(metrics=(REVENUE, long))
+    assert windows(spec) == Windows(value=14 * DAY, maturity=60 * DAY)
+
+
+def test_later_batches_are_not_seen() -> None:
+    facts = tables(
+        [exposure(1, "ai"), exposure(2, "ai", ingest_batch=8)],
+        [purchase(1, "1"), purchase(1, "2", ingest_batch=8)],
+        [call("1", unit=1), call("2", unit=1, ingest_batch=8)],
+    )
+    rows = unit_rows(experiment(), facts)
+    assert set(rows) == {1}
+    assert (rows[1]["revenue"], rows[1]["cost"]) == (1.0, 1.0)
+
+
+def test_other_experiments_and_unknown_variants_are_not_in_it() -> None:
+    facts = tables(
+        [exposure(1, "ai", experiment="other"), exposure(2, "retired"), exposure(3, "ai")],
+        [],
+        [call("1", unit=3, experiment="other")],
+    )
+    rows = unit_rows(experiment(), facts)
+    assert set(rows) == {3}
+    assert rows[3]["cost"] == 0.0
+
+
+def test_a_declared_property_is_summed_and_a_refund_without_it_counts_its_own_amount() -> None:
+    metric = replace(REVENUE_NET_OF_REFUNDS, value="amount_net")
+    rows = unit_rows(
+        experiment(metrics=(metric,)),
+        tables(
+            [exposure(1, "ai"), exposure(2, "ai")],
+            [
+                purchase(1, "119", p_amount_net=Decimal(100)),
+                event(1, "refund", value=Decimal(20), currency="EUR"),
+                purchase(2, "119", p_amount_net=Decimal(100)),
+                event(2, "refund", value=Decimal(20), currency="EUR", p_amount_net=Decimal(17)),
+            ],
+        ),
+    )
+    assert (rows[1]["revenue"], rows[2]["revenue"]) == (80.0, 83.0)
+
+
+def test_an_undeclared_property_is_refused() -> None:
+    with pytest.raises(KlartextError, match=r"klartext\.yaml does not declare"):
+        unit_rows(
+            experiment(metrics=(replace(REVENUE, value="profit"),)), tables([exposure(1, "ai")])
+        )
+
+
+def test_money_in_another_currency_is_never_added() -> None:
+    rows = unit_rows(
+        experiment(),
+        tables([exposure(1, "ai")], [purchase(1, "5"), purchase(1, "7") | {"currency": "USD"}]),
+    )
+    assert rows[1]["revenue"] == 5.0
+
+
+def test_amounts_are_summed_exactly_before_they_become_floats() -> None:
+    rows = unit_rows(
+        experiment(), tables([exposure(1, "ai")], [purchase(1, "0.1") for _ in range(10)])
+    )
+    assert rows[1]["revenue"] == 1.0
+
+
+def test_value_entries_add_up_to_the_margin_and_savings_stay_out() -> None:
+    lead = Metric("lead", "conversion", "lead", None, 14 * DAY, "increase")
+    contact = Metric("contacts", "mean", "contact", "value", 14 * DAY, "decrease")
+    spec = experiment(
+        metrics=(REVENUE, lead, contact),
+        value=(
+            ContributionMargin("revenue", Assumption(Decimal("0.42"), Decimal("0.38"))),
+            Worth("lead", Assumption(Decimal(35))),
+            Worth("contacts", Assumption(Decimal("-6.50"))),
+            Saving(
+                "text",
+                Assumption(Decimal(12)),
+                Assumption(Decimal(60)),
+                Assumption(Decimal("0.5")),
+                "ai",
+            ),
+        ),
+    )
+    rows = unit_rows(
+        spec,
+        tables(
+            [exposure(1, "ai")],
+            [
+                purchase(1, "100"),
+                event(1, "lead"),
+                event(1, "lead"),
+                event(1, "contact", value=Decimal(2)),
+            ],
+        ),
+    )
+    assert rows[1]["margin"] == pytest.approx(42 + 35 - 13, abs=1e-12)
+
+
+def test_cost_lines_per_unit_and_per_event_enter_the_unit() -> None:
+    lines = (
+        CostLine("other", "unit", Assumption(Decimal("0.10")), "ai"),
+        CostLine(
+            "human_review",
+            "event",
+            Assumption(Decimal("1.20"), high=Decimal("2.00")),
+            None,
+            event="review",
+        ),
+        CostLine("monitoring", "month", Assumption(Decimal(250)), "ai"),
+        CostLine("engineering", "once", Assumption(Decimal(9000)), "ai"),
+    )
+    rows = unit_rows(
+        experiment(costs=Costs(None, None, lines)),
+        tables(
+            [exposure(1, "ai"), exposure(2, "control")],
+            [
+                event(1, "review"),
+                event(1, "review", days=13),
+                event(1, "review", days=14),
+                event(2, "review"),
+            ],
+        ),
+    )
+    assert rows[1]["events.review"] == 2
+    assert rows[1]["cost"] == pytest.approx(0.10 + 2 * 1.20)
+    assert rows[2]["cost"] == pytest.approx(1.20)
+    assert rows[1]["cost_high"] == pytest.approx(0.10 + 2 * 2.00)
+
+
+def test_net_and_outlook_follow_from_margin_and_cost() -> None:
+    rollout = Rollout(1000, Decimal(1), Assumption(Decimal("0.7")), Decimal(0))
+    rows = unit_rows(
+        experiment(rollout=rollout),
+        tables([exposure(1, "ai")], [purchase(1, "10")], [call("4", unit=1)]),
+    )
+    assert (rows[1]["net"], rows[1]["outlook"]) == (6.0, 3.0)
+
+
+def test_the_order_and_the_repetition_of_facts_change_nothing() -> None:
+    spec = experiment(metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS))
+    rng = random.Random(7)  # noqa: S311 - no secret
+    exposures = [
+        exposure(unit, rng.choice(["ai", "control"]), occurred_at=START + rng.random() * 9 * DAY)
+        for unit in range(60)
+        for _ in range(2)
+    ]
+    events = [purchase(rng.randrange(70), f"{rng.random():.4f}", days=3) for _ in range(200)]
+    usage = [call(f"{rng.random():.6f}", unit=rng.randrange(70)) for _ in range(100)]
+    expected = unit_rows(spec, tables(exposures, events, usage))
+    for rows in (exposures, events, usage):
+        rng.shuffle(rows)
+    assert unit_rows(spec, tables(exposures * 2, events, usage)) == expected
+
+
+def test_a_metric_cannot_take_the_name_of_another_column() -> None:
+    with pytest.raises(KlartextError, match="'net' of mail has the name of a column"):
+        value_columns(experiment(metrics=(replace(REVENUE, key="net"),)))
+
+
+def test_the_watermark_of_the_sample_is_after_everything() -> None:
+    assert WATERMARK.cutoff > START + 28 * DAY
