@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.result import Reason, TreatmentResult
@@ -31,13 +31,12 @@ CONDITION_VALUES: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition of the rule, worded. ``met`` is None while it is open."""
+    """One condition of the rule, worded. ``harm`` is a condition of STOP that holds."""
 
     text: str
     seen: wording.Said
     required: str
-    met: bool | None
-    state: str
+    state: Literal["met", "not_met", "open", "harm"]
     change: str
 
 
@@ -66,10 +65,17 @@ def _condition(
         else reason.code,
         seen=_seen(document, locale, treatment, reason),
         required=_required(document, locale, reason),
-        met=reason.met,
-        state=locale.text({True: "why.met", False: "why.not_met", None: "why.open"}[reason.met]),
+        state=_state(reason),
         change=change,
     )
+
+
+def _state(reason: Reason) -> Literal["met", "not_met", "open", "harm"]:
+    if reason.met is None:
+        return "open"
+    if not reason.met:
+        return "not_met"
+    return "harm" if reason.code == "net_benefit_upper" else "met"
 
 
 def _seen(

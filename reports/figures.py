@@ -48,7 +48,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ForestRow:
-    """One effect: best value, interval, the wider interval a rule reads, the raw value.
+    """One effect: measured value, its interval, the wider one a rule reads, the best estimate.
 
     ``value`` None means that there is nothing to draw; ``detail`` then says why, else it is the
     interval in words.
@@ -57,7 +57,7 @@ class ForestRow:
     label: str
     sublabel: str
     value: float | None
-    raw: float | None
+    best: float | None
     span: Span | None
     rule_span: Span | None
     sign: Sign
@@ -146,19 +146,19 @@ def net_benefit(document: ReportDocument, locale: Locale) -> Forest:
     rows = []
     for treatment in analysis.treatments:
         outlook = treatment.outlook
-        show = wording.money_like(locale, outlook.posterior_mean)
+        show = wording.money_like(locale, outlook.net_benefit)
         rows.append(
             _row(
                 label=treatment.variant,
                 sublabel=locale.text("treatment.against", baseline=treatment.baseline),
-                value=outlook.posterior_mean,
-                raw=outlook.net_benefit,
+                value=outlook.net_benefit,
+                best=outlook.posterior_mean,
                 found=outlook.interval,
                 rule_found=outlook.rule_interval if several else None,
-                said=_said(locale, outlook.posterior_mean, outlook.interval, show),
+                said=_said(locale, outlook.net_benefit, outlook.interval, show),
             )
         )
-    legend = [("raw", locale.text("figure.legend_raw"))]
+    legend = [("best", locale.text("figure.legend_best"))]
     if several:
         rule_level = wording.level(locale, analysis.rule_alpha)
         legend.append(("rule", locale.text("figure.legend_rule", level=rule_level)))
@@ -186,7 +186,7 @@ def effects(document: ReportDocument, locale: Locale) -> Forest:
                 label=wording.metric_name(locale, metric),
                 sublabel=metric.variant,
                 value=relative,
-                raw=None,
+                best=None,
                 found=found,
                 rule_found=None,
                 said=_said(locale, relative, found, show),
@@ -257,21 +257,21 @@ def _row(  # noqa: PLR0913 - the parts of a row, by name
     label: str,
     sublabel: str,
     value: Number,
-    raw: Number | None,
+    best: Number | None,
     found: ConfidenceSet,
     rule_found: ConfidenceSet | None,
     said: tuple[str, str],
 ) -> ForestRow:
-    span = _span(found)
+    span = span_of(found)
     drawn = _finite(value)
     return ForestRow(
         label=label,
         sublabel=sublabel,
         value=drawn,
-        raw=_finite(raw),
+        best=_finite(best),
         span=span,
-        rule_span=None if rule_found is None else _span(rule_found),
-        sign="none" if drawn is None else _sign(span),
+        rule_span=None if rule_found is None else span_of(rule_found),
+        sign="none" if drawn is None else sign_of(span),
         text=said[0],
         detail=said[1],
     )
@@ -293,7 +293,8 @@ def _finite(value: Number | None) -> float | None:
     return value
 
 
-def _span(found: ConfidenceSet) -> Span | None:
+def span_of(found: ConfidenceSet) -> Span | None:
+    """Return what can be drawn of a confidence set; None when it has no finite end."""
     match found:
         case Interval(lower, upper) if math.isfinite(lower) and math.isfinite(upper):
             return Span(lower, upper)
@@ -305,7 +306,8 @@ def _span(found: ConfidenceSet) -> Span | None:
             return None
 
 
-def _sign(span: Span | None) -> Sign:
+def sign_of(span: Span | None) -> Sign:
+    """Say on which side of zero an interval lies entirely."""
     if span is None:
         return "across"
     if span.low > 0 and not span.open_low:
@@ -321,5 +323,5 @@ def _numbers(rows: list[ForestRow]) -> list[float]:
     for row in rows:
         spans = [span for span in (row.span, row.rule_span) if span is not None]
         numbers += [end for span in spans for end in (span.low, span.high)]
-        numbers += [value for value in (row.value, row.raw) if value is not None]
+        numbers += [value for value in (row.value, row.best) if value is not None]
     return numbers

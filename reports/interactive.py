@@ -88,8 +88,8 @@ def _forest(figure: Forest) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             low = figure.axis.low if row.span.open_low else row.span.low
             high = figure.axis.high if row.span.open_high else row.span.high
             traces.append(_line(label, low, high, row, width=5))
-        if row.raw is not None:
-            traces.append(_point(label, row.raw, row, symbol="circle-open", size=10))
+        if row.best is not None:
+            traces.append(_point(label, row.best, row, symbol="circle-open", size=9))
         traces.append(_point(label, row.value, row, symbol=_SHAPES[row.sign], size=13))
     return traces, _axes(figure, labels)
 

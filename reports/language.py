@@ -11,11 +11,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 import babel
@@ -120,8 +120,7 @@ class Locale:
 
     def exact(self, amount: Decimal) -> str:
         """Return a ledger amount with every decimal it has, at least cents."""
-        exponent = cast("int", amount.normalize().as_tuple().exponent)
-        decimals = max(get_currency_precision(self.currency), -exponent)
+        decimals = max(get_currency_precision(self.currency), _decimals(amount))
         return self._currency(amount, decimals)
 
     def money_tick(self, value: float, decimals: int) -> str:
@@ -137,22 +136,23 @@ class Locale:
         places = "." + "0" * decimals if decimals else ""
         pattern = self._babel.currency_formats["standard"].pattern.replace(".00", places)
         rounded = _rounded(value, decimals)
-        text = format_currency(
-            rounded, self.currency, pattern, locale=self._babel, currency_digits=False
-        )
+        with localcontext(_CONTEXT):  # babel rounds in the current one
+            text = format_currency(
+                rounded, self.currency, pattern, locale=self._babel, currency_digits=False
+            )
         return _signs(text, plus=signed and rounded > 0)
 
     def number(self, value: float | Decimal, *, decimals: int, signed: bool = False) -> str:
         """Return a plain number with fixed decimals."""
         rounded = _rounded(value, decimals)
         pattern = "#,##0" + ("." + "0" * decimals if decimals else "")
-        text = format_decimal(rounded, pattern, locale=self._babel)
+        with localcontext(_CONTEXT):
+            text = format_decimal(rounded, pattern, locale=self._babel)
         return _signs(text, plus=signed and rounded > 0)
 
     def plain(self, value: Decimal) -> str:
         """Return a stated number with exactly the decimals it needs."""
-        exponent = cast("int", value.normalize().as_tuple().exponent)
-        return self.number(value, decimals=max(0, -exponent))
+        return self.number(value, decimals=_decimals(value))
 
     def integer(self, value: int) -> str:
         """Return a count with grouped digits."""
@@ -167,8 +167,7 @@ class Locale:
 
     def share(self, fraction: Decimal) -> str:
         """Return a stated fraction as percent with exactly the decimals it needs."""
-        exponent = cast("int", fraction.normalize().as_tuple().exponent)
-        return self._percent(fraction, max(0, -exponent - 2))
+        return self._percent(fraction, max(0, _decimals(fraction) - 2))
 
     def probability(self, value: float) -> str:
         """Return a probability as percent with one decimal; never a false 0 % or 100 %."""
@@ -207,6 +206,12 @@ class Locale:
         local = instant.astimezone(ZoneInfo(self.timezone))
         pattern = "d. MMM y, HH:mm 'Uhr'" if self.language == "de" else "d MMM y, HH:mm"
         return format_datetime(local, pattern, locale=self._babel)
+
+
+def _decimals(value: Decimal) -> int:
+    """Count the decimals a number needs; `Decimal.normalize` would round to 28 digits."""
+    _, _, fraction = f"{value:f}".partition(".")
+    return len(fraction.rstrip("0"))
 
 
 def _rounded(value: float | Decimal, decimals: int) -> Decimal:

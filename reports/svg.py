@@ -102,8 +102,8 @@ def swatch(key: str) -> Markup:
     canvas = _Canvas()
     if key == "rule":
         canvas.line("rule across", 2, 8, 26, 8)
-    elif key == "raw":
-        _mark(canvas, "raw", 14, 8)
+    elif key == "best":
+        _mark(canvas, "best", 14, 8)
     else:
         canvas.line(f"span {key}", 2, 8, 26, 8)
         _mark(canvas, key, 14, 8)
@@ -156,9 +156,9 @@ def _forest_row(  # noqa: PLR0913, PLR0917 - where and what to draw
         _span(canvas, frame, axis, row.rule_span, middle, f"rule {row.sign}")
     if row.span is not None:
         _span(canvas, frame, axis, row.span, middle, f"span {row.sign}")
-    if row.raw is not None:
-        _mark(canvas, "raw", frame.x(axis, row.raw), middle)
     _mark(canvas, row.sign, frame.x(axis, row.value), middle)
+    if row.best is not None:
+        _mark(canvas, "best", frame.x(axis, row.best), middle)
 
 
 def _span(  # noqa: PLR0913, PLR0917 - where and what to draw
@@ -185,7 +185,7 @@ def _mark(canvas: _Canvas, sign: str, x: float, y: float) -> None:
     elif sign == "across":
         canvas.path("mark across", f"M{x} {y - 7}L{x + 7} {y}L{x} {y + 7}L{x - 7} {y}z")
     else:
-        radius = 4.5 if sign == "raw" else 6
+        radius = 4 if sign == "best" else 6.5
         data = f"M{x - radius} {y}a{radius} {radius} 0 1 0 {2 * radius} 0"
         canvas.path(f"mark {sign}", f"{data}a{radius} {radius} 0 1 0 {-2 * radius} 0z")
 

@@ -17,6 +17,7 @@ from klartext.reports.language import MISSING, Locale
 STATE_SIGNS: Final = {
     "met": "✓",
     "not_met": "✕",
+    "harm": "✕",
     "open": "…",
     "ok": "✓",
     "info": "i",
@@ -62,18 +63,16 @@ def conditions(document: ReportDocument, locale: Locale, treatment: TreatmentRes
     """Give every condition of a decision: seen, required, met, and what would change it."""
     found = worded_conditions(document, locale, treatment)
     open_ends = any(one.change for one in found)
-    rows = []
-    for one in found:
-        state = {True: "met", False: "not_met", None: "open"}[one.met]
-        rows.append(
-            (
-                Cell(one.text),
-                Cell(one.seen.text, one.seen.reason),
-                Cell(one.required),
-                Cell(one.state, state=state),
-                *((Cell(one.change or MISSING),) if open_ends else ()),
-            )
+    rows = tuple(
+        (
+            Cell(one.text),
+            Cell(one.seen.text, one.seen.reason),
+            Cell(one.required),
+            Cell(locale.text(f"why.{one.state}"), state=one.state),
+            *((Cell(one.change or MISSING),) if open_ends else ()),
         )
+        for one in found
+    )
     columns = (
         Column(locale.text("why.condition")),
         Column(locale.text("why.seen"), numeric=True),
@@ -81,7 +80,7 @@ def conditions(document: ReportDocument, locale: Locale, treatment: TreatmentRes
         Column(locale.text("why.state")),
         *((Column(locale.text("why.change")),) if open_ends else ()),
     )
-    return Table(locale.text("section.why"), columns, tuple(rows))
+    return Table(locale.text("section.why"), columns, rows)
 
 
 def costs(locale: Locale, block: CostBlock) -> Table:

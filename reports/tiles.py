@@ -65,16 +65,27 @@ def _note(locale: Locale, key: str, value: Number, show: wording.Show) -> str | 
 
 
 def _net_benefit(document: ReportDocument, locale: Locale, treatment: TreatmentResult) -> Tile:
-    outlook = treatment.outlook
+    """Show the posterior mean with its own range, and beside it what was measured with its."""
+    outlook, alpha = treatment.outlook, document.analysis.alpha
     horizon = "planned" if document.experiment.rollout is None else "year"
     show = wording.money_like(locale, outlook.posterior_mean)
-    alpha = document.analysis.alpha
+    show_raw = wording.money_like(locale, outlook.net_benefit)
+    measured = None
+    if not isinstance(outlook.net_benefit, NotEstimable):
+        measured = locale.text(
+            "tile.measured",
+            value=show_raw(outlook.net_benefit),
+            range=wording.labelled_region(locale, outlook.interval, show_raw, alpha=alpha),
+        )
     return _tile(
         locale.text(f"tile.net_benefit_{horizon}"),
         wording.number(locale, outlook.posterior_mean, show),
-        wording.labelled_region(locale, outlook.interval, show, alpha=alpha),
+        wording.labelled_region(
+            locale, wording.credible(outlook, alpha=alpha), show, alpha=alpha, kind="credible"
+        ),
         (
-            _note(locale, "tile.raw", outlook.net_benefit, show),
+            measured,
+            locale.text("tile.pulled") if wording.is_pulled(outlook) else None,
             _saved(locale, outlook.savings, show),
         ),
     )
@@ -175,7 +186,10 @@ def _cost(locale: Locale, treatment: TreatmentResult) -> Tile:
     window = treatment.window
     show = wording.money_like(locale, window.cost)
     parts = None
-    even = _note(locale, "tile.break_even", window.break_even_cost_per_unit, locale.money)
+    even = window.break_even_cost_per_unit
+    worth = None
+    if not isinstance(even, NotEstimable) and even > 0:
+        worth = locale.text("tile.break_even", value=locale.money(even))
     if not isinstance(window.incremental_cost, NotEstimable):
         parts = locale.text(
             "tile.cost_parts",
@@ -183,7 +197,7 @@ def _cost(locale: Locale, treatment: TreatmentResult) -> Tile:
             fixed=show(window.fixed_cost),
         )
     return _tile(
-        locale.text("tile.cost"), wording.number(locale, window.cost, show), None, (parts, even)
+        locale.text("tile.cost"), wording.number(locale, window.cost, show), None, (parts, worth)
     )
 
 

@@ -34,6 +34,7 @@ class Banner:
     word: str
     headline: str
     expected: str | None
+    measured: str | None
     also: str | None
     meaning: str
     next_step: str
@@ -61,6 +62,9 @@ def banner(document: ReportDocument, locale: Locale) -> Banner:
         expected=None
         if lead is None or verdict == "INVALID"
         else _expected(document, locale, lead),
+        measured=None
+        if lead is None or verdict == "INVALID"
+        else _measured(document, locale, lead),
         also=_also(document, locale),
         meaning=locale.text(by_rule if locale.has(by_rule) else f"{key}.meaning"),
         next_step=locale.text(f"{key}.{following}"),
@@ -79,9 +83,29 @@ def _expected(document: ReportDocument, locale: Locale, lead: TreatmentResult) -
         horizon=wording.horizon(document, locale),
         value=show(mean),
         range=wording.labelled_region(
+            locale,
+            wording.credible(outlook, alpha=document.analysis.alpha),
+            show,
+            alpha=document.analysis.alpha,
+            kind="credible",
+        ),
+    )
+
+
+def _measured(document: ReportDocument, locale: Locale, lead: TreatmentResult) -> str | None:
+    outlook = lead.outlook
+    raw = outlook.net_benefit
+    if isinstance(raw, NotEstimable):
+        return None
+    show = wording.money_like(locale, raw)
+    said = locale.text(
+        "verdict.measured",
+        value=show(raw),
+        range=wording.labelled_region(
             locale, outlook.interval, show, alpha=document.analysis.alpha
         ),
     )
+    return f"{said} {locale.text('tile.pulled')}" if wording.is_pulled(outlook) else said
 
 
 def _also(document: ReportDocument, locale: Locale) -> str | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from statistics import NormalDist
+from typing import Literal, TypeAlias
 
 from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, Unbounded
-from klartext.analysis.result import Analysis, Check, CostItem, MetricResult, Number
+from klartext.analysis.result import Analysis, Check, CostItem, DecisionView, MetricResult, Number
 from klartext.reports.document import AssumptionRow, ReportDocument
 from klartext.reports.language import MISSING, Language, Locale
 
@@ -107,12 +108,44 @@ def region(  # noqa: PLR0911 - one return per kind of set
             return locale.text("set.line")
 
 
-def labelled_region(locale: Locale, found: ConfidenceSet, show: Show, *, alpha: float) -> str:
+def labelled_region(
+    locale: Locale,
+    found: ConfidenceSet,
+    show: Show,
+    *,
+    alpha: float,
+    kind: Literal["labelled", "credible"] = "labelled",
+) -> str:
     """Say a confidence set with its level, if it has one."""
     said = region(locale, found, show)
     if isinstance(found, Interval):
-        return locale.text("range.labelled", level=level(locale, alpha), range=said)
+        return locale.text(f"range.{kind}", level=level(locale, alpha), range=said)
     return said
+
+
+def credible(outlook: DecisionView, *, alpha: float) -> ConfidenceSet:
+    """Return the central range of the posterior net benefit, which is normal.
+
+    The confidence set of the raw estimate does not belong to the posterior mean: with a narrow
+    prior the mean may even lie outside of it.
+    """
+    mean, sd = outlook.posterior_mean, outlook.posterior_sd
+    if isinstance(mean, NotEstimable):
+        return mean
+    if isinstance(sd, NotEstimable):
+        return sd
+    reach = NormalDist().inv_cdf(1 - alpha / 2) * sd
+    return Interval(mean - reach, mean + reach, 1 - alpha)
+
+
+def is_pulled(outlook: DecisionView) -> bool:
+    """Whether the prior moved the best estimate out of the interval of the measured one."""
+    mean, found = outlook.posterior_mean, outlook.interval
+    return (
+        isinstance(found, Interval)
+        and not isinstance(mean, NotEstimable)
+        and not found.lower <= mean <= found.upper
+    )
 
 
 def money_like(locale: Locale, value: Number) -> Show:

@@ -210,9 +210,9 @@ def stop() -> ReportDocument:
         "STOP",
         "loss",
         (
-            Reason("net_benefit_upper", True, -8_900.0, 0.0, "", "below zero"),
-            Reason("net_benefit_lower", False, -61_240.0, 0.0, "", "more margin or less cost"),
-            Reason("hurdle_probability", False, 0.0004, 0.8, "", "a higher return"),
+            _reason("net_benefit_upper", -8_900.0, 0.0, met=True),
+            _reason("net_benefit_lower", -61_240.0, 0.0, met=False),
+            _reason("hurdle_probability", 0.0004, 0.8, met=False),
         ),
     )
     analysis = replace(
@@ -253,8 +253,8 @@ def going_on() -> ReportDocument:
         "CONTINUE",
         "continue",
         (
-            Reason("net_benefit_lower", None, None, 0.0, "", "more units"),
-            Reason("min_duration", False, 6.0, 14.0, "", "eight more days"),
+            _reason("net_benefit_lower", None, 0.0, met=None),
+            _reason("min_duration", 6.0, 14.0, met=False),
         ),
     )
     analysis = replace(
@@ -281,9 +281,7 @@ def invalid() -> ReportDocument:
     """Return INVALID: the split differs from the plan."""
     document = stop()
     failed = Check("srm", "invalid", 1.3e-9, "units 9,000 / 10,000, expected 9,500.0 / 9,500.0")
-    decision = Decision(
-        None, "INVALID", "invalid", (Reason("srm", False, 1.3e-9, 0.0005, "srm", failed.detail),)
-    )
+    decision = Decision(None, "INVALID", "invalid", (_reason("srm", 1.3e-9, 0.0005, met=False),))
     analysis = replace(
         document.analysis,
         checks=(failed, Check("two_variants", "warning", 0.013, "130 units saw two variants")),
@@ -379,10 +377,10 @@ def _go_decision(variant: str, lower: float) -> Decision:
         "GO",
         "go",
         (
-            Reason("net_benefit_lower", True, lower, 0.0, "", ""),
-            Reason("hurdle_probability", True, 0.99999, 0.8, "", ""),
-            Reason("expected_loss", True, 0.0, 1000.0, "", ""),
-            Reason("cost_complete", True, 1.0, 0.95, "", ""),
+            _reason("net_benefit_lower", lower, 0.0, met=True),
+            _reason("hurdle_probability", 0.99999, 0.8, met=True),
+            _reason("expected_loss", 0.0, 1000.0, met=True),
+            _reason("cost_complete", 1.0, 0.95, met=True),
         ),
     )
 
@@ -459,7 +457,7 @@ def _outlook(
         interval=interval,
         rule_interval=interval if rule is None else Interval(*rule, 0.975),
         posterior_mean=mean,
-        posterior_sd=3_000.0,
+        posterior_sd=3_000.0 if mean > 0 else 12_000.0,
         posterior_roi=mean / 20_000,
         probability_positive=0.99999 if mean > 0 else 0.012,
         probability_hurdle=0.99998 if mean > 0 else 0.0004,
@@ -488,15 +486,33 @@ def _estimate(
     )
 
 
+def _reason(code: str, value: float | None, threshold: float | None, *, met: bool | None) -> Reason:
+    return Reason(code, met, value, threshold, "", "English that no page may show")
+
+
 def _rate(key: str, variant: str, values: tuple[float, float, float], base: float) -> MetricResult:
-    estimates = (("newcombe", _estimate("newcombe", values, base)),)
     return MetricResult(
-        key, variant, "control", False, False, True, base + values[0], base, estimates
+        metric=key,
+        variant=variant,
+        baseline="control",
+        primary=False,
+        is_money=False,
+        is_rate=True,
+        mean=base + values[0],
+        baseline_mean=base,
+        estimates=(("newcombe", _estimate("newcombe", values, base)),),
     )
 
 
 def _money(key: str, variant: str, values: tuple[float, float, float], base: float) -> MetricResult:
-    estimates = (("welch", _estimate("welch", values, base)),)
     return MetricResult(
-        key, variant, "control", True, True, False, base + values[0], base, estimates
+        metric=key,
+        variant=variant,
+        baseline="control",
+        primary=True,
+        is_money=True,
+        is_rate=False,
+        mean=base + values[0],
+        baseline_mean=base,
+        estimates=(("welch", _estimate("welch", values, base)),),
     )
