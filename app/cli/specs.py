@@ -129,7 +129,7 @@ def validate(
     try:
         checked = specs.validate(open_session(context), files or ())
     except ConfigurationError as error:
-        checked = (specs.Checked(error.problems[0].file, None, None, error.problems, ()),)
+        checked = (specs.refused(error),)
     if json:
         print_json({"schema": "klartext/validation/v1", "files": [_checked(x) for x in checked]})
     else:
@@ -252,7 +252,7 @@ def _print_checked(checked: tuple[Checked, ...]) -> None:
             typer.echo(f"error: {problem} [{problem.code}]")
         for warning in one.warnings:
             typer.echo(f"warning: {warning} [{warning.code}]")
-        if not one.problems:
+        if one.valid:
             known = f"  {one.key}  sha256 {one.sha256[:12]}" if one.sha256 else ""
             typer.echo(f"ok: {one.file}{known}")
     errors = sum(len(one.problems) for one in checked)
@@ -271,7 +271,8 @@ def _checked(one: Checked) -> dict[str, Any]:
         *(_problem(problem, "error") for problem in one.problems),
         *(_problem(warning, "warning") for warning in one.warnings),
     ]
-    return {"file": one.file, "key": one.key, "sha256": one.sha256, "problems": found}
+    known = {"file": one.file, "valid": one.valid, "key": one.key, "sha256": one.sha256}
+    return {**known, "problems": found}
 
 
 def _problem(problem: Problem, severity: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -43,9 +43,13 @@ _VERSION = re.compile(r"(?P<key>[a-z0-9][a-z0-9_-]*)(?:@(?P<version>[0-9]{1,9}))
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What `validate` found in one file: mistakes, warnings, and the hash if it is valid."""
+    """What `validate` found in one file: mistakes, warnings, and the hash if it is valid.
+
+    A file without mistakes of its own is not valid while the shared metrics have some.
+    """
 
     file: str
+    valid: bool
     key: str | None
     sha256: str | None
     problems: tuple[Problem, ...]
@@ -146,7 +150,8 @@ def validate(session: Session, files: Sequence[Path] = ()) -> tuple[Checked, ...
     metrics_file = workspace.metrics_file
     named = [file for file in chosen if metrics_file is not None and _same(file, metrics_file)]
     if metrics_file is not None and (not files or named or shared_problems):
-        checked.append(Checked(_shown_path(metrics_file), None, None, shared_problems, ()))
+        name = _shown_path(metrics_file)
+        checked.append(Checked(name, not shared_problems, None, None, shared_problems, ()))
     owners: dict[str, str] = {}
     for file in chosen:
         if file in named or _same(file, workspace.root / WORKSPACE_FILE):
@@ -156,11 +161,23 @@ def validate(session: Session, files: Sequence[Path] = ()) -> tuple[Checked, ...
             message = f"is {one.key!r}, which {owners[one.key]} has already"
             fix = "Give one of them another key."
             problem = Problem(one.file, 0, 0, "key", message, fix, "key-twice")
-            one = Checked(one.file, one.key, one.sha256, (problem,), one.warnings)
+            one = replace(one, valid=False, problems=(problem,))
         elif one.key is not None:
             owners[one.key] = one.file
         checked.append(one)
     return tuple(checked)
+
+
+def refused(error: ConfigurationError) -> Checked:
+    """Return what was found in the file that the first problem is in, such as klartext.yaml."""
+    return Checked(
+        error.problems[0].file,
+        valid=False,
+        key=None,
+        sha256=None,
+        problems=error.problems,
+        warnings=(),
+    )
 
 
 def show(session: Session, subject: str) -> Shown:
@@ -223,10 +240,17 @@ def _check(session: Session, file: Path, shared_problems: tuple[Problem, ...]) -
         resolved = loads(file_bytes(file), name, session.workspace)
     except ConfigurationError as error:
         own = tuple(problem for problem in error.problems if problem not in shared_problems)
-        return Checked(name, None, None, own, ())
+        return replace(refused(error), file=name, problems=own)
     experiment = resolved.experiment
     warnings = lint(experiment, resolved.source, name)
-    return Checked(name, experiment.key, resolved.sha256, (), warnings)
+    return Checked(
+        name,
+        valid=True,
+        key=experiment.key,
+        sha256=resolved.sha256,
+        problems=(),
+        warnings=warnings,
+    )
 
 
 def _load(session: Session, file: Path) -> Resolved:
