@@ -61,9 +61,9 @@ def init(
     owner: Owner = None,
     json: Json = False,
 ) -> None:
-    """Make a workspace: settings, shared metrics and a first experiment.
+    """Make a workspace with a first experiment.
 
-    The files are commented and valid as they are. Nothing is overwritten.
+    Settings, shared metrics and the experiment are commented and valid as they are. Nothing is overwritten.
 
     For example:
 
@@ -114,9 +114,9 @@ def validate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check experiments: every mistake at once, with line, rule and fix.
+    """Check experiments.
 
-    Warnings name what is legal but unwise. Exit status 1 if there is a mistake.
+    Every mistake is named at once, with line, rule and fix. Warnings name what is legal but unwise. Exit status 1 if there is a mistake.
 
     For example:
 
@@ -144,7 +144,9 @@ def schema(
     ] = DocumentKind.experiment,
     _json: Annotated[bool, typer.Option("--json", help="The output is JSON anyway.")] = False,
 ) -> None:
-    """Print the JSON Schema (draft-07) of a document, for completion in editors.
+    """Print the JSON Schema of a document.
+
+    It is draft-07; editors complete and check with it. ``validate`` checks more.
 
     For example:
 
@@ -165,9 +167,9 @@ def show(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show an experiment as it was written, or resolved: the form that is hashed.
+    """Show an experiment, written or resolved.
 
-    A KEY is the registered version in force, or the file of the workspace if there is none.
+    The resolved form has all defaults and is the one that is hashed. A KEY is the registered version in force, or the file of the workspace if there is none.
 
     For example:
 
@@ -200,8 +202,9 @@ def diff(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show what changes by key, and what each change means for a running test.
+    """Show what changes and what that means.
 
+    By key, with what each change means for a running test.
     safe: may be applied at any time. new phase: results before and after are not one test.
     refused: it would be another question. Exit status 1 if anything differs.
 

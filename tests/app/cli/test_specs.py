@@ -195,8 +195,8 @@ def test_diff(shop: Path, run: Run) -> None:
     assert drafted.out.splitlines() == [
         "title: AI-written subject lines -> Model-written subject lines (safe: a text)",
         (
-            "inference.alpha: 0.05 -> 0.01 (refused: the error rate and method are fixed before the "
-            "first exposure)"
+            "inference.alpha: 0.05 -> 0.01 "
+            "(refused: the error rate and method are fixed before the first exposure)"
         ),
     ]
     assert "not started: every change may be applied" in drafted.err

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from klartext.experiments.mapping import load_mapping
+from klartext.experiments.mapping import UnitTableMapping, load_mapping
 from klartext.experiments.spec import load, restore
 from klartext.experiments.workspace import find_workspace
 
@@ -20,6 +20,7 @@ def test_examples_are_valid_and_their_mappings_fit(name: str) -> None:
     assert experiment.inference.mode == "fixed"
     (mapping_file,) = (EXAMPLES / name / "mappings").glob("*.yaml")
     mapping = load_mapping(mapping_file).mapping
+    assert isinstance(mapping, UnitTableMapping)
     assert mapping.experiment == experiment.key
     assert set(mapping.variant.values.values()) == {variant.key for variant in experiment.variants}
     assert {metric.event for metric in experiment.metrics} == mapping.outcomes.keys()
