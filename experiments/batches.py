@@ -51,7 +51,7 @@ class Source:
         What was read, and how.
     application
         Identity of this delivery for Delta: a hash over everything that decides what becomes of
-        a row (content, mapping, declared properties, variants, rates, chunk size).
+        a row (content, mapping, declared properties, variants, rates).
     complete_until
         Instant up to which the source is complete: declared, or ``"latest"`` for the last
         occurrence in it, or ``"received"`` for its arrival.

@@ -12,7 +12,6 @@ from typing import Literal
 from klartext.experiments.batches import Source
 from klartext.experiments.door import Door
 from klartext.experiments.errors import ConfigurationError
-from klartext.experiments.ingest import CHUNK_ROWS
 from klartext.experiments.mapping import AnyMapping, Column, EventsMapping, LoadedMapping
 from klartext.experiments.readers import ColumnsError, read
 from klartext.experiments.records import Parsed, Reject
@@ -66,7 +65,7 @@ def open_file(
 
 
 def _application(content: str, loaded: LoadedMapping, door: Door, context: str) -> str:
-    """Return a hash over everything that decides what becomes of the rows of each chunk.
+    """Return a hash over everything that decides what becomes of a row.
 
     The file and the mapping are not enough: rows that were rejected because a variant was not
     registered are good once it is, and must not be taken for done.
@@ -75,7 +74,6 @@ def _application(content: str, loaded: LoadedMapping, door: Door, context: str) 
         _VERSION,
         content,
         loaded.sha256,
-        CHUNK_ROWS,
         door.pseudonymiser.fingerprint,
         door.currency,
         door.timezone,

@@ -140,6 +140,8 @@ def deliver(
         Another process keeps writing.
     """
     tally = _Tally()
+    # A chunk's number means nothing without its size.
+    application = f"{source.application}:{CHUNK_ROWS}"
     with leases.held(writer.engine, LEASE, clock=writer.clock, wait=wait) as lease:
         received_at = writer.clock()
         interrupted = _settle_interrupted(writer, source)
@@ -151,7 +153,7 @@ def deliver(
             chunk_number += 1
             parsed = [row for row in chunk if isinstance(row, Parsed)]
             rejects = [row for row in chunk if isinstance(row, Reject)]
-            commit = Commit(source.application, chunk_number, lease, batch, is_fixed=False)
+            commit = Commit(application, chunk_number, lease, batch, is_fixed=False)
             counts = tally.add(parsed, _deliver_chunk(writer.facts, parsed, commit, received_at))
             tally.reject(rejects)
             counts += Counts(rejected=len(rejects))
