@@ -61,10 +61,16 @@ def data(figure: Figure) -> Markup:
         case Bars():
             traces, layout = _bars(figure)
     drawn = graph_objects.Figure(data=traces, layout={**_LAYOUT, **layout, "template": "none"})
-    document = json.dumps(json.loads(drawn.to_json()), ensure_ascii=True, sort_keys=True)
+    content = json.loads(drawn.to_json(), parse_float=_ten_digits)
+    document = json.dumps(content, ensure_ascii=True, sort_keys=True)
     for character in "<>&":
         document = document.replace(character, f"\\u{ord(character):04x}")
     return Markup(document)  # noqa: S704 - escaped above
+
+
+def _ten_digits(number: str) -> float:
+    """Drop the last digits, which differ between two runs of an engine with several threads."""
+    return float(f"{float(number):.10g}")
 
 
 _LAYOUT: Final[dict[str, Any]] = {

@@ -14,7 +14,7 @@ def test_plotly_gets_the_numbers_of_the_static_figure() -> None:
     figure = figures.net_benefit(document, wording.locale_of(document, "en"))
     drawn = json.loads(interactive.data(figure))
     points = [trace["x"][0] for trace in drawn["data"] if trace["mode"] == "markers"]
-    assert points == [x for row in figure.rows for x in (row.best, row.value)]
+    assert points == pytest.approx([x for row in figure.rows for x in (row.best, row.value)])
     assert drawn["layout"]["xaxis"]["ticktext"] == [tick.text for tick in figure.axis.ticks]
 
 
