@@ -63,7 +63,8 @@ def init(
 ) -> None:
     """Make a workspace with a first experiment.
 
-    Settings, shared metrics and the experiment are commented and valid as they are. Nothing is overwritten.
+    Settings, shared metrics and the experiment are commented and valid as they are. Nothing is
+    overwritten.
 
     For example:
 
@@ -116,7 +117,8 @@ def validate(
 ) -> None:
     """Check experiments.
 
-    Every mistake is named at once, with line, rule and fix. Warnings name what is legal but unwise. Exit status 1 if there is a mistake.
+    Every mistake is named at once, with line, rule and fix. Warnings name what is legal but
+    unwise. Exit status 1 if there is a mistake.
 
     For example:
 
@@ -169,7 +171,8 @@ def show(
 ) -> None:
     """Show an experiment, written or resolved.
 
-    The resolved form has all defaults and is the one that is hashed. A KEY is the registered version in force, or the file of the workspace if there is none.
+    The resolved form has all defaults and is the one that is hashed. A KEY is the registered
+    version in force, or the file of the workspace if there is none.
 
     For example:
 

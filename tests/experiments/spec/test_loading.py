@@ -1,12 +1,24 @@
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from klartext.experiments.errors import ConfigurationError, NotFoundError
-from klartext.experiments.spec import load, loads
+from klartext.experiments.spec import load, loads, restore
 from klartext.experiments.spec.yaml_document import MAX_BYTES
 from klartext.experiments.workspace import Workspace, find_workspace
-from tests.experiments.spec.conftest import EXPERIMENT, METRICS, WORKSPACE, Mistakes, changed
+from tests.experiments.spec.conftest import (
+    EXPERIMENT,
+    METRICS,
+    WORKSPACE,
+    Mistakes,
+    changed,
+    document,
+)
 
 TEN = (
     ("title: AI", "titel: AI"),  # unknown key
@@ -97,3 +109,38 @@ def test_the_text_is_kept_as_it_was_written(workspace: Workspace) -> None:
     resolved = load(path, workspace)
     assert resolved.source == EXPERIMENT
     assert resolved.experiment.key == "mail-subject-ai"
+
+
+JUNK: st.SearchStrategy[Any] = st.sampled_from(
+    ["", "x", "50%", "0.2pp", "5 EUR", "14d", "-1", 0, -1, 10**20, True, None, [], {}, [None],
+     [[]], {"key": "x"}, {"base": "x"}, [{"key": 5}], ["conversion"], "2027-01-01", "control"]
+)  # fmt: skip
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 10**6), JUNK), min_size=1, max_size=4))
+def test_any_mutilated_experiment_is_read_or_explained(
+    workspace: Workspace, changes: list[tuple[int, Any]]
+) -> None:
+    tree = document()
+    for place, junk in changes:
+        places = list(inner_places(tree))
+        holder, step = places[place % len(places)]
+        holder[step] = junk
+    try:
+        resolved = loads(json.dumps(tree).encode(), "x.yaml", workspace)
+    except ConfigurationError as error:
+        assert error.problems  # noqa: PT017 - either outcome is right
+        for problem in error.problems:
+            assert "Input should" not in str(problem)
+            assert "not valid here" not in str(problem)  # every kind of mistake has its words
+            assert problem.line == 1
+    else:
+        assert restore(resolved.canonical) == resolved.experiment
+
+
+def inner_places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    steps = tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    for step in steps:
+        yield tree, step
+        yield from inner_places(tree[step])
