@@ -1,5 +1,6 @@
-"""The workspace with a running bandit, for tests that ask for its fixtures."""
+"""Workspaces for tests that ask for them: one with a running bandit, and the shop of mails."""
 
 from tests.app.letters import clock, root, session
+from tests.app.mails import shop
 
-__all__ = ["clock", "root", "session"]
+__all__ = ["clock", "root", "session", "shop"]
