@@ -149,7 +149,7 @@ experiments = st.builds(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(experiments)
 def test_a_restored_experiment_equals_the_original(experiment: Experiment) -> None:
     text = canonical(experiment)
@@ -159,13 +159,13 @@ def test_a_restored_experiment_equals_the_original(experiment: Experiment) -> No
     assert resolved(restored, "").sha256 == resolved(experiment, "other text").sha256
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(experiments, experiments)
 def test_equal_canonical_forms_are_equal_experiments(one: Experiment, other: Experiment) -> None:
     assert (canonical(one) == canonical(other)) == (one == other)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(experiments)
 def test_restored_types_are_those_of_the_original(experiment: Experiment) -> None:
     restored = restore(canonical(experiment))

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,9 @@ JUNK: st.SearchStrategy[Any] = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.tuples(st.integers(0, 10**6), JUNK), min_size=1, max_size=4))
 def test_any_mutilated_experiment_is_read_or_explained(
     workspace: Workspace, changes: list[tuple[int, Any]]
@@ -126,7 +129,7 @@ def test_any_mutilated_experiment_is_read_or_explained(
     for place, junk in changes:
         places = list(inner_places(tree))
         holder, step = places[place % len(places)]
-        holder[step] = junk
+        holder[step] = deepcopy(junk)
     try:
         resolved = loads(json.dumps(tree).encode(), "x.yaml", workspace)
     except ConfigurationError as error:

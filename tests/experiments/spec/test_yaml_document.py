@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from klartext.experiments.errors import ConfigurationError, NotFoundError
@@ -179,6 +179,7 @@ def test_files(tmp_path: Path) -> None:
         read_file(tmp_path / "big.yaml", "big")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab:-[]{}#&*!|>'\"%@`, \n\t\\0.~\x00é", max_size=60))
 def test_any_text_is_read_or_explained(text: str) -> None:
     node, problems = parse(text, "x.yaml")
@@ -186,6 +187,7 @@ def test_any_text_is_read_or_explained(text: str) -> None:
     assert all(problem.message and problem.fix and problem.code for problem in problems)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.text(PRINTABLE, max_size=8) | st.integers(-(10**20), 10**20) | st.booleans() | st.none(),
