@@ -1,0 +1,309 @@
+"""Ratio metrics: a sum over units divided by another, such as revenue per order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from scipy import special
+
+from klartext.analysis import ratios
+from klartext.analysis.contrast import Contrast, Source
+from klartext.analysis.estimate import (
+    SMALLEST_P_VALUE,
+    ConfidenceSet,
+    Estimate,
+    Interval,
+    NotEstimable,
+)
+from klartext.analysis.means import multiplier_of
+from klartext.analysis.moments import FloatArray, Moments
+from klartext.analysis.relative import WEAK
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Ratio of the sums (that is, of the means) of two unit columns."""
+
+    numerator: str
+    denominator: str
+
+
+Quantity: TypeAlias = str | Ratio
+"""What is compared per variant: the mean of a column, or a ratio of two."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linearised:
+    """Quantities of one variant as if they were means of unit columns.
+
+    Parameters
+    ----------
+    n
+        Units.
+    value
+        ``(k,)``: the quantities.
+    covariance
+        ``(k, k)``: covariance of the unit contributions; divided by n that of the quantities.
+    """
+
+    n: int
+    value: FloatArray
+    covariance: FloatArray
+
+
+def linearise(moments: Moments, quantities: Sequence[Quantity]) -> Linearised | NotEstimable:
+    """Quantities with the joint covariance of their unit contributions (delta method).
+
+    Parameters
+    ----------
+    moments
+        One variant.
+    quantities
+        Columns or ratios of columns, k of them.
+
+    Returns
+    -------
+    Linearised or NotEstimable
+        ``too-few-units``, ``not-finite``, ``invalid-moments`` (a negative sum of squares) or
+        ``zero-denominator``.
+
+    Raises
+    ------
+    ValueError
+        There is no such column.
+
+    Notes
+    -----
+    A unit contributes ``x`` to a mean and ``(y - R z) / mean(z)`` to ``R = mean(y) / mean(z)``.
+    With their gradients as rows of G the covariance is ``G S G'``, ``S = m2 / (n - 1)``.
+
+    References
+    ----------
+    Deng, Knoblich, Lu (2018), "Applying the delta method in metric analytics: a practical guide
+    with novel ideas", KDD 2018, sections 2 and 3.
+    """
+    if moments.n < 2:
+        return NotEstimable("too-few-units", f"a variant has {moments.n} units; two are needed")
+    gradient = np.zeros((len(quantities), len(moments.columns)))
+    value = np.zeros(len(quantities))
+    for row, quantity in enumerate(quantities):
+        match quantity:
+            case Ratio(numerator, denominator):
+                top = moments.columns.index(numerator)
+                bottom = moments.columns.index(denominator)
+                below = float(moments.mean[bottom])
+                if below == 0:
+                    return NotEstimable("zero-denominator", "the denominator's mean is zero")
+                value[row] = moments.mean[top] / below
+                gradient[row, top] += 1 / below
+                gradient[row, bottom] -= value[row] / below
+            case _:
+                column = moments.columns.index(quantity)
+                value[row] = moments.mean[column]
+                gradient[row, column] = 1.0
+    used = gradient.any(axis=0)
+    m2 = moments.m2[np.ix_(used, used)]
+    if not (np.isfinite(value).all() and np.isfinite(m2).all()):
+        return NotEstimable("not-finite", "a mean or variance is not a finite number")
+    if (np.diag(m2) < 0).any():
+        return NotEstimable("invalid-moments", "a sum of squared deviations is negative")
+    weight = gradient[:, used]
+    return Linearised(moments.n, value, weight @ (m2 / (moments.n - 1)) @ weight.T)
+
+
+def difference(treatment: Moments, control: Moments, metric: Ratio) -> Contrast | NotEstimable:
+    """Difference of a ratio metric between two variants by the delta method.
+
+    Parameters
+    ----------
+    treatment, control
+        Moments of independent variants with both columns.
+    metric
+        Numerator and denominator.
+
+    Returns
+    -------
+    Contrast or NotEstimable
+        Refused for the reasons of `linearise`; ``no-variance`` when no unit of either variant
+        leaves its ratio; ``weak-denominator`` when the mean of a denominator is fewer than
+        `relative.WEAK` standard errors away from zero, where the expansion fails: see `mover`.
+
+    Notes
+    -----
+    ``R = mean(y)/mean(z)``,
+    ``n Var(R) = (Var(y) - 2 R Cov(y, z) + R^2 Var(z)) / mean(z)^2`` per variant, with the full
+    covariance of numerator and denominator over units: rows below the unit (orders, sessions)
+    are not independent and never counted. The relative effect ``R_T/R_C - 1`` follows from the
+    levels. The ratio is biased by order 1/n.
+
+    References
+    ----------
+    Deng, Knoblich, Lu (2018), KDD 2018, section 3 (the variance of a ratio of sums over
+    clusters).
+    """
+    sides = [_side(moments, metric) for moments in (treatment, control)]
+    for side in sides:
+        if isinstance(side, NotEstimable):
+            return side
+    (level_t, var_t), (level_c, var_c) = (s for s in sides if not isinstance(s, NotEstimable))
+    if _is_dust(var_t, level_t) and _is_dust(var_c, level_c):
+        return NotEstimable("no-variance", "no unit's numerator leaves the common ratio")
+    for moments in (treatment, control):
+        bottom = moments.sample(metric.denominator)
+        if bottom.mean**2 < WEAK**2 * bottom.variance_of_mean:
+            return NotEstimable("weak-denominator", "a denominator's mean may be near zero")
+    return Contrast(
+        method="ratio",
+        treatment=level_t,
+        control=level_c,
+        sources=(
+            Source(max(0.0, var_t), 0.0, 0.0, treatment.n - 1),
+            Source(0.0, max(0.0, var_c), 0.0, control.n - 1),
+        ),
+        n=treatment.n,
+        baseline_n=control.n,
+    )
+
+
+def level(
+    moments: Moments, metric: Ratio, *, multiplier: float, confidence: float
+) -> ConfidenceSet:
+    """Fieller's set of one variant's ratio, true however weak the denominator.
+
+    Parameters
+    ----------
+    moments
+        One variant.
+    metric
+        Numerator and denominator.
+    multiplier
+        Half-width in standard errors; an anytime one makes the set anytime-valid, because each
+        ``mean(y) - r mean(z)`` is a mean.
+    confidence
+        Level it stands for; 0.95 is 95 %.
+    """
+    parts = linearise(moments, (metric.numerator, metric.denominator))
+    if isinstance(parts, NotEstimable):
+        return parts
+    squared = parts.covariance / parts.n
+    return ratios.fieller(
+        float(parts.value[0]),
+        float(parts.value[1]),
+        float(squared[0, 0]),
+        float(squared[1, 1]),
+        float(squared[0, 1]),
+        multiplier=multiplier,
+        level=confidence,
+    )
+
+
+def mover(
+    treatment: Moments, control: Moments, metric: Ratio, *, alpha: float, single_look: bool
+) -> Estimate | NotEstimable:
+    """Difference of a ratio metric from Fieller's limits per variant, for weak denominators.
+
+    Parameters
+    ----------
+    treatment, control
+        Moments of independent variants with both columns.
+    metric
+        Numerator and denominator.
+    alpha
+        Two-sided error; the interval has level ``1 - alpha``.
+    single_look
+        Whether this is the one look that was planned in advance. Becomes ``valid_for_look``.
+
+    Returns
+    -------
+    Estimate or NotEstimable
+        The standard error is the interval's width over ``2 z``; the p-value is the smallest
+        alpha at which the interval excludes zero; the relative effect is not estimable. Refused
+        for the reasons of `linearise`; ``unbounded`` when a variant's own set is not bounded,
+        since then no difference is.
+
+    Notes
+    -----
+    With limits ``l, u`` of each ratio the interval is
+    ``d - sqrt((R_T - l_T)^2 + (u_C - R_C)^2)`` to ``d + sqrt((u_T - R_T)^2 + (R_C - l_C)^2)``
+    (MOVER; with Wilson's limits it is Newcombe's interval). For strong denominators it tends
+    to the delta method's. Not a linear contrast: not valid when looked at repeatedly.
+
+    References
+    ----------
+    Zou, Donner (2008), "Construction of confidence limits about effect measures: a general
+    approach", Statist. Med. 27, 1693-1702.
+    """
+    z = multiplier_of(alpha)
+    limits = _limits(treatment, control, metric, z)
+    if isinstance(limits, NotEstimable):
+        return limits
+    (value, below, above) = limits
+    if below + above == 0:
+        return NotEstimable("no-variance", "no unit's numerator leaves the common ratio")
+    weak = NotEstimable("weak-denominator", "a ratio of such ratios is not determined")
+    return Estimate(
+        method="ratio-mover",
+        valid_for_look=single_look,
+        value=value,
+        interval=Interval(value - below, value + above, 1 - alpha),
+        std_error=(below + above) / (2 * z),
+        p_value=_mover_p_value(treatment, control, metric),
+        relative=weak,
+        relative_interval=weak,
+        n=treatment.n,
+        baseline_n=control.n,
+    )
+
+
+def _side(moments: Moments, metric: Ratio) -> tuple[float, float] | NotEstimable:
+    """Return the ratio of one variant and its squared standard error."""
+    line = linearise(moments, (metric,))
+    if isinstance(line, NotEstimable):
+        return line
+    return float(line.value[0]), float(line.covariance[0, 0]) / line.n
+
+
+def _is_dust(variance: float, size: float) -> bool:
+    return variance <= (1e-12 * size) ** 2
+
+
+def _limits(
+    treatment: Moments, control: Moments, metric: Ratio, multiplier: float
+) -> tuple[float, float, float] | NotEstimable:
+    """Return the difference and how far the interval reaches below and above it."""
+    sets = [
+        level(moments, metric, multiplier=multiplier, confidence=0.0)
+        for moments in (treatment, control)
+    ]
+    for region in sets:
+        if isinstance(region, NotEstimable):
+            return region
+        if not isinstance(region, Interval):
+            return NotEstimable("unbounded", "a variant's ratio is not bounded by the data")
+    top, base = (region for region in sets if isinstance(region, Interval))
+    sides = [_side(moments, metric) for moments in (treatment, control)]
+    one, other = (side[0] for side in sides if not isinstance(side, NotEstimable))
+    below = math.hypot(one - top.lower, base.upper - other)
+    above = math.hypot(top.upper - one, other - base.lower)
+    return one - other, below, above
+
+
+def _mover_p_value(treatment: Moments, control: Moments, metric: Ratio) -> float:
+    """Return the smallest alpha whose interval excludes zero, by bisection on the multiplier."""
+
+    def excludes(multiplier: float) -> bool:
+        limits = _limits(treatment, control, metric, multiplier)
+        if isinstance(limits, NotEstimable):
+            return False
+        value, below, above = limits
+        return (value > below) if value > 0 else (-value > above)
+
+    low, high = 0.0, 40.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excludes(middle) else (low, middle)
+    return max(2 * float(special.ndtr(-low)), SMALLEST_P_VALUE)
