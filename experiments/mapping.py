@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag
 
 from klartext.experiments.cells import EPOCH_FORMATS, NumberFormat, RowError, instant
 from klartext.experiments.door import event_name
@@ -29,6 +29,13 @@ Amount: TypeAlias = Literal["number", "money"]
 
 def _as_column(value: Any) -> Any:
     return {"column": value} if isinstance(value, str) else value
+
+
+def _branch(value: Any) -> str:
+    """Say which form a value has, so that mistakes are judged by that form only."""
+    if isinstance(value, Constant) or (isinstance(value, dict) and "constant" in value):
+        return "<constant>"
+    return "<plain>" if isinstance(value, str) else "<column>"
 
 
 def _identity(value: Any) -> Any:
@@ -120,7 +127,34 @@ class OutcomeColumn(Model):
 
 
 PlainColumn = Annotated[Column, BeforeValidator(_as_column)]
-Name = Annotated[Column | Constant, BeforeValidator(_as_column)]
+Name = Annotated[
+    Annotated[Column, Tag("<column>")] | Annotated[Constant, Tag("<constant>")],
+    Discriminator(_branch),
+    BeforeValidator(_as_column),
+]
+Time = Annotated[
+    Annotated[TimeColumn, Tag("<column>")] | Annotated[Constant, Tag("<constant>")],
+    Discriminator(_branch),
+    BeforeValidator(_as_column),
+]
+Identity = Annotated[
+    Annotated[Literal["row_content", "row_number"], Tag("<plain>")]
+    | Annotated[Items[Text], Tag("<column>")],
+    Discriminator(_branch),
+    BeforeValidator(_identity),
+]
+Unit = Annotated[
+    Annotated[Literal["row_number"], Tag("<plain>")] | Annotated[Column, Tag("<column>")],
+    Discriminator(_branch),
+    BeforeValidator(lambda value: value if value == "row_number" else _as_column(value)),
+]
+KeyOrColumn = Annotated[
+    Annotated[Key, Tag("<plain>")] | Annotated[Column, Tag("<column>")], Discriminator(_branch)
+]
+CurrencyOrColumn = Annotated[
+    Annotated[Currency, Tag("<plain>")] | Annotated[Column, Tag("<column>")],
+    Discriminator(_branch),
+]
 Outcomes = Annotated[dict[str, OutcomeColumn], BeforeValidator(_event_names)]
 
 
@@ -139,9 +173,9 @@ class FileMapping(Model):
     """Decimal mark and mark between thousands; default: a decimal point."""
     source: Key | None = None
     """Namespace of the ids: equal ids of different sources are different facts."""
-    id: Annotated[Literal["row_content", "row_number"] | Items[str], BeforeValidator(_identity)]
+    id: Identity
     """Identity: columns, ``row_content`` (equal rows are one fact) or ``row_number``."""
-    time: Annotated[TimeColumn | Constant, BeforeValidator(_as_column)]
+    time: Time
     """When it happened: a column, or one instant for all rows."""
     timezone: Timezone | None = None
     """Time zone of times without one; without this they are rejected."""
@@ -165,12 +199,9 @@ class FileMapping(Model):
 
 
 class _UnitMapping(FileMapping):
-    unit: Annotated[
-        Column | Literal["row_number"],
-        BeforeValidator(lambda value: value if value == "row_number" else _as_column(value)),
-    ]
+    unit: Unit
     """Column with the unit's id, or ``row_number`` when every row is a unit of its own."""
-    currency: Currency | Column | None = None
+    currency: CurrencyOrColumn | None = None
     """Currency of amounts: a code, or ``{column: …}``."""
     properties: Annotated[
         dict[str, PlainColumn],
@@ -186,7 +217,7 @@ class ExposuresMapping(_UnitMapping):
 
     kind: Literal["exposures"]
     """What a row is."""
-    experiment: Key | Column
+    experiment: KeyOrColumn
     """Key of the experiment, or ``{column: …}``."""
     variant: Annotated[VariantColumn, BeforeValidator(_as_column)]
     """Column with the variant; ``values`` translates."""
@@ -208,7 +239,7 @@ class UnitTableMapping(_UnitMapping):
 
     kind: Literal["unit_table"]
     """What a row is."""
-    experiment: Key | Column
+    experiment: KeyOrColumn
     """Key of the experiment, or ``{column: …}``."""
     variant: Annotated[VariantColumn, BeforeValidator(_as_column)]
     """Column with the variant; ``values`` translates."""

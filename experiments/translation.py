@@ -30,13 +30,14 @@ from klartext.experiments.mapping import (
     OutcomeColumn,
     UnitTableMapping,
 )
+from klartext.experiments.money import stored
 from klartext.experiments.readers import Broken, Row
 from klartext.experiments.records import FactRow, Parsed, Reject, event, exposure, reject
 
 BEFORE_EXPOSURE = timedelta(microseconds=1)
 """Covariates are events this long before the exposure they belong to."""
 
-_ZERO, _ONE = Decimal(0), Decimal(1)
+_ZERO, _ONE = stored(Decimal(0)), stored(Decimal(1))
 
 Get: TypeAlias = Callable[[Sequence[Cell]], Cell]
 Facts: TypeAlias = tuple[tuple[FactRow, ...], tuple[str, ...]]

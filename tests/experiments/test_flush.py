@@ -113,9 +113,10 @@ def test_a_kill_in_the_transaction_that_deletes(
         raise Killed
 
     put(writer, *ROWS)
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         patched.setattr(flush_module, "finish", killed)
-        flush(writer)
+        with pytest.raises(Killed):
+            flush(writer)
     assert pending(writer) == len(ROWS)
     assert flush(writer) == COUNTS
     assert writer.facts.summary("events").rows == 2

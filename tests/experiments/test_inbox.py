@@ -4,12 +4,12 @@ import sys
 import sqlalchemy as sa
 
 from klartext.experiments import inbox
-from klartext.experiments.records import ExposureRow
+from klartext.experiments.records import ExposureRow, FactRow
 from tests.experiments.doors import NOW, event_row, exposure_row
 
 
 def test_rows_are_safe_when_the_transaction_is(state: sa.Engine) -> None:
-    rows = [exposure_row(1), event_row(2)]
+    rows: list[FactRow] = [exposure_row(1), event_row(2)]
     with state.begin() as connection:
         assert inbox.put(connection, rows, now=NOW) == 2
     with state.connect() as connection:
