@@ -70,10 +70,13 @@ def accruals_of(
 def spent(experiment: Experiment, readout: Readout) -> Decimal:
     """Return the variable cost of the whole test so far, exactly: what the budget caps.
 
-    All calls of the experiment, also those of nobody, and the lines per unit and per event of all
-    exposed units, mature or not, in all variants.
+    All calls of the experiment (of the declared source, if the spec declares one), also those of
+    nobody, and the lines per unit and per event of all exposed units, mature or not, in all
+    variants.
     """
-    total = sum((usage.amount for usage in readout.usage), Decimal(0))
+    declared = experiment.costs.usage_source
+    calls = [usage for usage in readout.usage if declared in {None, usage.source}]
+    total = sum((usage.amount for usage in calls), Decimal(0))
     for line in experiment.costs.lines:
         if line.behaviour in FIXED_BEHAVIOURS:
             continue

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from klartext.analysis.amounts import Amounts
+from klartext.analysis.data_checks import data_checks
+from klartext.analysis.readout import Readout
+from klartext.analysis.result import Check, CostCompleteness
+from klartext.experiments.experiment import Costs, Variant
+from tests.analysis.samples import experiment, readout
+
+KNOWN = CostCompleteness(0, 0, 0, 1.0, ())
+CLEAN = Amounts("revenue", 1000, 100, True, 0, 0, 0)  # noqa: FBT003 - is_money
+
+
+def found(control: int = 1000, ai: int = 1000, **given: Any) -> Readout:
+    names = ("conversion", "revenue", "margin", "cost")
+    units = {
+        key: {name: np.zeros(n) for name in names} for key, n in (("control", control), ("ai", ai))
+    }
+    return readout(experiment(), units, **given)
+
+
+def checks(readout_: Readout, known: CostCompleteness = KNOWN, **spec: Any) -> dict[str, Check]:
+    return {check.code: check for check in data_checks(experiment(**spec), readout_, known)}
+
+
+def test_clean_data_pass_every_check() -> None:
+    severities = {check.severity for check in checks(found(amounts=(CLEAN,))).values()}
+    assert severities == {"ok", "info"}
+
+
+def test_a_wrong_split_invalidates() -> None:
+    assert checks(found(700, 1300))["srm"].severity == "invalid"
+
+
+def test_the_split_of_a_bandit_is_not_tested() -> None:
+    assert checks(found(700, 1300), kind="bandit")["srm"].severity == "info"
+
+
+def test_rounded_equal_shares_are_equal() -> None:
+    uneven = (Variant("control", 500_001, {}), Variant("ai", 499_999, {}))
+    third = (Variant("control", 333_334, {}), Variant("ai", 333_333, {}))
+    exact = checks(found(900, 1000))["srm"].value
+    assert checks(found(900, 1000), variants=third)["srm"].value == exact
+    assert checks(found(900, 1000), variants=uneven)["srm"].value != exact
+
+
+@pytest.mark.parametrize(("strangers", "severity"), [(0, "ok"), (10, "warning"), (30, "invalid")])
+def test_units_in_unregistered_variants(strangers: int, severity: str) -> None:
+    assert checks(found(strangers=strangers))["variants"].severity == severity
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "severity"),
+    [
+        ({"missing": 11}, "missing_amount", "warning"),
+        ({"foreign": 11}, "foreign_currency", "warning"),
+        ({"foreign": 12}, "foreign_currency", "invalid"),
+        ({"negative_refunds": 1}, "negative_refund", "warning"),
+    ],
+)
+def test_amounts_that_could_not_be_counted(
+    change: dict[str, int], code: str, severity: str
+) -> None:
+    dirty: Any = replace(CLEAN, **change)  # type: ignore[arg-type]  # fields by name
+    assert checks(found(amounts=(dirty,)))[code].severity == severity
+
+
+@pytest.mark.parametrize(
+    ("known", "severity"),
+    [
+        (CostCompleteness(100, 100, 0, 1.0, ()), "ok"),
+        (CostCompleteness(100, 94, 0, 0.94, (), 0.99), "warning"),
+        (CostCompleteness(100, 100, 2, 0.98, (), 0.90), "warning"),
+        (CostCompleteness(0, 0, 0, 1.0, ()), "info"),
+    ],
+)
+def test_completeness_counts_calls_and_money(known: CostCompleteness, severity: str) -> None:
+    assert checks(found(), known)["cost_complete"].severity == severity
+
+
+def test_a_promised_source_without_calls_is_a_warning() -> None:
+    known = CostCompleteness(0, 0, 0, 0.0, ("qa",), 0.0)
+    check = checks(found(), known, costs=Costs(None, "gateway", ()))["cost_complete"]
+    assert check.severity == "warning"
+    assert "gateway" in check.detail
+    assert "qa" in check.detail
