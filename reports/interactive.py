@@ -23,8 +23,8 @@ _START: Final = """
 for (const source of document.querySelectorAll("script[type='application/json'][data-plot]")) {
   const figure = JSON.parse(source.textContent);
   const place = document.getElementById(source.dataset.plot);
+  place.closest("figure").classList.add("live");  // first: a hidden place has no width to fill
   Plotly.newPlot(place, figure.data, figure.layout, {displayModeBar: false, responsive: true});
-  place.closest("figure").classList.add("live");
 }
 """
 
@@ -74,7 +74,7 @@ def _ten_digits(number: str) -> float:
 
 
 _LAYOUT: Final[dict[str, Any]] = {
-    "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1b2430"},
+    "font": {"family": "-apple-system, Segoe UI, Roboto, Arial, sans-serif", "size": 13},
     "paper_bgcolor": "rgba(0,0,0,0)",
     "plot_bgcolor": "rgba(0,0,0,0)",
     "showlegend": False,
@@ -119,7 +119,7 @@ def _axes(figure: Figure, labels: list[str]) -> dict[str, Any]:
     axis = figure.axis
     return {
         "height": 90 + 64 * len(labels),
-        "margin": {"l": 8, "r": 24, "t": 8, "b": 48},
+        "margin": {"l": 8, "r": 40, "t": 8, "b": 48},
         "xaxis": {
             "range": [axis.low, axis.high],
             "tickvals": [tick.value for tick in axis.ticks],
@@ -137,6 +137,7 @@ def _axes(figure: Figure, labels: list[str]) -> dict[str, Any]:
             "automargin": True,
             "showgrid": False,
             "zeroline": False,
+            "ticklabelstandoff": 12,
         },
     }
 

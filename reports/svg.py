@@ -118,7 +118,10 @@ def _forest(canvas: _Canvas, frame: _Frame, figure: Forest) -> int:
         height = _forest_row_height(frame, row)
         rows.append((row, y, height))
         y += height
-    _grid(canvas, frame, figure.axis, 4, y)
+    bands = [
+        (top + height - 34, top + height - 8) for row, top, height in rows if row.value is not None
+    ]
+    _grid(canvas, frame, figure.axis, bands if frame.stacked else [(4, y)], y)
     for row, top, height in rows:
         _forest_row(canvas, frame, figure.axis, row, top, height)
     return int(y) + 28
@@ -197,7 +200,9 @@ def _bars(canvas: _Canvas, frame: _Frame, figure: Bars) -> int:
         rows.append((bar, y))
         labels = len(_label(frame, bar.label)) + len(_label(frame, bar.sublabel))
         y += labels * _LINE + (_LINE + 30 if frame.stacked else 14)
-    _grid(canvas, frame, figure.axis, 4, y)
+    ends = [top for _, top in rows[1:]] + [y]
+    bands = [(end - 34, end - 6) for end in ends]
+    _grid(canvas, frame, figure.axis, bands if frame.stacked else [(4, y)], y)
     for bar, top in rows:
         first = top + _LINE
         label, sublabel = _label(frame, bar.label), _label(frame, bar.sublabel)
@@ -216,15 +221,18 @@ def _bars(canvas: _Canvas, frame: _Frame, figure: Bars) -> int:
     return int(y) + 28
 
 
-def _grid(canvas: _Canvas, frame: _Frame, axis: Axis, top: float, bottom: float) -> None:
-    """Draw tick lines and their texts, as many texts as have room."""
+def _grid(
+    canvas: _Canvas, frame: _Frame, axis: Axis, bands: list[tuple[float, float]], bottom: float
+) -> None:
+    """Draw tick lines within the bands and their texts below, as many texts as have room."""
     longest = max(len(tick.text) for tick in axis.ticks) * _GLYPH + 10
     gap = (frame.right - frame.left) / max(len(axis.ticks) - 1, 1)
     every = max(1, -int(-longest // gap))
     zero = next((i for i, tick in enumerate(axis.ticks) if tick.value == 0), 0)
     for i, tick in enumerate(axis.ticks):
         x = frame.x(axis, tick.value)
-        canvas.line("zero" if tick.value == 0 else "grid", x, top, x, bottom)
+        for top, end in bands:
+            canvas.line("zero" if tick.value == 0 else "grid", x, top, x, end)
         if (i - zero) % every == 0:
             half = len(tick.text) * _GLYPH / 2
             inside = min(max(x, half), frame.width - half)

@@ -17,6 +17,7 @@ from klartext.analysis.result import Analysis, Check, CostItem, DecisionView, Me
 from klartext.reports.document import AssumptionRow, ReportDocument
 from klartext.reports.language import MISSING, Language, Locale
 
+NBSP = "\N{NO-BREAK SPACE}"
 NET = "net"
 """Key of the primary metric that no spec declares: margin minus AI cost per unit."""
 
@@ -242,7 +243,7 @@ def _check_value(locale: Locale, found: Check) -> str:
     match CHECK_VALUES.get(found.code, "number"):
         case "p_value":
             said = locale.p_value(found.value)
-            return f"p {said}" if said.startswith("<") else f"p = {said}"
+            return (f"p {said}" if said.startswith("<") else f"p = {said}").replace(" ", NBSP)
         case "share":
             return locale.percent(found.value, like=0.05)
         case _:

@@ -148,7 +148,7 @@ def test_stop_names_the_loss_and_every_assumption() -> None:
     assert "Beständigkeit der Wirkung über das Jahr 70 % 50 % bis 90 %" in text
     assert "Kalkulationszins pro Jahr 10 %" in text
     assert "–" in text
-    assert "keine Quelle angegeben" in text
+    assert "Kosten je Monat: Überwachung, für bot 250,00 € – nicht angegeben" in text
 
 
 def test_what_is_not_estimable_is_a_dash_with_its_reason() -> None:
