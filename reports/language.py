@@ -56,7 +56,7 @@ def money_decimals(value: float | Decimal, currency: str) -> int:
 
     Examples
     --------
-    >>> [money_decimals(x, "EUR") for x in (0.0042, 0.73, 1234.5, 16402.71)]
+    >>> [money_decimals(x, "EUR") for x in (0.0042, 0.73, 999.5, 16402.71)]
     [4, 2, 2, 0]
     """
     size = abs(float(value))
