@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 
@@ -103,6 +103,23 @@ def watermark(connection: sa.Connection, *, usage: bool) -> Watermark | None:
     if highest is None or len(complete) < len(needed):
         return None
     return Watermark(highest, min(complete))
+
+
+def interrupted(connection: sa.Connection) -> tuple[sa.Row[Any], ...]:
+    """Return imports that did not come to their end and were not sent again since.
+
+    Inbox batches are not among them: the next flush resumes them by itself.
+    """
+    later = batches.alias()
+    was_repeated = sa.exists().where(
+        later.c.batch > batches.c.batch,
+        later.c.content_sha256 == batches.c.content_sha256,
+        later.c.mapping_sha256 == batches.c.mapping_sha256,
+        later.c.finished_at.is_not(None),
+    )
+    unfinished = batches.c.finished_at.is_(None) & (batches.c.kind != "inbox")
+    query = sa.select(batches).where(unfinished, ~was_repeated).order_by(batches.c.batch)
+    return tuple(connection.execute(query))
 
 
 def open_batch(connection: sa.Connection, source: Source, *, now: datetime) -> int:

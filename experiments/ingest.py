@@ -16,7 +16,15 @@ from itertools import islice
 import sqlalchemy as sa
 
 from klartext.experiments import deadletters, leases
-from klartext.experiments.batches import Counts, Source, count, finish, open_batch, watermark
+from klartext.experiments.batches import (
+    Counts,
+    Source,
+    count,
+    finish,
+    interrupted,
+    open_batch,
+    watermark,
+)
 from klartext.experiments.commit import Commit, Status, append_new
 from klartext.experiments.door import TableName
 from klartext.experiments.facts import FactsStore
@@ -144,7 +152,7 @@ def deliver(
     application = f"{source.application}:{CHUNK_ROWS}"
     with leases.held(writer.engine, LEASE, clock=writer.clock, wait=wait) as lease:
         received_at = writer.clock()
-        interrupted = _settle_interrupted(writer, source)
+        repeated = _settle_interrupted(writer, source)
         with writer.engine.begin() as connection:
             batch = open_batch(connection, source, now=received_at)
         remaining = iter(rows)
@@ -169,7 +177,7 @@ def deliver(
             leases.renew(connection, lease, now=writer.clock())
             finish(connection, batch, complete_until=complete_until, now=writer.clock())
     return Delivered(
-        batch, tally.counts, tally.listed(), dict(tally.dropped), complete_until, interrupted
+        batch, tally.counts, tally.listed(), dict(tally.dropped), complete_until, repeated
     )
 
 
@@ -198,19 +206,15 @@ def _settle_interrupted(writer: Writer, source: Source) -> tuple[int, ...]:
     can be at it, so the table itself is the truth.
     """
     with writer.engine.begin() as connection:
-        unfinished = connection.execute(
-            sa.select(batches).where(batches.c.finished_at.is_(None), batches.c.kind != "inbox")
-        ).all()
+        unfinished = interrupted(connection)
         for row in unfinished:
             accepted = writer.facts.count_batch(_DECIDING[row.kind], row.batch)
             connection.execute(
                 batches.update().where(batches.c.batch == row.batch).values(accepted=accepted)
             )
+    same = (source.content_sha256, source.mapping_sha256)
     return tuple(
-        row.batch
-        for row in unfinished
-        if (row.content_sha256, row.mapping_sha256)
-        == (source.content_sha256, source.mapping_sha256)
+        row.batch for row in unfinished if (row.content_sha256, row.mapping_sha256) == same
     )
 
 

@@ -57,7 +57,7 @@ def acquire(connection: sa.Connection, name: str, *, now: datetime) -> Lease:
             leases.insert().values(name=name, holder=holder, fence=1, expires_at=now + TTL)
         )
         return Lease(name, holder, 1)
-    if row.expires_at > now and not _is_gone(row.holder):
+    if is_held(connection, name, now=now):
         raise LeaseHeldError(
             f"{name} are being written by another process ({row.holder}) until "
             f"{row.expires_at:%H:%M:%S} UTC or longer; try again then"
@@ -70,6 +70,12 @@ def acquire(connection: sa.Connection, name: str, *, now: datetime) -> Lease:
     if taken.rowcount != 1:
         raise LeaseHeldError(f"{name} were taken by another process just now; try again")
     return Lease(name, holder, row.fence + 1)
+
+
+def is_held(connection: sa.Connection, name: str, *, now: datetime) -> bool:
+    """Whether somebody holds the lease."""
+    row = connection.execute(sa.select(leases).where(leases.c.name == name)).one_or_none()
+    return row is not None and row.expires_at > now and not _is_gone(row.holder)
 
 
 def renew(connection: sa.Connection, lease: Lease, *, now: datetime) -> None:

@@ -16,13 +16,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag
 
 from klartext.experiments.cells import EPOCH_FORMATS, NumberFormat, RowError, instant
+from klartext.experiments.documents.forms import Currency, Key, Text, Timezone
+from klartext.experiments.documents.validation import Items, Model, problem_at, rule, validate
+from klartext.experiments.documents.wording import Wording
+from klartext.experiments.documents.yaml_document import Node, plain, read_file
 from klartext.experiments.door import event_name
 from klartext.experiments.errors import ConfigurationError, Problem
 from klartext.experiments.readers import SUFFIXES, ColumnsError, FileFormat
-from klartext.experiments.spec.forms import Currency, Key, Text, Timezone
-from klartext.experiments.spec.validation import Items, Model, problem_at, rule, validate
-from klartext.experiments.spec.wording import Wording
-from klartext.experiments.spec.yaml_document import Node, plain, read_file
 
 Amount: TypeAlias = Literal["number", "money"]
 

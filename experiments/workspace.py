@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from klartext.experiments.errors import ConfigurationError, NotFoundError, Problem
 
 if TYPE_CHECKING:
-    from klartext.experiments.spec.workspace_document import WorkspaceDocument
+    from klartext.experiments.workspace_document import WorkspaceDocument
 
 WORKSPACE_FILE = "klartext.yaml"
 KEY_VARIABLE = "KLARTEXT_PSEUDONYM_KEY"
@@ -73,12 +73,12 @@ def find_workspace(start: Path) -> Workspace:
 
 def read_workspace(path: Path) -> Workspace:
     """Return the workspace that the ``klartext.yaml`` at ``path`` describes."""
-    from klartext.experiments.spec.validation import (  # noqa: PLC0415 - pydantic is heavy
+    from klartext.experiments.documents.validation import (  # noqa: PLC0415 - pydantic is heavy
         examine,
         problem_at,
     )
-    from klartext.experiments.spec.workspace_document import WorkspaceDocument  # noqa: PLC0415
-    from klartext.experiments.spec.yaml_document import file_bytes, parse  # noqa: PLC0415
+    from klartext.experiments.documents.yaml_document import file_bytes, parse  # noqa: PLC0415
+    from klartext.experiments.workspace_document import WorkspaceDocument  # noqa: PLC0415
 
     node, found = parse(file_bytes(path), path.name)
     if node is None:

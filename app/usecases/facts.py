@@ -12,14 +12,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from klartext.app.session import Session
-from klartext.experiments import batches, deadletters, inbox, registry
+from klartext.experiments import batches, deadletters, inbox, leases, registry
 from klartext.experiments.batches import Counts
 from klartext.experiments.deadletters import DeadLetter
 from klartext.experiments.door import FUTURE_TOLERANCE, Door
 from klartext.experiments.facts import TABLES, TableSummary
 from klartext.experiments.file_source import open_file
 from klartext.experiments.flush import flush as flush_inbox
-from klartext.experiments.ingest import Delivered, Writer, deliver
+from klartext.experiments.ingest import LEASE, Delivered, Writer, deliver
 from klartext.experiments.ledger.fx import Rates, read_rates
 from klartext.experiments.mapping import load_mapping
 from klartext.experiments.state import reading
@@ -131,14 +131,14 @@ def summary(session: Session) -> FactsSummary:
     with reading(session.engine) as connection:
         finished = batches_table.c.finished_at.is_not(None)
         count = sa.select(sa.func.count()).select_from(batches_table)
-        interrupted = connection.scalars(
-            sa.select(batches_table.c.batch).where(~finished).order_by(batches_table.c.batch)
-        ).all()
+        unfinished = [row.batch for row in batches.interrupted(connection)]
+        if unfinished and leases.is_held(connection, LEASE, now=session.now()):
+            unfinished.pop()  # the one that is being imported right now
         return FactsSummary(
             tables=tuple(session.facts.summary(table) for table in TABLES),
             locations=locations(session),
             batches=connection.scalar(count.where(finished)) or 0,
-            interrupted=tuple(interrupted),
+            interrupted=tuple(unfinished),
             pending=inbox.pending(connection),
             watermark=batches.watermark(connection, usage=False),
             usage_watermark=batches.watermark(connection, usage=True),

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from klartext.app.session import Session
 from klartext.experiments import lifecycle, registry
+from klartext.experiments.documents.yaml_document import file_bytes
 from klartext.experiments.errors import (
     ConfigurationError,
     ConflictError,
@@ -21,8 +22,8 @@ from klartext.experiments.errors import (
     Problem,
 )
 from klartext.experiments.registry import Registered, Status
-from klartext.experiments.spec import Resolved, loads
-from klartext.experiments.spec.yaml_document import file_bytes
+from klartext.experiments.spec.loading import loads
+from klartext.experiments.spec.resolved import Resolved
 from klartext.experiments.state import reading
 
 _KEY = re.compile(r"""^key:\s*["']?([^\s"'#]+)""", re.MULTILINE)

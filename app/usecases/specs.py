@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from klartext.app.session import Session
 from klartext.experiments import registry
 from klartext.experiments.changes import Change, classify
+from klartext.experiments.documents.yaml_document import file_bytes
 from klartext.experiments.errors import (
     ConfigurationError,
     ConflictError,
@@ -22,9 +23,10 @@ from klartext.experiments.errors import (
 )
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.registry import Registered
-from klartext.experiments.spec import Resolved, canonical, loads, restore
+from klartext.experiments.spec.canonical import canonical, restore
 from klartext.experiments.spec.linter import lint
-from klartext.experiments.spec.loading import read_metrics
+from klartext.experiments.spec.loading import loads, read_metrics
+from klartext.experiments.spec.resolved import Resolved
 from klartext.experiments.spec.scaffold import (
     FIRST_KEYS,
     Blanks,
@@ -32,7 +34,6 @@ from klartext.experiments.spec.scaffold import (
     experiment_text,
     workspace_files,
 )
-from klartext.experiments.spec.yaml_document import file_bytes
 from klartext.experiments.state import reading
 from klartext.experiments.workspace import WORKSPACE_FILE
 

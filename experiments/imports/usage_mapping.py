@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from klartext.experiments.cells import RowError
+from klartext.experiments.documents import forms
+from klartext.experiments.documents.validation import problem_at, rule, validate
+from klartext.experiments.documents.wording import seen_as
+from klartext.experiments.documents.yaml_document import Node, plain, read, read_file
 from klartext.experiments.errors import ConfigurationError, Problem
 from klartext.experiments.experiment import COST_CATEGORIES
 from klartext.experiments.mapping import Column, Constant, FileMapping, VariantColumn
 from klartext.experiments.readers import SUFFIXES, ColumnsError, FileFormat
-from klartext.experiments.spec import forms
-from klartext.experiments.spec.validation import problem_at, rule, validate
-from klartext.experiments.spec.wording import seen_as
-from klartext.experiments.spec.yaml_document import Node, plain, read, read_file
 
 TOKEN_TRACE_COLUMNS = (
     "id",

@@ -12,6 +12,15 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from klartext.experiments.documents.validation import (
+    Items,
+    Model,
+    problem_at,
+    rule,
+    valid,
+    validate,
+)
+from klartext.experiments.documents.yaml_document import Node, read_file
 from klartext.experiments.errors import ConfigurationError, Problem
 from klartext.experiments.money import Money, MoneyError
 from klartext.experiments.prices.catalog import (
@@ -22,8 +31,6 @@ from klartext.experiments.prices.catalog import (
     per_million,
     spelled,
 )
-from klartext.experiments.spec.validation import Items, Model, problem_at, rule, valid, validate
-from klartext.experiments.spec.yaml_document import Node, read_file
 
 
 def _money(value: Any) -> Any:

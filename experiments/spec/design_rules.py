@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 
+from klartext.experiments.documents.validation import valid
 from klartext.experiments.experiment import MILLION
 from klartext.experiments.spec.names import (
     Finding,
@@ -19,7 +20,6 @@ from klartext.experiments.spec.names import (
     variant_keys,
 )
 from klartext.experiments.spec.syntax import ExperimentDocument
-from klartext.experiments.spec.validation import valid
 
 MIN_DURATION = timedelta(days=14)
 """Two whole weeks, when a prospective experiment names no minimum."""

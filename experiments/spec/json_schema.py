@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
+from klartext.experiments.documents.validation import Model
 from klartext.experiments.spec.syntax import ExperimentDocument, MetricsDocument
-from klartext.experiments.spec.validation import Model
-from klartext.experiments.spec.workspace_document import WorkspaceDocument
+from klartext.experiments.workspace_document import WorkspaceDocument
 
 Kind: TypeAlias = Literal["experiment", "metrics", "workspace"]
 DOCUMENTS: Mapping[Kind, type[Model]] = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+from klartext.experiments.documents.validation import problem_at
+from klartext.experiments.documents.yaml_document import read
 from klartext.experiments.errors import Problem
 from klartext.experiments.experiment import Experiment, Saving
 from klartext.experiments.spec.names import Finding
-from klartext.experiments.spec.validation import problem_at
-from klartext.experiments.spec.yaml_document import read
 
 WEEK = timedelta(days=7)
 

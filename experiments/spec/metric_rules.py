@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from klartext.experiments.documents.validation import valid
+from klartext.experiments.documents.wording import Wording
 from klartext.experiments.spec.names import (
     Finding,
     Known,
@@ -16,8 +18,6 @@ from klartext.experiments.spec.names import (
     valid_items,
 )
 from klartext.experiments.spec.syntax import ExperimentDocument, MetricSyntax
-from klartext.experiments.spec.validation import valid
-from klartext.experiments.spec.wording import Wording
 
 BUILT_IN_VALUE = "value"
 """The amount every event can have; other values are declared properties."""

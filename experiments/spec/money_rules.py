@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from klartext.experiments.documents.validation import Model, valid
 from klartext.experiments.spec.metric_rules import BUILT_IN_VALUE
 from klartext.experiments.spec.names import (
     Finding,
@@ -17,7 +18,6 @@ from klartext.experiments.spec.names import (
     variant_keys,
 )
 from klartext.experiments.spec.syntax import ExperimentDocument, MetricSyntax, Range
-from klartext.experiments.spec.validation import Model, valid
 
 _NO_PERIODS = frozenset(
     {"hour", "day", "week", "months", "monthly", "quarter", "year", "yearly", "units"}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from klartext.experiments.documents.validation import INVALID, valid
+from klartext.experiments.documents.wording import Wording
 from klartext.experiments.experiment import MILLION
 from klartext.experiments.spec.syntax import ExperimentDocument, MetricSyntax
-from klartext.experiments.spec.validation import INVALID, valid
-from klartext.experiments.spec.wording import Wording
 
 Loc: TypeAlias = tuple[str | int, ...]
 Finding: TypeAlias = tuple[Loc, Wording]

@@ -12,14 +12,14 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Discriminator, Field, JsonValue, Tag
 
-from klartext.experiments.spec.choices import (
+from klartext.experiments.documents.choices import (
     BanditPolicyName,
     Category,
     Exposure,
     InferenceMode,
     MetricKind,
 )
-from klartext.experiments.spec.forms import (
+from klartext.experiments.documents.forms import (
     Amount,
     AmountFromZero,
     Count,
@@ -39,7 +39,7 @@ from klartext.experiments.spec.forms import (
     Weight,
     Window,
 )
-from klartext.experiments.spec.validation import Items, Model
+from klartext.experiments.documents.validation import Items, Model
 
 T = TypeVar("T")
 _NOT_EMPTY: dict[str, JsonValue] = {"minItems": 1}  # pydantic's min_length counts good items only

@@ -7,7 +7,7 @@ import pytest
 
 from klartext.bandits.update import Reward, propose
 from klartext.experiments.experiment import BanditPolicy, Experiment
-from klartext.experiments.spec import loads
+from klartext.experiments.spec.loading import loads
 from klartext.experiments.workspace import find_workspace
 from tests.app.letters import AB, BANDIT, WORKSPACE
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from klartext.experiments import deadletters, ingest, leases
-from klartext.experiments.batches import finish, open_batch, watermark
+from klartext.experiments.batches import finish, interrupted, open_batch, watermark
 from klartext.experiments.door import TableName
 from klartext.experiments.facts import ConcurrentAppendError, FactsStore
 from klartext.experiments.ingest import Counts, Delivered, Source, Writer, deliver
@@ -176,6 +176,20 @@ def test_a_process_that_was_really_killed(writer: Writer, tmp_path: Path) -> Non
     assert (again.counts, again.interrupted) == (Counts(accepted=3, duplicate=2), (1,))
     assert stored_counts(writer, 1).accepted == 2
     assert len(ids(writer)) == 5
+
+
+def test_an_interrupted_import_is_whole_once_it_was_repeated(writer: Writer) -> None:
+    store = KilledStore(writer.facts.root, PROPERTIES, at=1, seen=[])
+    with pytest.raises(Killed):
+        deliver(SOURCE, [whole(1)], replace(writer, facts=store))
+    with writer.engine.connect() as connection:
+        assert [row.batch for row in interrupted(connection)] == [1]
+    other = replace(SOURCE, content_sha256="other")
+    assert deliver(other, [], writer).interrupted == ()
+    assert deliver(SOURCE, [whole(1)], writer).interrupted == (1,)
+    assert deliver(SOURCE, [whole(1)], writer).interrupted == ()
+    with writer.engine.connect() as connection:
+        assert interrupted(connection) == ()
 
 
 def test_what_was_erased_does_not_come_back_with_the_same_file(writer: Writer) -> None:

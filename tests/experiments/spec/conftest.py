@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from klartext.experiments.errors import ConfigurationError, Problem
-from klartext.experiments.spec import Resolved, loads
+from klartext.experiments.spec.loading import loads
+from klartext.experiments.spec.resolved import Resolved
 from klartext.experiments.workspace import Workspace, find_workspace
 
 WORKSPACE = """\

@@ -30,7 +30,8 @@ from klartext.experiments.experiment import (
     Variant,
     Worth,
 )
-from klartext.experiments.spec import canonical, resolved, restore
+from klartext.experiments.spec.canonical import canonical, restore
+from klartext.experiments.spec.resolved import resolved
 
 texts = st.text(max_size=6)
 decimals = st.decimals(-(10**15), 10**15, places=12).map(lambda value: value + 0)

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from klartext.experiments.mapping import UnitTableMapping, load_mapping
-from klartext.experiments.spec import load, restore
+from klartext.experiments.spec.canonical import restore
+from klartext.experiments.spec.loading import load
 from klartext.experiments.workspace import find_workspace
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
+from klartext.experiments.documents.validation import Model
 from klartext.experiments.spec.syntax import ExperimentDocument
-from klartext.experiments.spec.validation import Model
 from tests.experiments.spec.conftest import Read, document
 
 BANDIT = {"kind": "bandit", "bandit": {"policy": "thompson", "reward": "conversion"}}

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from klartext.experiments.documents.yaml_document import MAX_BYTES
 from klartext.experiments.errors import ConfigurationError, NotFoundError
-from klartext.experiments.spec import load, loads, restore
-from klartext.experiments.spec.yaml_document import MAX_BYTES
+from klartext.experiments.spec.canonical import restore
+from klartext.experiments.spec.loading import load, loads
 from klartext.experiments.workspace import Workspace, find_workspace
 from tests.experiments.spec.conftest import (
     EXPERIMENT,

@@ -26,7 +26,7 @@ from klartext.experiments.experiment import (
     Variant,
     Worth,
 )
-from klartext.experiments.spec import loads
+from klartext.experiments.spec.loading import loads
 from klartext.experiments.spec.resolve import equal_weights
 from klartext.experiments.workspace import Workspace, find_workspace
 from tests.experiments.spec.conftest import EXPERIMENT, METRICS, Read, changed

@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from klartext.experiments.spec import load
 from klartext.experiments.spec.linter import lint
-from klartext.experiments.spec.loading import read_metrics
+from klartext.experiments.spec.loading import load, read_metrics
 from klartext.experiments.spec.scaffold import (
     FIRST_KEYS,
     TEMPLATES,

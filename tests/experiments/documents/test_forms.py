@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from klartext.experiments.spec import forms
-from klartext.experiments.spec.validation import Model, examine
-from klartext.experiments.spec.yaml_document import read
+from klartext.experiments.documents import forms
+from klartext.experiments.documents.validation import Model, examine
+from klartext.experiments.documents.yaml_document import read
 
 
 class Forms(Model):

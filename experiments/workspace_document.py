@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from klartext.experiments.spec.forms import Currency, Duration, Key, Name, Text, Timezone
-from klartext.experiments.spec.validation import Model
+from klartext.experiments.documents.forms import Currency, Duration, Key, Name, Text, Timezone
+from klartext.experiments.documents.validation import Model
 
 PropertyType = Literal["text", "number", "integer", "boolean", "money"]
 

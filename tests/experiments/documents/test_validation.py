@@ -4,9 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from klartext.experiments.errors import ConfigurationError
-from klartext.experiments.spec.forms import Amount
-from klartext.experiments.spec.validation import (
+from klartext.experiments.documents.forms import Amount
+from klartext.experiments.documents.validation import (
     Items,
     Model,
     examine,
@@ -15,7 +14,8 @@ from klartext.experiments.spec.validation import (
     valid,
     validate,
 )
-from klartext.experiments.spec.yaml_document import parse, read
+from klartext.experiments.documents.yaml_document import parse, read
+from klartext.experiments.errors import ConfigurationError
 
 
 def must_be_even(value: int) -> int:

@@ -3,7 +3,7 @@
 YAML 1.2 core scalars (``no``, ``on`` and ``1:30`` are text), numbers exact (`int`, `Decimal`),
 duplicate keys found, aliases refused, bounded in size and depth. The tree is built from PyYAML's
 event stream, so that a hostile document fails while it is being read, not after it was expanded.
-`klartext.experiments.spec.validation` turns a tree into a pydantic model.
+`klartext.experiments.documents.validation` turns a tree into a pydantic model.
 """
 
 from __future__ import annotations

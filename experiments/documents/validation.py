@@ -26,9 +26,9 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from klartext.experiments.documents.wording import Wording, wording
+from klartext.experiments.documents.yaml_document import BROKEN, Node, plain
 from klartext.experiments.errors import ConfigurationError, Problem
-from klartext.experiments.spec.wording import Wording, wording
-from klartext.experiments.spec.yaml_document import BROKEN, Node, plain
 
 _BRANCH = re.compile(r"<.*>|function-.*|lax-or-strict.*|\[key\]")
 

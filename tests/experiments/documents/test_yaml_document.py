@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from klartext.experiments.errors import ConfigurationError, NotFoundError
-from klartext.experiments.spec.yaml_document import (
+from klartext.experiments.documents.yaml_document import (
     BROKEN,
     MAX_BYTES,
     Entry,
@@ -18,6 +17,7 @@ from klartext.experiments.spec.yaml_document import (
     read,
     read_file,
 )
+from klartext.experiments.errors import ConfigurationError, NotFoundError
 
 
 def codes(text: str | bytes) -> list[str]:

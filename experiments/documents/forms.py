@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from klartext.experiments.documents.validation import INVALID, Context, rule
+from klartext.experiments.documents.wording import seen_as
+from klartext.experiments.documents.yaml_document import BROKEN
 from klartext.experiments.experiment import MILLION
-from klartext.experiments.spec.validation import INVALID, Context, rule
-from klartext.experiments.spec.wording import seen_as
-from klartext.experiments.spec.yaml_document import BROKEN
 
 MAX_KEY = 64
 MAX_TEXT = 2_000

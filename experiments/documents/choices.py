@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import PlainValidator, WithJsonSchema
 
+from klartext.experiments.documents.validation import rule
+from klartext.experiments.documents.wording import seen_as
 from klartext.experiments.experiment import COST_CATEGORIES
-from klartext.experiments.spec.validation import rule
-from klartext.experiments.spec.wording import seen_as
 
 
 def _choice(*now: str, later: tuple[str, ...] = ()) -> Callable[[object], str]:

@@ -1,0 +1,1 @@
+"""Strict YAML documents: read with positions, checked against models, mistakes in plain words."""
