@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -57,7 +58,7 @@ def acquire(connection: sa.Connection, name: str, *, now: datetime) -> Lease:
             leases.insert().values(name=name, holder=holder, fence=1, expires_at=now + TTL)
         )
         return Lease(name, holder, 1)
-    if is_held(connection, name, now=now):
+    if _is_in_force(row, now):
         raise LeaseHeldError(
             f"{name} are being written by another process ({row.holder}) until "
             f"{row.expires_at:%H:%M:%S} UTC or longer; try again then"
@@ -75,7 +76,7 @@ def acquire(connection: sa.Connection, name: str, *, now: datetime) -> Lease:
 def is_held(connection: sa.Connection, name: str, *, now: datetime) -> bool:
     """Whether somebody holds the lease."""
     row = connection.execute(sa.select(leases).where(leases.c.name == name)).one_or_none()
-    return row is not None and row.expires_at > now and not _is_gone(row.holder)
+    return row is not None and _is_in_force(row, now)
 
 
 def renew(connection: sa.Connection, lease: Lease, *, now: datetime) -> None:
@@ -125,6 +126,10 @@ def held(
                 .where(leases.c.name == name, leases.c.fence == lease.fence)
                 .values(expires_at=clock())
             )
+
+
+def _is_in_force(row: sa.Row[Any], now: datetime) -> bool:
+    return bool(row.expires_at > now) and not _is_gone(row.holder)
 
 
 def _is_gone(holder: str) -> bool:

@@ -214,7 +214,7 @@ def _print_delivered(delivered: Delivered, file: str) -> None:
         log(f"Property {name} is not declared in klartext.yaml: {count:,} values were left out.")
     if delivered.interrupted:
         numbers = ", ".join(str(number) for number in delivered.interrupted)
-        log(f"Duplicates may come from batch {numbers}, which was interrupted; nothing is missing.")
+        log(f"Batch {numbers} of this file had been interrupted; what it stored was not doubled.")
 
 
 def _positions(positions: tuple[int, ...], count: int) -> str:
