@@ -89,6 +89,7 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
         "incremental margin",
         _with(window.incremental_margin, window.incremental_margin_interval),
     )
+    yield "  of it realised savings", _figure(window.savings)
     yield "AI cost, fully loaded", _figure(window.cost)
     yield "net benefit", _with(window.net_benefit, window.net_benefit_interval)
     yield "ROI (1 is 100 %)", _with(window.roi, window.roi_interval, places=3)

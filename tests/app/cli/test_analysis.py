@@ -28,6 +28,7 @@ def test_the_scorecard_begins_with_the_verdict_and_fits_the_terminal(
     lines = ran.out.splitlines()
     assert lines[0] == "GO ai  by rule go"
     assert "net benefit lower" in ran.out
+    assert "of it realised savings" in ran.out
     assert "cost left out: inference compute" in ran.out
     assert max(map(len, lines)) <= 100
     assert ran.err == "Next: klartext report mail -o report.html\n"
