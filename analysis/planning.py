@@ -17,7 +17,7 @@ References
 ----------
 Jennison, Turnbull (2000), "Group Sequential Methods with Applications to Clinical Trials",
 chapters 3 (sample size), 19 (crossing probabilities). Deng, Xu, Kohavi, Walker (2013), "Improving
-the sensitivity of online controlled experiments by utilizing pre-experiment data", WSDM, eq. 4
+the sensitivity of online controlled experiments by utilizing pre-experiment data", WSDM, section 3
 (f is one minus the squared correlation).
 """
 
