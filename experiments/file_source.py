@@ -13,7 +13,7 @@ from klartext.experiments.batches import Source
 from klartext.experiments.door import Door
 from klartext.experiments.errors import ConfigurationError
 from klartext.experiments.mapping import AnyMapping, Column, EventsMapping, LoadedMapping
-from klartext.experiments.readers import ColumnsError, read
+from klartext.experiments.readers import ColumnsError, read, require_file
 from klartext.experiments.records import Parsed, Reject
 from klartext.experiments.translation import Translation
 
@@ -38,12 +38,15 @@ def open_file(
 
     Raises
     ------
+    NotFoundError
+        There is no such file.
     ConfigurationError
         The file lacks columns that the mapping names, or the experiment is not registered.
     FileError
         The file cannot be read as a whole.
     """
     mapping = loaded.mapping
+    require_file(path)
     _require_experiment(loaded, door)
     with path.open("rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()

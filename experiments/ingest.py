@@ -225,6 +225,6 @@ def _complete_until(
         case "latest":
             return latest
         case "received":
-            return received_at
+            return None if latest is None else received_at  # an empty file says nothing
         case declared:
             return declared

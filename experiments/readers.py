@@ -113,8 +113,7 @@ def read(
     FileError
         It is empty, or not of this format.
     """
-    if not path.is_file():
-        raise NotFoundError(f"there is no file {path}")
+    require_file(path)
     if path.stat().st_size == 0:
         raise FileError(f"{path.name} is empty")
     match format.name:
@@ -124,6 +123,12 @@ def read(
             return _read_json_lines(path, columns, frozenset(optional))
         case "parquet":
             return _read_parquet(path, columns)
+
+
+def require_file(path: Path) -> None:
+    """Raise NotFoundError unless ``path`` is a file."""
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {path}")
 
 
 def _read_csv(path: Path, form: FileFormat, columns: Sequence[str]) -> Iterator[Row | Broken]:
@@ -146,6 +151,11 @@ def _read_csv(path: Path, form: FileFormat, columns: Sequence[str]) -> Iterator[
     if header is None:
         stream.close()
         raise FileError(f"{path.name} has no header line")
+    if lines.is_undecoded:
+        stream.close()
+        raise FileError(
+            f"the header of {path.name} is not {form.encoding} text; set encoding in the mapping"
+        )
     try:
         indices = _indices(header, columns)
     except ColumnsError:

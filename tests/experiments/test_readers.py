@@ -110,6 +110,10 @@ def test_files_that_cannot_be_read_as_a_whole(path: Path) -> None:
             rows(path, content)
     with pytest.raises(FileError, match="not a Parquet file"):
         rows(path, b"a,b\n", PARQUET)
+    with pytest.raises(FileError, match="set encoding"):
+        rows(path, "a,b,größe\n1,2,3\n".encode("cp1252"))
+    with pytest.raises(NotFoundError):
+        read(path.parent, CSV, ["a"])
     assert rows(path, b"a,b\n") == []
 
 

@@ -103,7 +103,9 @@ def test_mistakes_in_mapping_or_file(sends: Path, workspace: Path, run: Run) -> 
     sends.write_text(ROWS.splitlines()[0])
     ran = run("ingest", str(sends), "-m", "sends.yaml", "--json")
     assert (ran.status, ran.json["sent"], ran.json["complete_until"]) == (0, 0, None)
-    assert run("ingest", "nowhere.csv", "-m", "sends.yaml").status == 2
+    for path in ("nowhere.csv", "."):
+        ran = run("ingest", path, "-m", "sends.yaml")
+        assert (ran.status, ran.err) == (2, f"there is no file {path}\n")
 
 
 SECRET = "quitelongname@secret-domain.example"
