@@ -47,7 +47,7 @@ def wald(
     ten ones or ten zeros: read `newcombe` then. Not valid when looked at repeatedly.
     """
     z = multiplier_of(alpha)
-    refused = _not_proportions(treatment, control)
+    refused = not_proportions(treatment, control)
     if refused is not None:
         return refused
     value, std_error = treatment.mean - control.mean, _unpooled(treatment, control)
@@ -103,7 +103,7 @@ def newcombe(
     Statist. Assoc. 22, 209-212.
     """
     z = multiplier_of(alpha)
-    refused = _not_proportions(treatment, control)
+    refused = not_proportions(treatment, control)
     if refused is not None:
         return refused
     value = treatment.mean - control.mean
@@ -177,7 +177,7 @@ def _unpooled(treatment: Sample, control: Sample) -> float:
     )
 
 
-def _not_proportions(*samples: Sample) -> NotEstimable | None:
+def not_proportions(*samples: Sample) -> NotEstimable | None:
     """Why these are not 0/1 columns: such a column has ``m2 = n p (1 - p)``."""
     for sample in samples:
         if sample.n < 1:
