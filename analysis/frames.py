@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.look import bounds
 from klartext.analysis.moments import Moments
-from klartext.analysis.result import Analysis, MetricResult
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from klartext.analysis.result import Analysis, MetricResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,7 @@ from klartext.experiments.workspace import Workspace, find_workspace
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
-    from ibis.expr.types import Table
 
-    from klartext.analysis.frames import VariantMoments
-    from klartext.analysis.result import Analysis
-    from klartext.app.usecases.analysis import Experiments
     from klartext.experiments.facts import FactsStore
     from klartext.experiments.identity import Pseudonymiser
 
@@ -55,46 +51,6 @@ class Session:
         from klartext.experiments.identity import open_pseudonymiser  # noqa: PLC0415
 
         return open_pseudonymiser(self.engine, self.workspace.key_file)
-
-    def experiments(self) -> Experiments:
-        """Return the registered experiments; ``to_frame()`` gives a pandas table."""
-        from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
-
-        return analysis.experiments(self)
-
-    def analyze(self, key: str) -> Analysis:
-        """Return the analysis of an experiment on the facts so far; looking changes nothing.
-
-        ``to_frame()`` gives its estimates as a pandas table.
-
-        Raises
-        ------
-        klartext.experiments.errors.NotFoundError
-            There is no such experiment.
-        klartext.experiments.errors.NotReadyError
-            It is not registered, or no facts were delivered yet.
-        """
-        from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
-
-        return analysis.analyze(self, key)
-
-    def moments(self, key: str) -> VariantMoments:
-        """Return count, means and central moments of the unit columns, per variant.
-
-        ``to_frame()`` gives a pandas table. Raises as `analyze`.
-        """
-        from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
-
-        return analysis.moments(self, key)
-
-    def units(self, key: str) -> Table:
-        """Return the unit table as a lazy Ibis table: one row per exposed unit.
-
-        ``to_pandas()`` computes it. Raises as `analyze`.
-        """
-        from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
-
-        return analysis.units(self, key)
 
 
 def open_session(path: str | Path = ".") -> Session:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from klartext.app.session import Session
+    from klartext.app.api import OpenWorkspace
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "open"]
 
 
-def open(path: str | Path = ".") -> Session:  # noqa: A001 - reads as klartext.open(".")
+def open(path: str | Path = ".") -> OpenWorkspace:  # noqa: A001 - reads as klartext.open(".")
     """Open the workspace that contains ``path``.
 
     Parameters
@@ -26,7 +26,7 @@ def open(path: str | Path = ".") -> Session:  # noqa: A001 - reads as klartext.o
 
     Returns
     -------
-    klartext.app.session.Session
+    klartext.app.api.OpenWorkspace
         Experiments, analyses, moments and unit tables of that workspace.
 
     Raises
@@ -34,6 +34,6 @@ def open(path: str | Path = ".") -> Session:  # noqa: A001 - reads as klartext.o
     klartext.experiments.errors.NotFoundError
         No ``klartext.yaml`` in ``path`` or any directory above it.
     """
-    from klartext.app.session import open_session  # noqa: PLC0415 - keeps `import klartext` light
+    from klartext.app.api import open_workspace  # noqa: PLC0415 - keeps `import klartext` light
 
-    return open_session(path)
+    return open_workspace(path)
