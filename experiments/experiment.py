@@ -122,6 +122,21 @@ class Saving:
 
 ValueEntry: TypeAlias = ContributionMargin | Worth | Saving
 
+UNIT_TABLE_COLUMNS = (
+    "unit",
+    "variant",
+    "exposed_at",
+    "excluded",
+    "mature",
+    "margin",
+    "cost",
+    "net",
+    "outlook",
+    "cost_high",
+    "outlook_high",
+)
+"""Columns every unit table has beside the metrics; no metric may be named like one."""
+
 COST_CATEGORIES = (
     "model_fees",
     "inference_compute",

@@ -8,6 +8,7 @@ from typing import Any
 
 from klartext.experiments.documents.validation import valid
 from klartext.experiments.documents.wording import Wording
+from klartext.experiments.experiment import UNIT_TABLE_COLUMNS
 from klartext.experiments.spec.names import (
     Finding,
     Known,
@@ -40,6 +41,9 @@ _LIMIT_FORMS: Mapping[tuple[str, str], Mapping[str, str]] = {
 
 def metric_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iterator[Finding]:
     """Yield what is wrong inside one metric, located from the metric."""
+    if valid(metric, metric.key) and metric.key in UNIT_TABLE_COLUMNS:
+        message = f"is {metric.key!r}, which is a column of every unit table"
+        yield ("key",), ("reserved-key", message, "Give the metric another key.")
     if not valid(metric, metric.kind):
         return
     if metric.kind == "conversion":

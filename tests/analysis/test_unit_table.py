@@ -9,9 +9,16 @@ from decimal import Decimal
 
 import pytest
 
-from klartext.analysis.unit_table import Windows, value_columns, windows
+from klartext.analysis.unit_table import (
+    KEY_COLUMNS,
+    MONEY_COLUMNS,
+    Windows,
+    value_columns,
+    windows,
+)
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import (
+    UNIT_TABLE_COLUMNS,
     Assumption,
     ContributionMargin,
     CostLine,
@@ -39,6 +46,10 @@ from tests.analysis.samples import (
 )
 
 MICROSECOND = timedelta(microseconds=1)
+
+
+def test_the_spec_reserves_the_names_of_all_other_columns() -> None:
+    assert (*KEY_COLUMNS, *MONEY_COLUMNS) == UNIT_TABLE_COLUMNS
 
 
 def test_units_without_an_event_count_with_zeros() -> None:

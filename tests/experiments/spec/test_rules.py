@@ -28,6 +28,7 @@ def test_the_example_has_no_mistake(mistakes: Mistakes) -> None:
         ("- conversion ", "- convrsion ", "metrics[0]", "is 'convrsion', which is not in metrics"),
         ("- conversion ", "- conversion\n  - ai.error_rate ", "metrics[1]", "metrics of AI calls are not supported"),
         ("- unsubscribe", "- unsubscribe\n  - conversion", "metrics[2]", "is 'conversion', which another metric has"),
+        ("- unsubscribe", "- {key: cost, kind: conversion, event: purchase}\n  - unsubscribe", "metrics[1].key", "is 'cost', which is a column of every unit table"),
         ("kind: mean", "kind: ratio", "metrics[2].kind", "is ratio: that is not supported"),
         ("value: amount_net", "value: amount_nett", "metrics[2].value", "Did you mean 'amount_net'?"),
         ("value: amount_net", "value: country", "metrics[2].value", "declared as text and has no sum"),
