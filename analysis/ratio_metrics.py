@@ -23,6 +23,9 @@ from klartext.analysis.means import multiplier_of
 from klartext.analysis.moments import FloatArray, Moments
 from klartext.analysis.relative import WEAK
 
+_ROUNDING = 1e-13
+"""A variance below this share of its summands is what rounding left over, and taken for zero."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
@@ -112,7 +115,11 @@ def linearise(moments: Moments, quantities: Sequence[Quantity]) -> Linearised | 
     if (np.diag(m2) < 0).any():
         return NotEstimable("invalid-moments", "a sum of squared deviations is negative")
     weight = gradient[:, used]
-    return Linearised(moments.n, value, weight @ (m2 / (moments.n - 1)) @ weight.T)
+    covariance = weight @ (m2 / (moments.n - 1)) @ weight.T
+    summands = np.abs(weight) @ (np.abs(m2) / (moments.n - 1)) @ np.abs(weight).T
+    exact = np.diag(covariance) <= _ROUNDING * np.diag(summands)
+    covariance[exact, :] = covariance[:, exact] = 0.0
+    return Linearised(moments.n, value, covariance)
 
 
 def difference(treatment: Moments, control: Moments, metric: Ratio) -> Contrast | NotEstimable:
@@ -189,16 +196,7 @@ def level(
     parts = linearise(moments, (metric.numerator, metric.denominator))
     if isinstance(parts, NotEstimable):
         return parts
-    squared = parts.covariance / parts.n
-    return ratios.fieller(
-        float(parts.value[0]),
-        float(parts.value[1]),
-        float(squared[0, 0]),
-        float(squared[1, 1]),
-        float(squared[0, 1]),
-        multiplier=multiplier,
-        level=confidence,
-    )
+    return _fieller(parts, multiplier, confidence)
 
 
 def mover(
@@ -238,11 +236,17 @@ def mover(
     approach", Statist. Med. 27, 1693-1702.
     """
     z = multiplier_of(alpha)
-    limits = _limits(treatment, control, metric, z)
+    pair: list[Linearised] = []
+    for moments in (treatment, control):
+        parts = linearise(moments, (metric.numerator, metric.denominator))
+        if isinstance(parts, NotEstimable):
+            return parts
+        pair.append(parts)
+    limits = _limits(pair, z)
     if isinstance(limits, NotEstimable):
         return limits
-    (value, below, above) = limits
-    if below + above == 0:
+    value, below, above = limits
+    if below + above <= 1e-12 * abs(value):
         return NotEstimable("no-variance", "no unit's numerator leaves the common ratio")
     weak = NotEstimable("weak-denominator", "a ratio of such ratios is not determined")
     return Estimate(
@@ -251,7 +255,7 @@ def mover(
         value=value,
         interval=Interval(value - below, value + above, 1 - alpha),
         std_error=(below + above) / (2 * z),
-        p_value=_mover_p_value(treatment, control, metric),
+        p_value=_mover_p_value(pair),
         relative=weak,
         relative_interval=weak,
         n=treatment.n,
@@ -271,39 +275,49 @@ def _is_dust(variance: float, size: float) -> bool:
     return variance <= (1e-12 * size) ** 2
 
 
+def _fieller(parts: Linearised, multiplier: float, confidence: float) -> ConfidenceSet:
+    squared = parts.covariance / parts.n
+    return ratios.fieller(
+        float(parts.value[0]),
+        float(parts.value[1]),
+        float(squared[0, 0]),
+        float(squared[1, 1]),
+        float(squared[0, 1]),
+        multiplier=multiplier,
+        level=confidence,
+    )
+
+
 def _limits(
-    treatment: Moments, control: Moments, metric: Ratio, multiplier: float
+    pair: Sequence[Linearised], multiplier: float
 ) -> tuple[float, float, float] | NotEstimable:
     """Return the difference and how far the interval reaches below and above it."""
-    sets = [
-        level(moments, metric, multiplier=multiplier, confidence=0.0)
-        for moments in (treatment, control)
-    ]
-    for region in sets:
+    sides: list[tuple[float, float, float]] = []
+    for parts in pair:
+        region = _fieller(parts, multiplier, 0.0)
         if isinstance(region, NotEstimable):
             return region
         if not isinstance(region, Interval):
             return NotEstimable("unbounded", "a variant's ratio is not bounded by the data")
-    top, base = (region for region in sets if isinstance(region, Interval))
-    sides = [_side(moments, metric) for moments in (treatment, control)]
-    one, other = (side[0] for side in sides if not isinstance(side, NotEstimable))
-    below = math.hypot(one - top.lower, base.upper - other)
-    above = math.hypot(top.upper - one, other - base.lower)
-    return one - other, below, above
+        sides.append((float(parts.value[0] / parts.value[1]), region.lower, region.upper))
+    (one, one_lower, one_upper), (base, base_lower, base_upper) = sides
+    below = math.hypot(one - one_lower, base_upper - base)
+    above = math.hypot(one_upper - one, base - base_lower)
+    return one - base, below, above
 
 
-def _mover_p_value(treatment: Moments, control: Moments, metric: Ratio) -> float:
+def _mover_p_value(pair: Sequence[Linearised]) -> float:
     """Return the smallest alpha whose interval excludes zero, by bisection on the multiplier."""
 
     def excludes(multiplier: float) -> bool:
-        limits = _limits(treatment, control, metric, multiplier)
+        limits = _limits(pair, multiplier)
         if isinstance(limits, NotEstimable):
             return False
         value, below, above = limits
         return (value > below) if value > 0 else (-value > above)
 
     low, high = 0.0, 40.0
-    for _ in range(60):
+    for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if excludes(middle) else (low, middle)
     return max(2 * float(special.ndtr(-low)), SMALLEST_P_VALUE)

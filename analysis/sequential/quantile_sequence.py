@@ -199,9 +199,9 @@ def _clusters(
     step = 2 * (earlier - q * sizes[side.units]) + 1
     start = q * q * float((sizes.astype(float) ** 2).sum())
     squares = (start + np.concatenate(([0.0], np.cumsum(step))))[reached]
-    total: FloatArray = reached - q * len(side.values)
+    total = np.asarray(reached - q * len(side.values), dtype=np.float64)
     clock: FloatArray = np.maximum(squares - total**2 / side.n, 0.0) * side.n / (side.n - 1)
-    nearest: FloatArray = np.where(total[1:] < 0, total[1:], np.maximum(total[:-1], 0.0))
+    nearest = np.where(total[1:] < 0, total[1:], np.maximum(total[:-1], 0.0))
     slower: FloatArray = np.maximum(clock[1:], clock[:-1])
     return _normal(total, clock, side.n, tuning), _normal(nearest, slower, side.n, tuning)
 

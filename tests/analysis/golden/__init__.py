@@ -1,0 +1,1 @@
+"""Numbers of outside software that is not a dependency, and the scripts that made them."""
