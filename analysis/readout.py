@@ -20,6 +20,7 @@ from ibis.backends import BaseBackend
 
 from klartext.analysis import attribution, unit_table
 from klartext.analysis.amounts import Amounts, examine
+from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
 from klartext.analysis.result import VariantCounts
 from klartext.experiments.experiment import Experiment
@@ -139,7 +140,7 @@ def read_out(
     units = engine.create_table(ibis.util.gen_name("units"), lazy, temp=True)
     groups = _reduce(experiment, units)
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
-    since = units.mutate(exposed_us=unit_table.microseconds(units.exposed_at))
+    since = units.mutate(exposed_us=microseconds(units.exposed_at))
     events = unit_table.events_in_window(experiment, tables.events, watermark, since)
     highest = calls.aggregate(highest=calls.amount.max()).to_pyarrow().to_pylist()
     columns = unit_table.value_columns(experiment)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from functools import reduce
 from operator import add
@@ -18,6 +18,7 @@ import ibis
 import ibis.expr.types as ir
 
 from klartext.analysis import attribution
+from klartext.analysis.instants import microseconds, since_epoch, whole
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import (
     Assumption,
@@ -37,8 +38,6 @@ MONEY_COLUMNS = ("margin", "cost", "net", "outlook", "cost_high", "outlook_high"
 
 KEY_COLUMNS = ("unit", "variant", "exposed_at", "excluded", "mature")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _SLOT_BITS = 8  # a variant's place in the spec, packed under the instant: one MIN finds both
 
 
@@ -166,8 +165,8 @@ def exposed_units(experiment: Experiment, exposures: ir.Table, watermark: Waterm
         exposed_us=first.packed >> _SLOT_BITS,
         excluded=first.lowest != first.highest,
     )
-    wait = (windows(experiment).maturity + experiment.lateness) // _MICROSECOND
-    cutoff = (watermark.cutoff - _EPOCH) // _MICROSECOND
+    wait = whole(windows(experiment).maturity + experiment.lateness)
+    cutoff = since_epoch(watermark.cutoff)
     return units.mutate(mature=units.exposed_us + wait <= cutoff)
 
 
@@ -186,12 +185,12 @@ def events_in_window(
     joined = wanted.inner_join(units.select("unit", "exposed_us"), "unit")
     joined = joined.mutate(age=microseconds(joined.occurred_at) - joined.exposed_us)
     longest = windows(experiment).maturity
-    return joined.filter(joined.age >= 0, joined.age < longest // _MICROSECOND)
+    return joined.filter(joined.age >= 0, joined.age < whole(longest))
 
 
 def counts(events: ir.Table, name: str, window: timedelta) -> ir.BooleanValue:
     """Whether an event of `events_in_window` is called ``name`` and lies within ``window``."""
-    return (events.name == name) & (events.age < window // _MICROSECOND)
+    return (events.name == name) & (events.age < whole(window))
 
 
 def amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
@@ -330,8 +329,3 @@ def upper(assumption: Assumption) -> Decimal:
 
 def _factor(number: Decimal) -> float:
     return float(number)
-
-
-def microseconds(instant: ir.TimestampValue) -> ir.IntegerValue:
-    """Whole microseconds since 1970 UTC; integers compare alike on every engine."""
-    return instant.delta(ibis.timestamp(_EPOCH), unit="microsecond")
