@@ -1,0 +1,1 @@
+"""Posteriors in closed form and by quadrature, without draws."""
