@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 import klartext
 from klartext.analysis.estimate import Estimate, Interval
-from klartext.app.session import Session
+from klartext.app.api import OpenWorkspace
 from klartext.app.usecases import analysis, facts, registry
 from klartext.experiments import audit
 from klartext.experiments.errors import ConflictError, NotFoundError, NotReadyError
@@ -140,7 +140,7 @@ def test_a_draft_is_not_decided(shop: Shop) -> None:
 def test_python_gets_lazy_units_moments_and_frames(shop: Shop) -> None:
     shop.begin()
     shop.deliver(400, lift=0.1, until=MATURE)
-    session = shop.session
+    session = OpenWorkspace(shop.session.workspace, shop.session.now)
     assert [one.key for one in session.experiments()] == ["mail"]
     assert list(session.experiments().to_frame()["status"]) == ["running"]
     units = session.units("mail")
@@ -159,7 +159,7 @@ def test_python_gets_lazy_units_moments_and_frames(shop: Shop) -> None:
 
 
 @pytest.fixture(scope="module")
-def hillstrom(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Session:
+def hillstrom(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> OpenWorkspace:
     root = tmp_path_factory.mktemp("hillstrom")
     shutil.copytree(EXAMPLES / "hillstrom", root, dirs_exist_ok=True)
     key = root / "hillstrom.key"
@@ -173,7 +173,7 @@ def hillstrom(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Se
     return session
 
 
-def test_hillstrom(hillstrom: Session) -> None:
+def test_hillstrom(hillstrom: OpenWorkspace) -> None:
     """Reference: shared/data/README.md, computed with scipy and statsmodels."""
     found = hillstrom.analyze("hillstrom-mail")
     near = _near(5e-7)
@@ -218,7 +218,7 @@ def test_hillstrom(hillstrom: Session) -> None:
     assert "human_review" in found.completeness.left_out
 
 
-def test_a_finished_experiment_is_decided_and_starts_nothing(hillstrom: Session) -> None:
+def test_a_finished_experiment_is_decided_and_starts_nothing(hillstrom: OpenWorkspace) -> None:
     taken = analysis.decide(hillstrom, "hillstrom-mail", actor="lena.vogt")
     assert taken.registered.status == "decided"
     assert taken.registered.started_at is None
