@@ -1,17 +1,15 @@
-"""Group sequential designs: published bounds, looks as they really fall, intervals, p-values."""
+"""Group sequential designs: published bounds, looks as they really fall, power."""
 
 import math
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import special, stats
 
-from klartext.analysis.estimate import Estimate, Interval, NotEstimable
+from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import FloatArray, Sample
-from klartext.analysis.sequential import crossing, group
+from klartext.analysis.sequential import crossing, group, repeated
 
 SPENDING: tuple[group.Spending, ...] = ("obrien_fleming", "pocock")
 
@@ -99,22 +97,6 @@ def test_bounds_equal_multivariate_normal(spending: group.Spending, looks: int) 
     assert float(inside) == pytest.approx(0.95, abs=1e-5)
 
 
-@pytest.mark.parametrize("spending", SPENDING)
-def test_one_look_is_the_fixed_test(spending: group.Spending) -> None:
-    plan = design(spending, (1.0,))
-    looks = on_time(plan)
-    assert group.multipliers(plan, looks) == pytest.approx((1.959964,), abs=1e-6)
-    assert group.inflation(plan, power=0.8) == pytest.approx(1, rel=1e-9)
-    for z in (-2.4, 0.3, 1.0, 5.0):
-        two_sided = 2 * stats.norm.sf(abs(z))
-        assert group.repeated_p_value(z, design=plan, looks=looks) == pytest.approx(
-            two_sided, rel=1e-7
-        )
-        assert group.stagewise_p_value(z, design=plan, looks=looks) == pytest.approx(
-            two_sided, rel=1e-12
-        )
-
-
 def test_a_skipped_look_spends_its_alpha_at_the_next() -> None:
     plan = design()
     first = group.schedule(plan, (), fraction=0.27, information=0.27)
@@ -191,7 +173,7 @@ def test_an_unplanned_look_is_refused_and_names_the_anytime_interval() -> None:
     between = group.schedule(plan, on_time(plan, 1), fraction=0.4, information=0.4)
     assert between == group.Unplanned(0.4, 0.5)
     one = Sample(5000, 1.0, 5000.0, 0.0)
-    found = group.repeated(
+    found = repeated.estimate(
         one, one, design=plan, taken=on_time(plan, 1), look=between, nonzero=(500, 500)
     )
     assert isinstance(found, NotEstimable)
@@ -220,103 +202,6 @@ def test_thirds_are_due_in_spite_of_rounding() -> None:
         assert found.number == units
 
 
-TREATMENT = Sample(4000, 1.3, 4000 * 9.0, 0.0)
-CONTROL = Sample(5000, 1.0, 5000 * 8.0, 0.0)
-
-
-def estimated(plan: group.Design, upto: int) -> Estimate:
-    looks = on_time(plan, upto)
-    found = group.repeated(
-        TREATMENT, CONTROL, design=plan, taken=looks[:-1], look=looks[-1], nonzero=(500, 500)
-    )
-    assert isinstance(found, Estimate)
-    return found
-
-
-@pytest.mark.parametrize("spending", SPENDING)
-@pytest.mark.parametrize("upto", [1, 2, 3, 4])
-def test_repeated_interval_by_hand(spending: group.Spending, upto: int) -> None:
-    plan = design(spending)
-    found = estimated(plan, upto)
-    width = group.multipliers(plan, on_time(plan, upto))[-1]
-    # m2 / (n (n - 1)): 36000 / (4000 · 3999) + 40000 / (5000 · 4999)
-    std_error = math.sqrt(36_000 / (4000 * 3999) + 40_000 / (5000 * 4999))
-    assert found.std_error == pytest.approx(std_error, rel=1e-12)
-    assert isinstance(found.interval, Interval)
-    assert found.interval.lower == pytest.approx(0.3 - width * std_error, rel=1e-12)
-    assert found.interval.upper == pytest.approx(0.3 + width * std_error, rel=1e-12)
-    assert found.interval.level == 0.95
-    assert found.valid_for_look
-    assert found.method == "group_sequential"
-    # interval, relative set and p-value tell one story
-    assert isinstance(found.relative_interval, Interval)
-    excludes = found.interval.lower > 0
-    assert (found.relative_interval.lower > 0) == excludes
-    assert isinstance(found.p_value, float)
-    assert (found.p_value < 0.05) == excludes
-    r = 1 + found.relative_interval.upper
-    contrast = TREATMENT.mean - r * CONTROL.mean
-    edge = TREATMENT.variance_of_mean + r * r * CONTROL.variance_of_mean
-    assert abs(contrast) == pytest.approx(width * math.sqrt(edge), rel=1e-9)
-
-
-def test_swapping_variants_flips_signs() -> None:
-    plan = design()
-    one = estimated(plan, 3)
-    other = group.repeated(
-        CONTROL, TREATMENT, design=plan, taken=on_time(plan, 2), look=on_time(plan, 3)[-1],
-        nonzero=(500, 500),
-    )  # fmt: skip
-    assert isinstance(other, Estimate)
-    assert isinstance(one.interval, Interval)
-    assert isinstance(other.interval, Interval)
-    assert other.value == -one.value
-    assert other.p_value == one.p_value
-    assert other.interval.lower == pytest.approx(-one.interval.upper, rel=1e-12)
-
-
-def test_refusals() -> None:
-    plan = design()
-    look = on_time(plan, 1)[0]
-    constant = Sample(9, 1.0, 0.0, 0.0)
-    cases = {
-        "no-variance": (constant, constant, (500, 500)),
-        "burn-in": (TREATMENT, CONTROL, (99, 500)),
-        "too-few-units": (Sample(1, 1.0, 0.0, 0.0), CONTROL, (1, 500)),
-    }
-    for reason, (one, other, nonzero) in cases.items():
-        found = group.repeated(one, other, design=plan, taken=(), look=look, nonzero=nonzero)
-        assert isinstance(found, NotEstimable)
-        assert found.reason == reason
-    dust = design(fractions=(0.0002, 1.0))
-    found = group.repeated(
-        TREATMENT, CONTROL, design=dust, taken=(), look=on_time(dust, 1)[0], nonzero=(500, 500)
-    )
-    assert isinstance(found, NotEstimable)
-    assert found.reason == "too-early"
-
-
-@pytest.mark.parametrize("one_sided", [True, False])
-@settings(deadline=None, max_examples=40)
-@given(
-    spending=st.sampled_from(SPENDING),
-    upto=st.integers(1, 4),
-    z=st.floats(-6, 6),
-    alpha=st.floats(0.001, 0.4),
-)
-def test_repeated_p_value_is_dual_to_the_bound(
-    *, spending: group.Spending, upto: int, z: float, alpha: float, one_sided: bool
-) -> None:
-    plan = design(spending, alpha=alpha, one_sided=one_sided)
-    looks = on_time(plan, upto)
-    p = group.repeated_p_value(z, design=plan, looks=looks)
-    assert 0 < p <= 1
-    size = z if one_sided else abs(z)
-    bound = group.multipliers(plan, looks)[-1]
-    if abs(size - bound) > 1e-6:
-        assert (p < alpha) == (size > bound)
-
-
 @pytest.mark.parametrize("spending", SPENDING)
 def test_bounds_fall_as_alpha_grows(spending: group.Spending) -> None:
     # so that the repeated p-value is the smallest level, not one of several
@@ -332,63 +217,11 @@ def test_bounds_fall_as_alpha_grows(spending: group.Spending) -> None:
             assert all(after <= before for before, after in pairwise(widths))
 
 
-def test_stagewise_p_value_by_hand() -> None:
-    # two looks: p+ of a crossing at the first is its tail; at the second the first's alpha
-    # comes on top of P(inside, Z_2 > z), here by scipy's bivariate normal
-    plan = design("pocock", (0.5, 1.0))
-    looks = on_time(plan)
-    c1, c2 = group.multipliers(plan, looks)
-    early = group.stagewise_p_value(c1 + 0.3, design=plan, looks=looks[:1])
-    assert early == pytest.approx(2 * stats.norm.sf(c1 + 0.3), rel=1e-10)
-    waiting = group.stagewise_p_value(c1 - 0.1, design=plan, looks=looks[:1])
-    assert isinstance(waiting, NotEstimable)
-    assert waiting.reason == "not-stopped"
-    root = math.sqrt(0.5)
-    z = 1.5
-    tail = stats.multivariate_normal.cdf(
-        np.array([c1, np.inf]),
-        np.zeros(2),
-        np.array([[1, root], [root, 1]]),
-        lower_limit=np.array([-c1, z]),
-        abseps=1e-9,
-        releps=1e-9,
-    )
-    found = group.stagewise_p_value(z, design=plan, looks=looks)
-    assert found == pytest.approx(2 * (stats.norm.sf(c1) + float(tail)), abs=1e-6)
-    # on the boundary of the last look all alpha is used
-    assert group.stagewise_p_value(c2, design=plan, looks=looks) == pytest.approx(0.05, rel=1e-9)
-    # a lower crossing is as extreme as an upper one
-    assert group.stagewise_p_value(-z, design=plan, looks=looks) == pytest.approx(found, rel=1e-9)
-
-
 def paths(count: int, fractions: tuple[float, ...], drift: float, seed: int) -> FloatArray:
     rng = np.random.default_rng(seed)
     gaps = np.diff((0.0, *fractions))
     steps = rng.standard_normal((count, len(fractions))) * np.sqrt(gaps) + drift * gaps
     return np.asarray(steps.cumsum(axis=1) / np.sqrt(fractions))
-
-
-@pytest.mark.parametrize("spending", SPENDING)
-def test_p_values_and_intervals_hold_in_simulation(spending: group.Spending) -> None:
-    # exact Brownian paths, no effect; 4 standard errors of 4,000 paths
-    plan = design(spending, (0.3, 0.55, 1.0))
-    looks = on_time(plan)
-    bounds = np.array(group.multipliers(plan, looks))
-    z = paths(4000, plan.fractions, 0.0, 62)
-    outside = np.abs(z) > bounds
-    tolerance = 4 * math.sqrt(0.05 * 0.95 / 4000)
-    assert outside.any(axis=1).mean() == pytest.approx(0.05, abs=tolerance)
-    stop = np.where(outside.any(axis=1), outside.argmax(axis=1), 2)
-    stagewise = np.array([
-        group.stagewise_p_value(path[k], design=plan, looks=looks[: k + 1])
-        for path, k in zip(z[:1500], stop[:1500], strict=True)
-    ], dtype=float)  # fmt: skip
-    assert stats.kstest(stagewise, "uniform").pvalue > 1e-4
-    # the repeated p-value may be read at every look: invert the bounds at a few levels
-    for level in (0.01, 0.2, 0.5):
-        at = np.array(group.multipliers(design(spending, plan.fractions, alpha=level), looks))
-        share = (np.abs(z) > at).any(axis=1).mean()
-        assert share == pytest.approx(level, abs=4 * math.sqrt(level * (1 - level) / 4000))
 
 
 @pytest.mark.parametrize(
@@ -443,8 +276,3 @@ def test_impossible_arguments_are_errors() -> None:
         group.schedule(plan, (), fraction=0.0, information=1.0)
     with pytest.raises(ValueError, match="power"):
         group.inflation(plan, power=0.01)
-    with pytest.raises(ValueError, match="two-sided"):
-        group.repeated(
-            TREATMENT, CONTROL, design=design(one_sided=True), taken=(),
-            look=group.Look(1, 0.3, 0.3), nonzero=(500, 500),
-        )  # fmt: skip
