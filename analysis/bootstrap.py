@@ -87,6 +87,8 @@ def bca(  # noqa: PLR0913 - two variants, a statistic and how to draw
     draws = np.array(
         [statistic(*(_resampled(each, rng) for each in rows)) for _ in range(resamples)]
     )
+    if not (np.isfinite(draws).all() and math.isfinite(value)):
+        return NotEstimable("not-finite", "the statistic is not finite in some resample")
     skewness = acceleration(rows, statistic)
     if isinstance(skewness, NotEstimable):
         return skewness
@@ -116,7 +118,7 @@ def bca_interval(
     Parameters
     ----------
     draws
-        ``(B,)`` bootstrap effects.
+        ``(B,)`` bootstrap effects, finite.
     value
         The effect itself.
     skewness
@@ -124,8 +126,6 @@ def bca_interval(
     alpha
         Two-sided error.
     """
-    if not (np.isfinite(draws).all() and math.isfinite(value)):
-        return NotEstimable("not-finite", "the statistic is not finite in some resample")
     if draws.min() == draws.max():
         return NotEstimable("no-variance", "every resample gives the same effect")
     below = (np.count_nonzero(draws < value) + np.count_nonzero(draws <= value)) / 2 / len(draws)

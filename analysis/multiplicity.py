@@ -141,7 +141,7 @@ def _step_up(p_values: Sequence[P], penalty: float) -> tuple[P, ...]:
     smallest = 1.0
     for place in range(len(order) - 1, -1, -1):
         p, index = order[place]
-        smallest = min(smallest, penalty * count * p / (place + 1))
+        smallest = min(smallest, p * (penalty * count / (place + 1)))
         adjusted[index] = smallest
     return tuple(adjusted)
 
