@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -17,19 +16,8 @@ from benchmarks.calibrate.judgement import Row, failures
 from benchmarks.calibrate.page import page
 
 SEED = 20261121
-REPLICATIONS = 4000
+REPLICATIONS = 2500
 DESTINATION = Path(__file__).parents[2] / "docs" / "calibration.md"
-
-
-class Cell(Protocol):
-    """Anything that yields rows when it is run."""
-
-    @property
-    def name(self) -> str:
-        """Unique name; with the seed it decides what is drawn."""
-
-    def run(self, rng: np.random.Generator, replications: int) -> object:
-        """Yield rows."""
 
 
 CELLS: tuple[coverage.Cell | coverage.RatioCell | peeking.Cell | power.Cell, ...] = (

@@ -117,15 +117,15 @@ CELLS = (
         (0.3, 0.7),
     ),
     Cell(
-        "net value, 50/50, 10 % buy for lognormal (sigma 1) amounts, 3 % more buyers",
+        "net value, 50/50, 10 % buy for lognormal (sigma 1) amounts, 10 % more buyers",
         Outcome(
             "net",
             _revenue(0.10).mean,
             _revenue(0.10).variance,
-            _revenue(0.103).variance,
+            _revenue(0.11).variance,
             nonzero_rate=0.10,
         ),
-        _revenue(0.103),
+        _revenue(0.11),
         _revenue(0.10),
         (0.5, 0.5),
     ),

@@ -154,9 +154,9 @@ def test_equals_multivariate_normal(
         drift * np.sqrt(t),
         correlation,
         lower_limit=np.array(lower),
-        maxpts=4_000_000,
-        abseps=1e-7,
-        releps=1e-7,
+        maxpts=400_000,
+        abseps=1e-6,
+        releps=1e-6,
         rng=np.random.default_rng(1),
     )
     assert 1 - found.upward - found.downward == pytest.approx(float(inside), abs=1e-5)

@@ -89,9 +89,9 @@ def test_bounds_equal_multivariate_normal(spending: group.Spending, looks: int) 
         np.zeros(looks),
         correlation,
         lower_limit=-bounds,
-        maxpts=4_000_000,
-        abseps=1e-7,
-        releps=1e-7,
+        maxpts=400_000,
+        abseps=1e-6,
+        releps=1e-6,
         rng=np.random.default_rng(2),
     )
     assert float(inside) == pytest.approx(0.95, abs=1e-5)
