@@ -11,7 +11,7 @@ import numpy as np
 from klartext.analysis.contrast import Contrast, Source
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import FloatArray, Moments
-from klartext.analysis.ratio_metrics import Linearised, Quantity, linearise
+from klartext.analysis.ratio_metrics import Linearised, Quantity, columns_of, linearise
 
 _TOLERANCE = 1e-8
 """Share of a covariate's variance that the others must leave unexplained for it to be used."""
@@ -149,25 +149,24 @@ def _adjust(
 ) -> Adjusted | NotEstimable:
     if not covariates:
         raise ValueError("an adjustment needs at least one covariate")
-    sides: list[Linearised] = []
-    for moments in (treatment, control, treatment + control):
-        side = linearise(moments, (outcome, *covariates))
-        if isinstance(side, NotEstimable):
-            return side
-        sides.append(side)
-    one, base, both = sides
-    if _is_constant(one, 0) and _is_constant(base, 0):
-        return NotEstimable("no-variance", "every unit of every variant has the same value")
-    kept, dropped = _usable((both,) if method == "cuped" else (one, base), covariates)
-    if not kept:
-        reasons = " or ".join(sorted({reason for _, reason in dropped}))
-        return NotEstimable("no-covariate", f"every covariate is {reasons}")
-    if min(one.n, base.n) < len(kept) + 2:
-        detail = f"a variant has {min(one.n, base.n)} units; {len(kept) + 2} are needed"
-        return NotEstimable("too-few-units", detail)
-    one, base, both = (_select(side, kept) for side in (one, base, both))
+    pair = _sides((treatment, control), (outcome, *covariates))
+    if isinstance(pair, NotEstimable):
+        return pair
+    judged = pair
     if method == "cuped":
-        theta = _slopes(both)
+        merged = _sides(
+            (_merged(treatment, control, (outcome, *covariates)),), (outcome, *covariates)
+        )
+        if isinstance(merged, NotEstimable):
+            return merged
+        judged = merged
+    kept, dropped = _usable(judged, covariates)
+    refused = _refused(pair, kept, dropped)
+    if refused is not None:
+        return refused
+    one, base = (_select(side, kept) for side in pair)
+    if method == "cuped":
+        theta = _slopes(_select(judged[0], kept))
         contrast = _contrast(method, (one, base), (theta, theta))
     else:
         contrast = _least_squares(method, one, base)
@@ -182,6 +181,35 @@ def _adjust(
     if min(source.variance for source in contrast.sources) < -1e-9 * adjusted.unadjusted.variance:
         return NotEstimable("invalid-moments", "a covariance is larger than the variances allow")
     return adjusted
+
+
+def _sides(
+    variants: Sequence[Moments], quantities: Sequence[Quantity]
+) -> tuple[Linearised, ...] | NotEstimable:
+    sides: list[Linearised] = []
+    for moments in variants:
+        side = linearise(moments, quantities)
+        if isinstance(side, NotEstimable):
+            return side
+        sides.append(side)
+    return tuple(sides)
+
+
+def _refused(
+    pair: Sequence[Linearised],
+    kept: Sequence[int],
+    dropped: Sequence[tuple[Quantity, Literal["constant", "collinear"]]],
+) -> NotEstimable | None:
+    if all(_is_constant(side, 0) for side in pair):
+        return NotEstimable("no-variance", "every unit of every variant has the same value")
+    if not kept:
+        reasons = " or ".join(sorted({reason for _, reason in dropped}))
+        return NotEstimable("no-covariate", f"every covariate is {reasons}")
+    smallest = min(side.n for side in pair)
+    if smallest < len(kept) + 2:
+        detail = f"a variant has {smallest} units; {len(kept) + 2} are needed"
+        return NotEstimable("too-few-units", detail)
+    return None
 
 
 def _contrast(
@@ -226,50 +254,68 @@ def _source(side: Linearised, treatment: FloatArray, control: FloatArray, *, df:
 
 def _least_squares(method: str, one: Linearised, base: Linearised) -> Contrast:
     """`_contrast` with each variant's own slopes and the error of estimating them."""
-    slopes = (_slopes(one), _slopes(base))
-    plain = _contrast(method, (one, base), slopes)
     centre = (one.n * one.value[1:] + base.n * base.value[1:]) / (one.n + base.n)
+    slopes, added = _fit(one, centre)
+    base_slopes, base_added = _fit(base, centre)
+    plain = _contrast(method, (one, base), (slopes, base_slopes))
     in_treatment, in_control = plain.sources
     size = len(centre)
     return replace(
         plain,
         sources=(
-            replace(
-                in_treatment,
-                treatment=in_treatment.treatment + _estimation(one, slopes[0], centre),
-                df=one.n - 1 - size,
-            ),
-            replace(
-                in_control,
-                control=in_control.control + _estimation(base, slopes[1], centre),
-                df=base.n - 1 - size,
-            ),
+            replace(in_treatment, treatment=in_treatment.treatment + added, df=one.n - 1 - size),
+            replace(in_control, control=in_control.control + base_added, df=base.n - 1 - size),
         ),
     )
 
 
-def _estimation(side: Linearised, slopes: FloatArray, centre: FloatArray) -> float:
-    """Return what estimating the slopes adds to the squared standard error of a level.
+def _fit(side: Linearised, centre: FloatArray) -> tuple[FloatArray, float]:
+    """Return slopes, and what estimating them adds to the squared standard error of a level.
 
-    ``s^2 (1/n + d' Sxx^-1 d) - SSE / (n (n - 1))`` with ``d = x_v - x``.
+    The latter is ``s^2 (1/n + d' Sxx^-1 d) - SSE / (n (n - 1))`` with ``d = x_v - x``.
     """
-    residual = float(side.covariance[0, 0] - slopes @ side.covariance[1:, 0])
+    scale, correlation = _standardised(side)
+    distance = (side.value[1:] - centre) / scale
+    slopes, reach = np.linalg.solve(
+        correlation, np.column_stack([side.covariance[1:, 0] / scale, distance])
+    ).T
+    slopes = slopes / scale
     degrees = side.n - 1
-    per_unit = max(0.0, residual) * degrees / (degrees - len(slopes))
-    distance = side.value[1:] - centre
-    scale = np.sqrt(np.diag(side.covariance)[1:])
-    reduced = distance / scale
-    correlation = side.covariance[1:, 1:] / np.outer(scale, scale)
-    leverage = float(reduced @ np.linalg.solve(correlation, reduced)) / degrees
-    return per_unit * (1 / side.n + leverage) - max(0.0, residual) / side.n
+    residual = max(0.0, float(side.covariance[0, 0] - slopes @ side.covariance[1:, 0]))
+    per_unit = residual * degrees / (degrees - len(slopes))
+    leverage = float(distance @ reach) / degrees
+    return slopes, per_unit * (1 / side.n + leverage) - residual / side.n
 
 
 def _slopes(side: Linearised) -> FloatArray:
-    """Least squares slopes, solved in units of the covariates' standard deviations."""
-    scale = np.sqrt(np.diag(side.covariance)[1:])
-    correlation = side.covariance[1:, 1:] / np.outer(scale, scale)
+    """Least squares slopes."""
+    scale, correlation = _standardised(side)
     slopes: FloatArray = np.linalg.solve(correlation, side.covariance[1:, 0] / scale) / scale
     return slopes
+
+
+def _standardised(side: Linearised) -> tuple[FloatArray, FloatArray]:
+    """Return standard deviations and correlations of the covariates: no unit is too large."""
+    scale = np.sqrt(side.covariance.diagonal()[1:])
+    return scale, side.covariance[1:, 1:] / np.outer(scale, scale)
+
+
+def _merged(treatment: Moments, control: Moments, quantities: Sequence[Quantity]) -> Moments:
+    """Return the moments of both variants together, of the columns in question only."""
+    columns = columns_of(quantities)
+
+    def narrowed(moments: Moments) -> Moments:
+        places = [moments.columns.index(column) for column in columns]
+        return Moments(
+            columns,
+            moments.n,
+            moments.mean[places],
+            moments.m2[np.ix_(places, places)],
+            moments.m3[places],
+            moments.nonzero[places],
+        )
+
+    return narrowed(treatment) + narrowed(control)
 
 
 def _select(side: Linearised, kept: Sequence[int]) -> Linearised:

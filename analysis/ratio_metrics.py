@@ -91,35 +91,60 @@ def linearise(moments: Moments, quantities: Sequence[Quantity]) -> Linearised | 
     """
     if moments.n < 2:
         return NotEstimable("too-few-units", f"a variant has {moments.n} units; two are needed")
-    gradient = np.zeros((len(quantities), len(moments.columns)))
+    columns = columns_of(quantities)
+    places = [moments.columns.index(column) for column in columns]
+    means, m2 = moments.mean[places], moments.m2[np.ix_(places, places)]
+    if not (np.isfinite(means).all() and np.isfinite(m2).all()):
+        return NotEstimable("not-finite", "a mean or variance is not a finite number")
+    if (m2.diagonal() < 0).any():
+        return NotEstimable("invalid-moments", "a sum of squared deviations is negative")
+    squared = m2 / (moments.n - 1)
+    if columns == tuple(quantities):
+        return Linearised(moments.n, means, squared)
+    delta = _gradient(quantities, columns, means)
+    if delta is None:
+        return NotEstimable("zero-denominator", "the denominator's mean is zero")
+    value, gradient = delta
+    covariance = gradient @ squared @ gradient.T
+    summands = np.abs(gradient) @ np.abs(squared) @ np.abs(gradient).T
+    exact = covariance.diagonal() <= _ROUNDING * summands.diagonal()
+    covariance[exact, :] = covariance[:, exact] = 0.0
+    return Linearised(moments.n, value, covariance)
+
+
+def _gradient(
+    quantities: Sequence[Quantity], columns: tuple[str, ...], means: FloatArray
+) -> tuple[FloatArray, FloatArray] | None:
+    """Return the quantities and their derivatives by the means; None for a zero denominator."""
     value = np.zeros(len(quantities))
+    gradient = np.zeros((len(quantities), len(columns)))
     for row, quantity in enumerate(quantities):
         match quantity:
             case Ratio(numerator, denominator):
-                top = moments.columns.index(numerator)
-                bottom = moments.columns.index(denominator)
-                below = float(moments.mean[bottom])
+                top, bottom = columns.index(numerator), columns.index(denominator)
+                below = float(means[bottom])
                 if below == 0:
-                    return NotEstimable("zero-denominator", "the denominator's mean is zero")
-                value[row] = moments.mean[top] / below
+                    return None
+                value[row] = means[top] / below
                 gradient[row, top] += 1 / below
                 gradient[row, bottom] -= value[row] / below
             case _:
-                column = moments.columns.index(quantity)
-                value[row] = moments.mean[column]
+                column = columns.index(quantity)
+                value[row] = means[column]
                 gradient[row, column] = 1.0
-    used = gradient.any(axis=0)
-    m2 = moments.m2[np.ix_(used, used)]
-    if not (np.isfinite(value).all() and np.isfinite(m2).all()):
-        return NotEstimable("not-finite", "a mean or variance is not a finite number")
-    if (np.diag(m2) < 0).any():
-        return NotEstimable("invalid-moments", "a sum of squared deviations is negative")
-    weight = gradient[:, used]
-    covariance = weight @ (m2 / (moments.n - 1)) @ weight.T
-    summands = np.abs(weight) @ (np.abs(m2) / (moments.n - 1)) @ np.abs(weight).T
-    exact = np.diag(covariance) <= _ROUNDING * np.diag(summands)
-    covariance[exact, :] = covariance[:, exact] = 0.0
-    return Linearised(moments.n, value, covariance)
+    return value, gradient
+
+
+def columns_of(quantities: Sequence[Quantity]) -> tuple[str, ...]:
+    """Columns that the quantities are made of, each once, in the order they are met."""
+    names: dict[str, None] = {}
+    for quantity in quantities:
+        match quantity:
+            case Ratio(numerator, denominator):
+                names |= {numerator: None, denominator: None}
+            case _:
+                names[quantity] = None
+    return tuple(names)
 
 
 def difference(treatment: Moments, control: Moments, metric: Ratio) -> Contrast | NotEstimable:

@@ -250,7 +250,8 @@ def _relative(
         if side.points[possible].min() <= 0 or min(levels) <= 0:
             refused = NotEstimable("non-positive-quantile", "a quantile may be zero or below")
             return refused, refused
-        logs.append(_Evidence(np.log(side.points[possible]), side.at[possible], side.between))
+        # A range needs no gaps.
+        logs.append(_Evidence(np.log(side.points[possible]), side.at[possible], side.between[:0]))
     lower, upper = _range(logs[0], logs[1], budget)
     region = Interval(math.expm1(lower), math.expm1(upper), confidence)
     return levels[0] / levels[1] - 1, region

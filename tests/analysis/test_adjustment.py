@@ -179,6 +179,7 @@ def test_hillstrom(shared_data: Path, segment: str, value: float, share: float) 
     assert result.variance_removed < 0.001  # so little that a tool must say so
 
 
+@pytest.mark.slow
 def test_joint_error_of_the_levels_against_the_bootstrap() -> None:
     # 4,000 bootstrap resamples, seeded: a standard deviation is right to 1.1 %
     rng = np.random.default_rng(9)
