@@ -80,7 +80,7 @@ def standing(posteriors: Sequence[Marginal], *, direction: Direction) -> Standin
     """
     one_family(posteriors)
     own = [each.coordinates(each.cuts()) for each in posteriors]
-    nodes, weights = quadrature.panels(quadrature.merged(own))
+    nodes, weights = quadrature.panels(quadrature.merged(own, scaled=posteriors[0].bounded))
     mass = np.zeros((len(posteriors), len(nodes)))
     below, above = np.zeros_like(mass), np.zeros_like(mass)
     for i, (posterior, cuts) in enumerate(zip(posteriors, own, strict=True)):

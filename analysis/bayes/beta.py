@@ -83,6 +83,11 @@ class BetaPosterior:
         return math.sqrt(self.a / total * (self.b / total) / (total + 1))
 
     @property
+    def bounded(self) -> bool:
+        """A rate is between 0 and 1."""
+        return True
+
+    @property
     def positive(self) -> bool:
         """A rate is."""
         return True

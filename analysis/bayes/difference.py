@@ -145,22 +145,30 @@ class Difference:
         return found
 
     def _grid(self, line: _Line) -> _Grid:
-        """Quadrature over the control that also resolves the treatment's tails on a line."""
-        own = self.control.coordinates(self.control.cuts())
-        back = self.treatment.cuts().moved(
-            factor=-line.factor / (1 + line.factor), shift=-line.shift / (1 + line.factor)
+        """Quadrature over the narrower of the two that also resolves the tails of the wider.
+
+        A wide distribution function varies slowly on the scale of a narrow density, so that the
+        panels stay right when the line moves a little.
+        """
+        ratio = (1 + line.factor) * _spread(self.control) / _spread(self.treatment)
+        over_control = ratio <= 1
+        base, other = (
+            (self.control, self.treatment) if over_control else (self.treatment, self.control)
         )
-        other = self.control.coordinates(back)
-        inside = other[(other > own[0]) & (other < own[-1])]
+        own = base.coordinates(base.cuts())
+        seen = base.coordinates((line.inverse if over_control else line).of(other.cuts()))
+        inside = seen[(seen > own[0]) & (seen < own[-1])]
         both = [own, inside] if len(inside) >= 2 else [own]
-        nodes, weights = quadrature.panels(quadrature.merged(both))
-        return _Grid(self.control.points(nodes), quadrature.mass(self.control, nodes, weights))
+        nodes, weights = quadrature.panels(quadrature.merged(both, scaled=base.bounded))
+        return _Grid(over_control, base.points(nodes), quadrature.mass(base, nodes, weights))
 
     def _tails(self, line: _Line, grid: _Grid | None = None) -> tuple[float, float]:
         """Probabilities that the treatment is below and above a line of the control."""
         grid = grid or self._grid(line)
-        points = grid.points.moved(factor=line.factor, shift=line.shift)
-        below, above = self.treatment.tails(points)
+        if grid.over_control:
+            below, above = self.treatment.tails(line.of(grid.points))
+        else:  # the treatment is below the line where the control is above the inverse
+            above, below = self.control.tails(line.inverse.of(grid.points))
         return min(1.0, float(grid.mass @ below)), min(1.0, float(grid.mass @ above))
 
 
@@ -171,11 +179,20 @@ class _Line:
     factor: float
     shift: float
 
+    @property
+    def inverse(self) -> _Line:
+        """The control as a line of the treatment."""
+        return _Line(-self.factor / (1 + self.factor), -self.shift / (1 + self.factor))
+
+    def of(self, points: Points) -> Points:
+        return points.moved(factor=self.factor, shift=self.shift)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Grid:
-    """Levels of the control and the probability each stands for."""
+    """Levels of the control or the treatment and the probability each stands for."""
 
+    over_control: bool
     points: Points
     mass: FloatArray
 

@@ -57,6 +57,11 @@ class Marginal(Protocol):
         ...
 
     @property
+    def bounded(self) -> bool:
+        """Whether the support has an end: the coordinate is then a logit or a logarithm."""
+        ...
+
+    @property
     def positive(self) -> bool:
         """Whether the level cannot be negative, up to a probability of 1e-9."""
         ...

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from klartext.analysis.bayes.marginal import FloatArray, Marginal
 
 NODES = 20
 """Gauss-Legendre nodes per panel."""
+
+_WIDEST = 4.0
+"""Widest panel on a logit or logarithm: the logistic function has poles pi away from the line."""
 
 _NEAR = 0.3
 """A cut nearer to another one than this share of its own panel is not needed."""
@@ -30,13 +35,16 @@ def panels(cuts: FloatArray, *, nodes: int = NODES) -> tuple[FloatArray, FloatAr
     return (cuts[:-1, None] + half * (1 + unit)).ravel(), (half * weight).ravel()
 
 
-def merged(cuts: Sequence[FloatArray]) -> FloatArray:
+def merged(cuts: Sequence[FloatArray], *, scaled: bool) -> FloatArray:
     """Return the cuts of several posteriors in one increasing sequence.
 
     Parameters
     ----------
     cuts
         Increasing coordinates per posterior, at least two each.
+    scaled
+        Whether the coordinate has a scale of its own (a logit, a logarithm): no panel is then
+        wider than 4.
 
     Notes
     -----
@@ -58,7 +66,15 @@ def merged(cuts: Sequence[FloatArray]) -> FloatArray:
     last = float(joined[-1])
     if len(kept) > 1 and last - kept[-1] <= _NEAR * gaps[-1]:
         kept.pop()
-    return np.array([*kept, last])
+    kept.append(last)
+    if not scaled:
+        return np.array(kept)
+    parts = [math.ceil((b - a) / _WIDEST) for a, b in pairwise(kept)]
+    split = [
+        np.linspace(a, b, n, endpoint=False)
+        for (a, b), n in zip(pairwise(kept), parts, strict=True)
+    ]
+    return np.concatenate([*split, [last]])
 
 
 def mass(posterior: Marginal, coordinates: FloatArray, weights: FloatArray) -> FloatArray:

@@ -53,6 +53,11 @@ class StudentPosterior:
         return self.scale * math.sqrt(self.df / (self.df - 2)) if self.df > 2 else math.inf
 
     @property
+    def bounded(self) -> bool:
+        """A mean has no bounds."""
+        return False
+
+    @property
     def positive(self) -> bool:
         """Whether P(mean < 0) is below 1e-9."""
         return float(special.stdtr(self.df, -self.location / self.scale)) < 1e-9
