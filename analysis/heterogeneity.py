@@ -97,7 +97,7 @@ def heterogeneity(
     effects: list[FloatArray] = []
     precisions: list[FloatArray] = []
     for key, variants in segments.items():
-        samples = _samples(key, variants, column, (control, *treatments))
+        samples = segment_samples(key, variants, column, (control, *treatments))
         if isinstance(samples, NotEstimable):
             return samples
         base, *others = samples
@@ -121,9 +121,10 @@ def heterogeneity(
     )
 
 
-def _samples(
+def segment_samples(
     segment: str, variants: Mapping[str, Moments], column: str, keys: Sequence[str]
 ) -> tuple[Sample, ...] | NotEstimable:
+    """Samples of the variants in one segment, or why it cannot be compared."""
     samples: list[Sample] = []
     for key in keys:
         if key not in variants or variants[key].n == 0:

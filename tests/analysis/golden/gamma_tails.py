@@ -12,7 +12,7 @@ STEPS = (16, 12, 10, 8, 6, 4, 3, 2, 1)
 
 
 def lower_tail(shape: float, z: float) -> mpmath.mpf:
-    """P(X < shape + z sqrt(shape)); t = log(x / shape) has the density exp(-shape (e^t - 1 - t))."""
+    """P(X < shape + z sqrt(shape)); log(x / shape) has the density exp(-shape (e^t - 1 - t))."""
     a = mpmath.mpf(shape)
     unit = 1 / mpmath.sqrt(a)
 
