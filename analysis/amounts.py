@@ -10,6 +10,8 @@ import ibis.expr.types as ir
 from klartext.analysis import unit_table
 from klartext.experiments.experiment import Experiment, Metric
 
+_COUNTED = ("events", "refunds", "missing", "foreign", "negative_refunds")
+
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
@@ -40,8 +42,8 @@ class Amounts:
     negative_refunds: int
 
 
-def examine(experiment: Experiment, events: ir.Table) -> tuple[Amounts, ...]:
-    """Return what the amounts of each mean metric were like, in the order of the spec.
+def counters(experiment: Experiment, events: ir.Table) -> dict[str, ir.IntegerScalar]:
+    """Return the aggregates that `examine` adds up, for `klartext.analysis.unit_table.outcomes`.
 
     Parameters
     ----------
@@ -50,49 +52,72 @@ def examine(experiment: Experiment, events: ir.Table) -> tuple[Amounts, ...]:
     events
         From `klartext.analysis.unit_table.events_in_window`.
     """
-    metrics = [metric for metric in experiment.metrics if metric.kind == "mean"]
+    return {
+        f"{name}.{place}": events.count(where=where)
+        for place, metric in enumerate(_means(experiment))
+        for name, where in _conditions(experiment, events, metric).items()
+    }
+
+
+def examine(experiment: Experiment, events: ir.Table, outcomes: ir.Table) -> tuple[Amounts, ...]:
+    """Return what the amounts of each mean metric were like, in the order of the spec.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    events
+        All events, for the types of their properties.
+    outcomes
+        From `klartext.analysis.unit_table.outcomes`, with `counters`.
+    """
+    metrics = _means(experiment)
     if not metrics:
         return ()
     sums = {
-        f"{name}.{place}": total
-        for place, metric in enumerate(metrics)
-        for name, total in _sums(experiment, events, metric).items()
+        column: outcomes[column].sum().fill_null(0)
+        for place in range(len(metrics))
+        for column in (f"{name}.{place}" for name in (*_COUNTED, "money"))
     }
-    (found,) = events.aggregate(**sums).to_pyarrow().to_pylist()
+    (found,) = outcomes.aggregate(**sums).to_pyarrow().to_pylist()
     return tuple(
         Amounts(
             metric=metric.key,
             is_money=_is_money_property(events, metric) or bool(found[f"money.{place}"]),
-            **{
-                name: int(found[f"{name}.{place}"] or 0)
-                for name in ("events", "refunds", "missing", "foreign", "negative_refunds")
-            },
+            **{name: int(found[f"{name}.{place}"]) for name in _COUNTED},
         )
         for place, metric in enumerate(metrics)
     )
 
 
-def _sums(experiment: Experiment, events: ir.Table, metric: Metric) -> dict[str, ir.IntegerScalar]:
+def _means(experiment: Experiment) -> list[Metric]:
+    return [metric for metric in experiment.metrics if metric.kind == "mean"]
+
+
+def _conditions(
+    experiment: Experiment, events: ir.Table, metric: Metric
+) -> dict[str, ir.BooleanValue]:
+    """Which events each counter counts."""
+    never = ibis.literal(False)  # noqa: FBT003 - a value
     hit = unit_table.counts(events, metric.event, metric.window)
     empty = hit & unit_table.amount(experiment, events, metric).isnull()
     foreign = unit_table.is_foreign(experiment, events)
     # A declared property is in the reporting currency or no money at all.
-    elsewhere = empty & foreign if metric.value == "value" else empty & ~empty
-    missing = empty & ~elsewhere
-    none = ibis.literal(0)
-    refunds, negative = none, none
+    is_own = metric.value == "value"
+    missing, elsewhere = (empty & ~foreign, empty & foreign) if is_own else (empty, never)
+    refunds, negative = never, never
     if metric.refunds is not None:
-        back = unit_table.counts(events, metric.refunds.event, metric.refunds.window)
+        refunds = unit_table.counts(events, metric.refunds.event, metric.refunds.window)
         taken = unit_table.refund_amount(experiment, events, metric)
-        missing |= back & taken.isnull() & ~foreign
-        elsewhere |= back & taken.isnull() & foreign
-        refunds, negative = back.sum(), (back & (taken < 0)).sum()
+        missing |= refunds & taken.isnull() & ~foreign
+        elsewhere |= refunds & taken.isnull() & foreign
+        negative = refunds & (taken < 0)
     return {
-        "events": hit.sum(),
+        "events": hit,
         "refunds": refunds,
-        "money": (hit & events.currency.notnull()).sum(),
-        "missing": missing.sum(),
-        "foreign": elsewhere.sum(),
+        "money": hit & events.currency.notnull(),
+        "missing": missing,
+        "foreign": elsewhere,
         "negative_refunds": negative,
     }
 

@@ -18,9 +18,8 @@ import ibis.expr.types as ir
 import numpy as np
 from ibis.backends import BaseBackend
 
-from klartext.analysis import attribution, unit_table
-from klartext.analysis.amounts import Amounts, examine
-from klartext.analysis.instants import microseconds
+from klartext.analysis import amounts, attribution, unit_table
+from klartext.analysis.amounts import Amounts
 from klartext.analysis.moments import Moments
 from klartext.analysis.result import VariantCounts
 from klartext.experiments.experiment import Experiment
@@ -127,7 +126,8 @@ def read_out(
     watermark
         Later batches are not seen; maturity is judged at its cutoff.
     engine
-        The engine of ``tables``; it keeps the unit table as a temporary table until it closes.
+        The engine of ``tables``; it keeps units, outcomes and the unit table as temporary
+        tables until it closes.
 
     Notes
     -----
@@ -135,14 +135,18 @@ def read_out(
     the variance when the mean is large. Two runs agree within rounding, whatever the order or
     batching of the facts.
     """
-    # Not Table.cache(): its release emits a DROP that the SQL generator no longer understands.
-    lazy = unit_table.build(experiment, tables, watermark)
-    units = engine.create_table(ibis.util.gen_name("units"), lazy, temp=True)
-    groups = _reduce(experiment, units)
-    calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
-    since = units.mutate(exposed_us=microseconds(units.exposed_at))
-    events = unit_table.events_in_window(experiment, tables.events, watermark, since)
-    highest = calls.aggregate(highest=calls.amount.max()).to_pyarrow().to_pylist()
+
+    def keep(lazy: ir.Table) -> ir.Table:
+        # Not Table.cache(): its release emits a DROP that the SQL generator no longer understands.
+        return engine.create_table(ibis.util.gen_name("readout"), lazy, temp=True)
+
+    exposed = keep(unit_table.exposed_units(experiment, tables.exposures, watermark))
+    events = unit_table.events_in_window(experiment, tables.events, watermark, exposed)
+    examined = amounts.counters(experiment, events)
+    outcomes = keep(unit_table.outcomes(experiment, events, examined))
+    calls = attribution.attribute(experiment, tables.usage_costs, watermark, exposed)
+    groups = _reduce(experiment, keep(unit_table.assemble(experiment, exposed, outcomes, calls)))
+    usage, highest = _usage(calls)
     columns = unit_table.value_columns(experiment)
     compared = [group for group in groups if group["mature"] and not group["excluded"]]
     included = [group for group in groups if not group["excluded"]]
@@ -166,9 +170,9 @@ def read_out(
         all_events=_events(experiment, groups),
         first_exposure=min(exposures, default=None),
         last_exposure=max(exposures, default=None),
-        usage=_usage(calls),
-        highest_price=highest[0]["highest"],
-        amounts=examine(experiment, events),
+        usage=usage,
+        highest_price=highest,
+        amounts=amounts.examine(experiment, tables.events, outcomes),
         strangers=_strangers(experiment, tables.exposures, watermark),
     )
 
@@ -238,16 +242,20 @@ def _events(experiment: Experiment, groups: list[dict[str, Any]]) -> dict[tuple[
     }
 
 
-def _usage(calls: ir.Table) -> tuple[UsageSum, ...]:
+def _usage(calls: ir.Table) -> tuple[tuple[UsageSum, ...], Decimal | None]:
+    """Sum the calls by who bears them, and find the dearest."""
     keys = ("charged_to", "variant", "counted", "category", "model", "source")
     sums = calls.group_by(*keys).aggregate(
         evidence=calls.evidence.min(),
         calls=calls.count(),
         unpriced=calls.amount.isnull().sum(),
         amount=calls.amount.sum().fill_null(0),
+        highest=calls.amount.max(),
     )
-    rows = [UsageSum(**row) for row in sums.to_pyarrow().to_pylist()]
-    return tuple(
+    found = sums.to_pyarrow().to_pylist()
+    prices = [row.pop("highest") for row in found]
+    rows = [UsageSum(**row) for row in found]
+    ordered = tuple(
         sorted(
             rows,
             key=lambda row: (
@@ -260,6 +268,7 @@ def _usage(calls: ir.Table) -> tuple[UsageSum, ...]:
             ),
         )
     )
+    return ordered, max((price for price in prices if price is not None), default=None)
 
 
 def _strangers(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> int:

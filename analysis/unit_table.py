@@ -6,7 +6,7 @@ per unit and leave DECIMAL for float64 in one place, the last projection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -127,9 +127,29 @@ def build(experiment: Experiment, tables: FactTables, watermark: Watermark) -> i
     the call and not the exposure window: a mail is generated before it is sent.
     """
     units = exposed_units(experiment, tables.exposures, watermark)
-    outcomes = _outcomes(experiment, events_in_window(experiment, tables.events, watermark, units))
+    events = events_in_window(experiment, tables.events, watermark, units)
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
-    joined = units.left_join(outcomes, "unit").drop("unit_right")
+    return assemble(experiment, units, outcomes(experiment, events), calls)
+
+
+def assemble(
+    experiment: Experiment, units: ir.Table, outcomes: ir.Table, calls: ir.Table
+) -> ir.Table:
+    """Return the unit table of `build` from its parts.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    units
+        From `exposed_units`.
+    outcomes
+        From `outcomes`; more columns do not matter.
+    calls
+        From `klartext.analysis.attribution.attribute`.
+    """
+    columns = [*_metric_columns(experiment), *count_columns(experiment).values()]
+    joined = units.left_join(outcomes.select("unit", *columns), "unit").drop("unit_right")
     joined = joined.left_join(attribution.per_unit(calls), "unit").drop("unit_right")
     joined = joined.left_join(attribution.per_variant(calls, units), "variant")
     joined = joined.drop("variant_right").cross_join(attribution.unattributed(calls))
@@ -227,16 +247,32 @@ def is_foreign(experiment: Experiment, events: ir.Table) -> ir.BooleanValue:
     return events.currency.notnull() & (events.currency != experiment.currency)
 
 
-def _outcomes(experiment: Experiment, events: ir.Table) -> ir.Table:
-    """Sum each metric and count each cost event, per unit that has an event at all."""
+def outcomes(
+    experiment: Experiment, events: ir.Table, also: Mapping[str, ir.Scalar] | None = None
+) -> ir.Table:
+    """Sum each metric and count each cost event, per unit that has an event at all.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    events
+        From `events_in_window`.
+    also
+        More aggregates of ``events``, to be computed in the same pass.
+    """
     value_window = windows(experiment).value
     columns = {
-        f"metric.{metric.key}": _outcome(experiment, events, metric)
-        for metric in experiment.metrics
+        column: _outcome(experiment, events, metric)
+        for column, metric in _metric_columns(experiment).items()
     }
     for name, column in count_columns(experiment).items():
-        columns[column] = counts(events, name, value_window).sum()
-    return events.group_by("unit").aggregate(**columns)
+        columns[column] = events.count(where=counts(events, name, value_window))
+    return events.group_by("unit").aggregate(**columns, **(also or {}))
+
+
+def _metric_columns(experiment: Experiment) -> dict[str, Metric]:
+    return {f"metric.{metric.key}": metric for metric in experiment.metrics}
 
 
 def _outcome(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericScalar:
