@@ -124,7 +124,7 @@ def heterogeneity(
 def segment_samples(
     segment: str, variants: Mapping[str, Moments], column: str, keys: Sequence[str]
 ) -> tuple[Sample, ...] | NotEstimable:
-    """Samples of the variants in one segment, or why it cannot be compared."""
+    """Return the samples of the variants in one segment, or why it cannot be compared."""
     samples: list[Sample] = []
     for key in keys:
         if key not in variants or variants[key].n == 0:

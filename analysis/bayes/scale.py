@@ -55,7 +55,7 @@ class ScalePosterior:
     @property
     def sd(self) -> float:
         """Posterior standard deviation of the scale."""
-        return math.sqrt(float(self.weights @ (self.nodes - self.mean) ** 2))
+        return float(np.sqrt(self.weights @ (self.nodes - self.mean) ** 2))
 
     def quantile(self, probability: float) -> float:
         """Return the scale below which the given probability lies."""
@@ -178,6 +178,8 @@ def _refined(log_density: LogDensity, cuts: FloatArray) -> tuple[FloatArray, Flo
             np.concatenate((middle[rest], right[rest])),
             np.concatenate((halves[0, rest], halves[1, rest])),
         )
+    else:  # as fine as floating point allows
+        done.append((left, right, value))
     lefts, rights, values = (np.concatenate(parts) for parts in zip(*done, strict=True))
     order = np.argsort(lefts)
     lefts, rights, values = lefts[order], rights[order], values[order]
