@@ -1,0 +1,142 @@
+"""Compare paths from raw facts to a readout, and write docs/benchmarks.md.
+
+Every run is a process of its own; the runs of a round follow each other, and a ratio is the
+median over the rounds. This process stays small: what it used would count as theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import venv
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.facts import agreement, report
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+OWN = ("Klartext", "SQL by hand", "column scan")
+PEERS = {
+    "tea-tasting, Ibis": "tea-tasting",
+    "tea-tasting, polars": "tea-tasting",
+    "gbstats, pandas": "gbstats",
+}
+PANDAS_ROWS = 15_000_000
+"""More rows than this are not given to pandas: it would need the memory of the whole machine."""
+
+
+def main() -> None:
+    """Parse the command line, measure each size, and write the page."""
+    options = _options()
+    folder = options.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    pythons = {name: _environment(folder, name) for name in sorted(set(PEERS.values()))}
+    results = folder / "results.json"
+    known = json.loads(results.read_text()) if results.exists() else {}
+    for size in options.size:
+        command = [sys.executable, "-m", "benchmarks.facts.generator", str(folder), size]
+        plan = json.loads(Path(_output(command).split()[-1]).read_text())
+        known[plan["size"]] = _measure(plan, options, pythons, folder)
+        results.write_text(json.dumps(known, indent=1))
+    page = report.page(known, report.machine(pythons))
+    options.page.parent.mkdir(parents=True, exist_ok=True)
+    options.page.write_text(page)
+    _say(f"wrote {options.page}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.facts", description=__doc__)
+    parser.add_argument("--size", nargs="+", default=["10m"], help="millions of events: 1m 100m")
+    parser.add_argument("--folder", type=Path, required=True, help="for facts and environments")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
+    parser.add_argument("--memory-limit", default="4GiB", help="of DuckDB (default: 4GiB)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of DuckDB")
+    parser.add_argument("--only", nargs="+", default=[*OWN, *PEERS], help="names of paths")
+    parser.add_argument("--page", type=Path, default=PAGE, help="default: docs/benchmarks.md")
+    return parser.parse_args()
+
+
+def _measure(
+    plan: dict[str, Any], options: argparse.Namespace, pythons: dict[str, Path], folder: Path
+) -> dict[str, Any]:
+    spill = folder / "spill"
+    spill.mkdir(exist_ok=True)
+    plan |= {"memory_limit": options.memory_limit, "threads": options.threads, "spill": str(spill)}
+    plan_file = folder / "plan.json"
+    plan_file.write_text(json.dumps(plan))
+    paths = [
+        path
+        for path in (*OWN, *PEERS)
+        if path in options.only and (path != "gbstats, pandas" or plan["rows"] <= PANDAS_ROWS)
+    ]
+    runs: dict[str, list[dict[str, float]]] = {path: [] for path in paths}
+    for number in range(options.rounds):
+        answers: dict[str, Any] = {}
+        for path in paths:
+            load = os.getloadavg()[0]
+            found = json.loads(_output(_command(path, pythons, plan_file)))
+            answers[path] = found.pop("answer", None) or found.pop("means", None)
+            runs[path].append(found | {"load": load})
+            _say(f"{plan['size']} round {number + 1}: {path}: {report.figures(found)}")
+        _require_agreement(answers)
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rows": plan["rows"],
+        "memory_limit": options.memory_limit,
+        "threads": options.threads,
+        "runs": runs,
+    }
+
+
+def _command(path: str, pythons: dict[str, Path], plan: Path) -> list[str]:
+    if path in PEERS:
+        return [str(pythons[PEERS[path]]), str(HERE / "peers.py"), path, str(plan)]
+    return [sys.executable, "-m", "benchmarks.facts.measure", path, str(plan)]
+
+
+def _require_agreement(answers: dict[str, Any]) -> None:
+    ours = answers.get("Klartext")
+    if ours is None:
+        return
+    by_hand = answers.get("SQL by hand")
+    found = [] if by_hand is None else agreement.differences(ours, by_hand)
+    for path in PEERS:
+        means = answers.get(path)
+        if means is not None:
+            found += [f"{path}: {text}" for text in agreement.mean_differences(ours, means)]
+    if found:
+        raise SystemExit("the answers differ:\n" + "\n".join(found))
+
+
+def _environment(folder: Path, name: str) -> Path:
+    """Return the interpreter of an environment with the other tool, made on first use."""
+    place = folder / f"environment-{name}"
+    python = place / "bin" / "python"
+    done = place / "complete"
+    if not done.exists():
+        _say(f"making the environment of {name}")
+        venv.create(place, with_pip=True, clear=True)
+        wanted = str(HERE / "environments" / f"{name}.txt")
+        _output([str(python), "-m", "pip", "install", "--quiet", "-r", wanted])
+        done.touch()
+    return python
+
+
+def _output(command: list[str]) -> str:
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - own commands
+    if ran.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {ran.returncode}")
+    return ran.stdout
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - progress
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""The floor: the same answer in DuckDB SQL, written by hand for this one experiment.
+
+What a good engineer would write: facts read once, first exposure found by one packed integer,
+events filtered by name before the join, every metric in one pass, amounts as decimals. Moments
+come from a second pass over the units, centred, as `klartext.analysis.moments` wants them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+
+from benchmarks.facts.scenario import (
+    CART_WINDOW,
+    DAY,
+    KEY,
+    LATENESS,
+    MARGIN_RATE,
+    PERSISTENCE,
+    REFUND_WINDOW,
+    WATERMARK,
+    WINDOW,
+)
+
+COLUMNS = (
+    "cart",
+    "conversion",
+    "revenue",
+    "items",
+    "margin",
+    "cost",
+    "net",
+    "outlook",
+    "cost_high",
+    "outlook_high",
+)
+VARIANTS = ("control", "ai")
+_US = DAY // 86_400_000_000
+
+
+def _us(window: Any) -> int:
+    return int(window // _US)
+
+
+_FIRST = f"""
+CREATE TEMP TABLE first AS
+SELECT unit,
+       min(packed) >> 1 AS exposed_us,
+       (min(packed) & 1)::BOOLEAN AS is_ai,
+       bool_or(is_ai) <> bool_and(is_ai) AS excluded,
+       (min(packed) >> 1) + {_us(REFUND_WINDOW + LATENESS)}
+           <= epoch_us(TIMESTAMPTZ '{WATERMARK.cutoff.isoformat()}') AS mature
+FROM (SELECT unit, variant = 'ai' AS is_ai,
+             epoch_us(occurred_at) * 2 + (variant = 'ai')::BIGINT AS packed
+      FROM exposures
+      WHERE ingest_batch <= {WATERMARK.batch} AND experiment = '{KEY}'
+        AND variant IN ('control', 'ai'))
+GROUP BY unit
+"""  # noqa: S608 - constants of this benchmark
+
+_CALLS = f"""
+CREATE TEMP TABLE calls AS
+SELECT c.unit, f.is_ai, c.variant, c.category, c.model, c.source, c.evidence, c.amount,
+       CASE WHEN c.source <> 'gateway' THEN 'nobody'
+            WHEN f.unit IS NOT NULL AND (c.variant IS NULL OR f.excluded
+                 OR c.variant = CASE WHEN f.is_ai THEN 'ai' ELSE 'control' END) THEN 'unit'
+            WHEN c.variant IN ('control', 'ai') THEN 'shared'
+            ELSE 'nobody' END AS charged_to,
+       f.mature AND NOT f.excluded AS counted
+FROM usage_costs c LEFT JOIN first f USING (unit)
+WHERE c.ingest_batch <= {WATERMARK.batch} AND c.experiment = '{KEY}'
+"""  # noqa: S608 - constants of this benchmark
+
+_BOUGHT = f"name = 'purchase' AND age < {_us(WINDOW)}"
+_RETURNED = "name = 'refund'"
+_OWN = "currency IS NULL OR currency = 'EUR'"
+
+_UNITS = f"""
+CREATE TEMP TABLE units AS
+WITH outcome AS (
+    SELECT unit,
+           max((name = 'add_to_cart' AND age < {_us(CART_WINDOW)})::TINYINT) AS cart,
+           max(({_BOUGHT})::TINYINT) AS conversion,
+           coalesce(sum(value) FILTER ({_BOUGHT} AND ({_OWN})), 0)
+               - coalesce(sum(value) FILTER ({_RETURNED} AND ({_OWN})), 0) AS revenue,
+           sum(p_items) FILTER ({_BOUGHT}) AS items,
+           count(*) FILTER ({_BOUGHT}) AS purchases,
+           count(*) FILTER ({_RETURNED}) AS refunds,
+           count(*) FILTER ({_BOUGHT} AND currency IS NOT NULL) AS in_money,
+           count(*) FILTER ((({_BOUGHT}) OR {_RETURNED}) AND value IS NULL) AS missing,
+           count(*) FILTER ((({_BOUGHT}) OR {_RETURNED}) AND currency <> 'EUR') AS abroad,
+           count(*) FILTER ({_RETURNED} AND value < 0 AND ({_OWN})) AS negative,
+           count(*) FILTER ({_BOUGHT} AND p_items IS NULL) AS without_items
+    FROM (SELECT e.unit, e.name, e.value, e.currency, e.p_items,
+                 epoch_us(e.occurred_at) - f.exposed_us AS age
+          FROM events e JOIN first f USING (unit)
+          WHERE e.ingest_batch <= {WATERMARK.batch}
+            AND e.name IN ('add_to_cart', 'purchase', 'refund'))
+    WHERE age >= 0 AND age < {_us(REFUND_WINDOW)}
+    GROUP BY unit
+), own AS (
+    SELECT unit, sum(amount) AS amount, count(*) FILTER (amount IS NULL) AS unpriced
+    FROM calls WHERE charged_to = 'unit' GROUP BY unit
+), sharing AS (
+    SELECT is_ai, greatest(count(*) FILTER (NOT excluded), 1) AS units FROM first GROUP BY is_ai
+), shared AS (
+    SELECT variant = 'ai' AS is_ai, sum(amount)::DOUBLE AS amount,
+           count(*) FILTER (amount IS NULL) AS unpriced
+    FROM calls WHERE charged_to = 'shared' GROUP BY 1
+), nobody AS (
+    SELECT coalesce(sum(amount) FILTER (charged_to = 'nobody'), 0)::DOUBLE AS amount,
+           count(*) FILTER (charged_to = 'nobody' AND amount IS NULL) AS unpriced,
+           coalesce(max(amount), 0)::DOUBLE AS highest
+    FROM calls
+), each AS (
+    SELECT is_ai, nobody.highest, coalesce(shared.amount, 0) / sharing.units AS amount,
+           coalesce(shared.unpriced, 0) / sharing.units AS unpriced,
+           CASE WHEN is_ai THEN (nobody.amount + nobody.unpriced * nobody.highest) / sharing.units
+                ELSE 0 END AS nobody
+    FROM sharing LEFT JOIN shared USING (is_ai) CROSS JOIN nobody
+), costed AS (
+    SELECT f.is_ai, f.excluded, f.mature, f.exposed_us, o.* EXCLUDE (unit),
+           coalesce(own.amount, 0)::DOUBLE + each.amount AS cost,
+           (coalesce(own.unpriced, 0) + each.unpriced) * each.highest + each.nobody AS surcharge
+    FROM first f LEFT JOIN outcome o USING (unit) LEFT JOIN own USING (unit)
+         JOIN each USING (is_ai)
+)
+SELECT is_ai, excluded, mature, exposed_us,
+       coalesce(cart, 0)::DOUBLE AS cart,
+       coalesce(conversion, 0)::DOUBLE AS conversion,
+       coalesce(revenue, 0)::DOUBLE AS revenue,
+       coalesce(items, 0)::DOUBLE AS items,
+       coalesce(revenue, 0)::DOUBLE * {MARGIN_RATE} AS margin,
+       cost,
+       margin - cost AS net,
+       margin * {PERSISTENCE} - cost AS outlook,
+       cost + surcharge AS cost_high,
+       margin * {PERSISTENCE} - cost_high AS outlook_high,
+       purchases, refunds, in_money, missing, abroad, negative, without_items
+FROM costed
+"""  # noqa: S608 - constants of this benchmark
+
+_PAIRS = [(i, j) for i in range(len(COLUMNS)) for j in range(i + 1)]
+_MEANS = f"""
+CREATE TEMP TABLE means AS
+SELECT is_ai, excluded, mature, count(*) AS n,
+       min(exposed_us) AS first_us, max(exposed_us) AS last_us,
+       {", ".join(f"avg({name}) AS mean{i}" for i, name in enumerate(COLUMNS))},
+       {", ".join(f"count(*) FILTER ({name} <> 0) AS nonzero{i}" for i, name in enumerate(COLUMNS))}
+FROM units GROUP BY ALL
+"""  # noqa: S608 - constants of this benchmark
+
+_MOMENTS = f"""
+WITH centred AS (
+    SELECT is_ai, excluded, mature,
+           {", ".join(f"u.{name} - m.mean{i} AS d{i}" for i, name in enumerate(COLUMNS))}
+    FROM units u JOIN means m USING (is_ai, excluded, mature)
+), products AS (
+    SELECT is_ai, excluded, mature,
+           {", ".join(f"sum(d{i} * d{j}) AS m2_{i}_{j}" for i, j in _PAIRS)},
+           {", ".join(f"sum(d{i} * d{i} * d{i}) AS m3_{i}" for i in range(len(COLUMNS)))}
+    FROM centred GROUP BY ALL
+)
+SELECT * FROM means JOIN products USING (is_ai, excluded, mature)
+"""  # noqa: S608 - constants of this benchmark
+
+_AMOUNTS = """
+SELECT sum(purchases) AS purchases, sum(refunds) AS refunds, sum(in_money) AS in_money,
+       sum(missing) AS missing, sum(abroad) AS abroad, sum(negative) AS negative,
+       sum(without_items) AS without_items
+FROM units
+"""
+
+_USAGE = """
+SELECT charged_to,
+       CASE charged_to WHEN 'unit' THEN CASE WHEN is_ai THEN 'ai' ELSE 'control' END
+                       WHEN 'shared' THEN variant END AS bearer,
+       CASE charged_to WHEN 'unit' THEN counted ELSE charged_to = 'shared' END AS is_counted,
+       category, model, source, min(evidence) AS evidence, count(*) AS calls,
+       count(*) FILTER (amount IS NULL) AS unpriced, coalesce(sum(amount), 0) AS amount,
+       max(amount) AS highest
+FROM calls GROUP BY charged_to, bearer, is_counted, category, model, source
+"""
+
+_STRANGERS = f"""
+SELECT count(DISTINCT unit) FROM exposures
+WHERE ingest_batch <= {WATERMARK.batch} AND experiment = '{KEY}'
+  AND variant NOT IN ('control', 'ai')
+"""  # noqa: S608 - constants of this benchmark
+
+
+def view_facts(connection: duckdb.DuckDBPyConnection, files: Mapping[str, list[str]]) -> None:
+    """Name the Parquet files of each table."""
+    for table, names in files.items():
+        connection.read_parquet(names, hive_partitioning=True).create_view(table)
+
+
+def answer(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Return the groups with their moments, what the amounts were like, and who bears the calls."""
+    for statement in (_FIRST, _CALLS, _UNITS, _MEANS):
+        connection.execute(statement)
+    return {
+        "groups": _rows(connection, _MOMENTS),
+        "amounts": _rows(connection, _AMOUNTS)[0],
+        "usage": _rows(connection, _USAGE),
+        "strangers": connection.execute(_STRANGERS).fetchall()[0][0],
+    }
+
+
+def scan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Read every column that the answer needs, and do nothing with it: the limit."""
+    needed = {
+        "exposures": ("unit", "epoch_us(occurred_at)", "ingest_batch", "experiment", "variant"),
+        "events": (
+            "unit",
+            "name",
+            "epoch_us(occurred_at)",
+            "value",
+            "currency",
+            "p_items",
+            "ingest_batch",
+        ),
+        "usage_costs": (
+            "unit",
+            "experiment",
+            "variant",
+            "source",
+            "category",
+            "model",
+            "evidence",
+            "amount",
+            "ingest_batch",
+        ),
+    }
+    return {
+        table: _rows(
+            connection,
+            f"SELECT {', '.join(map('max({})'.format, columns))} FROM {table}",  # noqa: S608 - names above
+        )
+        for table, columns in needed.items()
+    }
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
+    return rows
