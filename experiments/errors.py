@@ -30,6 +30,10 @@ class NotReadyError(KlartextError):
     exit_code = 3
 
 
+class StateError(KlartextError):
+    """The state database cannot be read or written, whatever is asked of it."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One configuration mistake: where, what was seen, which rule, and how to fix it.

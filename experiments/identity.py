@@ -109,7 +109,9 @@ def open_pseudonymiser(engine: sa.Engine, key_file: Path) -> Pseudonymiser:
             if known is not None:
                 raise NotFoundError(
                     f"the pseudonym key {key_file} is missing, and facts were written with it. "
-                    "Restore it from its own backup; with a new key every unit would be a stranger."
+                    "Its name carries the workspace's place: after a move or copy, rename it. "
+                    "Otherwise restore it from its own backup; with a new key every unit would be "
+                    "a stranger."
                 )
             _create(key_file)
         pseudonymiser = Pseudonymiser(_read(key_file))

@@ -9,6 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from klartext.experiments.errors import StateError
+
 BUSY_TIMEOUT_SECONDS = 30
 _READ_ONLY = "klartext_read_only"
 
@@ -33,6 +35,7 @@ def open_state(url: str) -> sa.Engine:
             Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
         sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "begin", _begin_immediate)
+        sa.event.listen(engine, "handle_error", _explain)
     return engine
 
 
@@ -47,6 +50,25 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
         options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with engine.connect() as connection:
         yield connection.execution_options(**options)
+
+
+_UNUSABLE = {
+    "file is not a database": "is not a database: restore it from a backup",
+    "database disk image is malformed": "is damaged: restore it from a backup",
+    "unable to open database file": "cannot be opened: check that its folder can be written",
+    "attempt to write a readonly database": "cannot be written: check its permissions",
+    "database or disk is full": "cannot grow: the disk is full",
+}
+"""What SQLite says of a file that no statement can work with, and what to do about it."""
+
+
+def _explain(context: sa.engine.ExceptionContext) -> None:
+    """Raise what the user can act on where the file, not the statement, is at fault."""
+    advice = _UNUSABLE.get(str(context.original_exception))
+    if advice is None or context.engine is None:
+        return
+    message = f"The state database {context.engine.url.database} {advice}."
+    raise StateError(message) from context.original_exception
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -61,7 +61,7 @@ def check(
     severity: Literal["ok", "warning", "invalid"] = "ok"
     if p < WARNING_P:
         severity = "invalid" if p < INVALID_P else "warning"
-    return Check("srm", severity, p, f"units {seen}, expected {planned} ({name} test)")
+    return Check("srm", severity, p, f"p {p:.6g}: units {seen}, expected {planned} ({name} test)")
 
 
 def chi_square(counts: Sequence[int], weights: Sequence[int]) -> float | NotEstimable:

@@ -105,7 +105,7 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
     yield "net benefit, posterior", _figure(outlook.posterior_mean)
     yield "P(net benefit > 0)", _percent(outlook.probability_positive)
     yield "expected loss", _figure(outlook.expected_loss)
-    yield "net present value", _figure(outlook.npv)
+    yield "net present value, raw", _figure(outlook.npv)
     yield "verdict", f"{one.decision.verdict} ({one.decision.rule})"
 
 

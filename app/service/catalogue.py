@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from klartext.app.usecases.allocation import Serving, nobody_is_assigned, prepare
 from klartext.experiments import layers, policy_store, registry
-from klartext.experiments.errors import KlartextError
+from klartext.experiments.errors import KlartextError, StateError
 from klartext.experiments.state import reading
 from klartext.experiments.tables import experiments, layer_slots, policy_versions
 
@@ -75,7 +75,7 @@ class Catalogue:
         """Refresh, and go on with what is there when the state cannot be read."""
         try:
             self.refresh()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except (sa.exc.SQLAlchemyError, StateError, OSError) as error:
             if not self._stale:
                 cause = getattr(error, "orig", error)
                 _log.warning("state cannot be read, serving what was loaded last: %s", cause)
@@ -86,7 +86,7 @@ class Catalogue:
 
         Raises
         ------
-        sqlalchemy.exc.SQLAlchemyError
+        sqlalchemy.exc.SQLAlchemyError, StateError
             The state cannot be read.
         """
         now = self._session.now()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from klartext.experiments.errors import StateError
 from klartext.experiments.state import open_state, reading
 from klartext.experiments.tables import ExactDecimal, Instant, leases, metadata
 
@@ -70,3 +71,16 @@ def test_readers_see_the_last_commit_while_a_writer_is_busy(engine: sa.Engine) -
             assert reader.execute(sa.select(leases)).all() == []
     with reading(engine) as reader:
         assert len(reader.execute(sa.select(leases)).all()) == 1
+
+
+def test_a_file_that_is_no_database_is_said_so(tmp_path: Path) -> None:
+    broken = tmp_path / "state.db"
+    broken.write_bytes(b"not a database at all " * 300)
+    with pytest.raises(StateError, match=r"state\.db is not a database: restore it"):
+        open_state(f"sqlite:///{broken}").connect()
+
+
+def test_a_state_that_cannot_be_opened_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "state.db").mkdir()
+    with pytest.raises(StateError, match=r"state\.db cannot be opened"):
+        open_state(f"sqlite:///{tmp_path}/state.db").connect()

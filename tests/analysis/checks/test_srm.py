@@ -104,7 +104,10 @@ def test_severities_and_detail() -> None:
     check = srm.check((5200, 4800), (1, 1), mode="fixed")
     assert check.severity == "invalid"
     assert check.value == pytest.approx(6.334e-5, rel=1e-3)  # z = 4: chi-square 16
-    assert check.detail == "units 5,200 / 4,800, expected 5,000.0 / 5,000.0 (chi-square test)"
+    assert (
+        check.detail
+        == "p 6.33425e-05: units 5,200 / 4,800, expected 5,000.0 / 5,000.0 (chi-square test)"
+    )
     assert srm.check((5300, 4700), (1, 1), mode="anytime").severity == "invalid"
     assert srm.check((10**7, 1), (1, 1), mode="fixed").value == sys.float_info.min
 
