@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,11 +13,15 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
 
 from klartext.experiments.door import PropertyType, TableName
 from klartext.experiments.errors import ConflictError, KlartextError
+from klartext.experiments.id_index import IdIndex
 from klartext.experiments.records import (
     EventRow,
     ExposureRow,
@@ -89,6 +93,7 @@ _COLUMNS: Mapping[TableName, Sequence[tuple[str, pa.DataType]]] = {
         ("evidence", pa.string()),
     ),
 }
+_IDENTITY = pa.schema([("id", pa.binary()), ("payload", pa.binary()), ("ingest_batch", pa.int64())])
 _LAST = (("ingest_batch", pa.int64()), ("received_at", INSTANT), ("day", pa.date32()))
 _ROW_TYPES: Mapping[TableName, type[ExposureRow | EventRow | UsageRow]] = {
     "exposures": ExposureRow,
@@ -123,23 +128,41 @@ class TableSummary:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One version of one table, or its absence."""
+    """One version of one table, or its absence; ``index`` knows where ids are."""
 
     delta: DeltaTable | None
+    location: str
+    index: IdIndex
 
     def committed(self, application: str) -> int | None:
         """Return the highest version of an application transaction, None when there is none."""
         found = None if self.delta is None else self.delta.transaction_version(application)
         return None if found is None else int(found)
 
+    def files(self) -> list[str]:
+        """Return the data files, relative to the table."""
+        if self.delta is None:
+            return []
+        paths = pa.table(self.delta.get_add_actions(flatten=True))["path"]
+        return [unquote(path) for path in paths.to_pylist()]
+
     def known(self, ids: Sequence[bytes]) -> pa.Table:
         """Return ``id``, ``payload``, ``ingest_batch`` of the rows that have one of ``ids``."""
-        columns = ["id", "payload", "ingest_batch"]
-        if self.delta is None:
-            schema = pa.schema([("id", pa.binary()), ("payload", pa.binary())])
-            return schema.append(pa.field("ingest_batch", pa.int64())).empty_table()
+        files = self.files()
+        found = self.index.files_of(ids, files, self._ids) if files else []
         wanted = pc.field("id").isin(pa.array(ids, pa.binary()))
-        return self.delta.to_pyarrow_dataset().to_table(columns=columns, filter=wanted)
+        return self._dataset(found).to_table(filter=wanted)
+
+    def _ids(self, file: str) -> pa.ChunkedArray:
+        return self._dataset([file]).to_table(columns=["id"])["id"]
+
+    def _dataset(self, files: Sequence[str]) -> pads.Dataset:
+        return pads.FileSystemDataset.from_paths(
+            files,
+            schema=_IDENTITY,
+            format=pads.ParquetFileFormat(),
+            filesystem=_file_system(self.location),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +175,14 @@ class FactsStore:
         Folder, or a URL of an object store.
     properties
         Declared properties; each is a nullable column ``p_<name>`` of exposures and events.
+    index
+        Local folder of the index of ids, which can be made again from the tables; default: in
+        ``root``, which must then be a folder.
     """
 
     root: str
     properties: Mapping[str, PropertyType]
+    index: Path | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         unreadable = sorted(_UNREADABLE.intersection(self.root))
@@ -167,7 +194,7 @@ class FactsStore:
 
     @property
     def _is_local(self) -> bool:
-        return "://" not in self.root
+        return not _is_remote(self.root)
 
     def location(self, table: TableName) -> str:
         """Return where a table lies, for other engines."""
@@ -201,10 +228,11 @@ class FactsStore:
 
     def snapshot(self, table: TableName) -> Snapshot:
         """Read the latest version of a table."""
+        index = IdIndex((self.index or Path(self.root) / ".ids") / table)
         try:
-            return Snapshot(DeltaTable(self.location(table)))
+            return Snapshot(DeltaTable(self.location(table)), self.location(table), index)
         except TableNotFoundError:
-            return Snapshot(None)
+            return Snapshot(None, self.location(table), index)
 
     def append(  # noqa: PLR0913 - the transaction by name
         self,
@@ -321,6 +349,17 @@ class FactsStore:
                 for name, kind in types.items()
             }
         )
+
+
+def _is_remote(location: str) -> bool:
+    return "://" in location
+
+
+def _file_system(location: str) -> pafs.FileSystem:
+    """Return the folder of a table as a file system."""
+    if _is_remote(location):
+        return pafs.PyFileSystem(DeltaStorageHandler(location))
+    return pafs.SubTreeFileSystem(location, pafs.LocalFileSystem())
 
 
 def _sync(table: Path, versions: range) -> None:

@@ -92,9 +92,9 @@ def test_every_row_reaches_its_table_once(writer: Writer) -> None:
         {"appends": 2},  # after step 2
     ],
 )
-def test_a_kill_between_two_steps(writer: Writer, store: dict[str, int]) -> None:
+def test_a_kill_between_two_steps(writer: Writer, store: dict[str, Any]) -> None:
     put(writer, *ROWS)
-    killed = KilledStore(writer.facts.root, PROPERTIES, done=[], **store)
+    killed = replace(KilledStore(writer.facts.root, PROPERTIES, done=[]), **store)
     with pytest.raises(Killed):
         flush(replace(writer, facts=killed))
     assert pending(writer) == len(ROWS)
