@@ -279,8 +279,12 @@ class FactsStore:
             )
         except CommitFailedError as error:
             raise ConcurrentAppendError(f"{table} changed while rows were compared") from error
+        self.make_durable(table, delta, since=before)
+
+    def make_durable(self, table: TableName, delta: DeltaTable, *, since: int) -> None:
+        """Force the commits after version ``since`` to the disk; object stores do so themselves."""
         if self._is_local:
-            _sync(Path(self.location(table)), range(before + 1, delta.version() + 1))
+            _sync(Path(self.location(table)), range(since + 1, delta.version() + 1))
 
     def tables(self, connection: BaseBackend) -> FactTables:
         """Return all facts as tables of ``connection``; lazily, but of the files as of now."""
