@@ -19,6 +19,7 @@ from klartext.experiments.door import FUTURE_TOLERANCE, Door
 from klartext.experiments.facts import TABLES, TableSummary
 from klartext.experiments.file_source import open_file
 from klartext.experiments.flush import flush as flush_inbox
+from klartext.experiments.flush import is_needed
 from klartext.experiments.ingest import LEASE, Delivered, Writer, deliver
 from klartext.experiments.ledger.fx import Rates, read_rates
 from klartext.experiments.maintenance import KEEP, Maintained, Progress
@@ -120,12 +121,20 @@ def ingest(
 def flush(session: Session, *, wait: timedelta = timedelta(0)) -> Counts:
     """Move what was acknowledged over HTTP from the inbox into the facts.
 
+    An inbox that stays empty moves the watermark for as long as its senders are known to live.
+
     Raises
     ------
     LeaseHeldError
         Another process writes facts, and did not end within ``wait``.
     """
-    return flush_inbox(open_writer(session), wait=wait)
+    return flush_inbox(open_writer(session), lateness=session.workspace.lateness, wait=wait)
+
+
+def flush_is_needed(session: Session) -> bool:
+    """Whether a flush would move rows, or the watermark of a quiet inbox."""
+    with reading(session.engine) as connection:
+        return is_needed(connection, now=session.now(), lateness=session.workspace.lateness)
 
 
 def maintain(
