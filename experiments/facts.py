@@ -268,7 +268,7 @@ class FactsStore:
         delta = self._created(table) if read is None or read.delta is None else read.delta
         before = delta.version()
         transactions = [Transaction(application, version), Transaction(WRITER, fence)]
-        differs = self._differs(delta, rows.schema)
+        differs = _differs(delta, rows.schema)
         try:
             write_deltalake(
                 delta,
@@ -321,23 +321,26 @@ class FactsStore:
             self.location(table), schema=self.schema(table), mode="ignore", partition_by=["day"]
         )
 
-    @staticmethod
-    def _differs(delta: DeltaTable, schema: pa.Schema) -> bool:
-        """Whether properties were declared or withdrawn since the table was made."""
-        present = {item.name: item.type for item in pa.schema(delta.schema().to_arrow())}
-        for item in schema:
-            if present.get(item.name, item.type) != item.type:
-                raise ConflictError(
-                    f"property {item.name.removeprefix('p_')} is stored as "
-                    f"{present[item.name]} and cannot become {item.type}; give it another name"
-                )
-        return set(present) != set(schema.names)
+    def require_compatible(self) -> None:
+        """Check that declared properties have the types they are stored with.
+
+        Raises
+        ------
+        ConflictError
+            One has not.
+        """
+        for table in TABLES:
+            delta = self.snapshot(table).delta if table in _WITH_PROPERTIES else None
+            if delta is not None:
+                _differs(delta, self.schema(table))
 
     def _ibis(self, table: TableName, connection: BaseBackend) -> ir.Table:
         import ibis  # noqa: PLC0415 - half a second that an import of files does not need
 
         schema = self.schema(table)
         delta = self.snapshot(table).delta
+        if delta is not None:
+            _differs(delta, schema)
         files = [] if delta is None else delta.file_uris()
         if not files:
             return ibis.memtable(schema.empty_table())
@@ -353,6 +356,22 @@ class FactsStore:
                 for name, kind in types.items()
             }
         )
+
+
+def _differs(delta: DeltaTable, schema: pa.Schema) -> bool:
+    """Whether properties were declared or withdrawn since the table was made; no type changes."""
+    present = {item.name: item.type for item in pa.schema(delta.schema().to_arrow())}
+    words = {kind: name for name, kind in _PROPERTY_TYPES.items()}
+    for item in schema:
+        stored = present.get(item.name, item.type)
+        if stored != item.type:
+            name = item.name.removeprefix("p_")
+            was, now = (words.get(kind, str(kind)) for kind in (stored, item.type))
+            raise ConflictError(
+                f"property {name} is stored as {was} and declared as {now}: a type never changes. "
+                f"Declare {name}: {was} again, and give the new property another name."
+            )
+    return set(present) != set(schema.names)
 
 
 def _is_remote(location: str) -> bool:
