@@ -30,6 +30,7 @@ from klartext.experiments.records import (
     from_microseconds,
     microseconds,
 )
+from klartext.experiments.storage import is_remote, storage_options
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -186,6 +187,9 @@ class FactsStore:
 
     def __post_init__(self) -> None:
         unreadable = sorted(_UNREADABLE.intersection(self.root))
+        storage_options(self.root)
+        if not self._is_local and self.index is None:
+            raise ValueError("facts in an object store need a local folder for the index of ids")
         if self._is_local and unreadable:
             raise KlartextError(
                 f"facts cannot lie in {self.root}: {' '.join(unreadable)} in a path is not "
@@ -194,7 +198,7 @@ class FactsStore:
 
     @property
     def _is_local(self) -> bool:
-        return not _is_remote(self.root)
+        return not is_remote(self.root)
 
     def location(self, table: TableName) -> str:
         """Return where a table lies, for other engines."""
@@ -228,11 +232,13 @@ class FactsStore:
 
     def snapshot(self, table: TableName) -> Snapshot:
         """Read the latest version of a table."""
+        location = self.location(table)
         index = IdIndex((self.index or Path(self.root) / ".ids") / table)
         try:
-            return Snapshot(DeltaTable(self.location(table)), self.location(table), index)
+            delta = DeltaTable(location, storage_options=storage_options(location))
         except TableNotFoundError:
-            return Snapshot(None, self.location(table), index)
+            return Snapshot(None, location, index)
+        return Snapshot(delta, location, index)
 
     def append(  # noqa: PLR0913 - the transaction by name
         self,
@@ -318,7 +324,11 @@ class FactsStore:
         if self._is_local:
             Path(self.location(table)).mkdir(parents=True, exist_ok=True)
         return DeltaTable.create(
-            self.location(table), schema=self.schema(table), mode="ignore", partition_by=["day"]
+            self.location(table),
+            schema=self.schema(table),
+            mode="ignore",
+            partition_by=["day"],
+            storage_options=storage_options(self.location(table)),
         )
 
     def require_compatible(self) -> None:
@@ -344,18 +354,41 @@ class FactsStore:
         files = [] if delta is None else delta.file_uris()
         if not files:
             return ibis.memtable(schema.empty_table())
+        if delta is not None and not self._is_local:
+            return _remote(delta, schema, connection)
         if self._is_local:
             # The Delta library percent-encodes paths; DuckDB takes them as patterns.
             files = [unquote(name).replace("*", "[*]").replace("?", "[?]") for name in files]
         options = {"union_by_name": True, "hive_partitioning": True}
         found = connection.read_parquet(files, **(options if connection.name == "duckdb" else {}))
-        types = ibis.Schema.from_pyarrow(schema)
-        return found.select(
-            **{
-                name: found[name].cast(kind) if name in found.columns else ibis.null(kind)
-                for name, kind in types.items()
-            }
+        return _selected(found, schema)
+
+
+def _remote(delta: DeltaTable, schema: pa.Schema, connection: BaseBackend) -> ir.Table:
+    """Return a table in an object store, read by the Delta library.
+
+    DuckDB would need an extension for it that it downloads when it is first used.
+    """
+    import ibis  # noqa: PLC0415 - half a second that an import of files does not need
+
+    if connection.name != "duckdb":
+        raise KlartextError(
+            f"facts in an object store are analysed by the embedded engine, not by "
+            f"{connection.name}; give that engine the files that klartext facts path names"
         )
+    return _selected(ibis.memtable(delta.to_pyarrow_dataset()), schema)
+
+
+def _selected(found: ir.Table, schema: pa.Schema) -> ir.Table:
+    import ibis  # noqa: PLC0415
+
+    types = ibis.Schema.from_pyarrow(schema)
+    return found.select(
+        **{
+            name: found[name].cast(kind) if name in found.columns else ibis.null(kind)
+            for name, kind in types.items()
+        }
+    )
 
 
 def _differs(delta: DeltaTable, schema: pa.Schema) -> bool:
@@ -374,14 +407,10 @@ def _differs(delta: DeltaTable, schema: pa.Schema) -> bool:
     return set(present) != set(schema.names)
 
 
-def _is_remote(location: str) -> bool:
-    return "://" in location
-
-
 def _file_system(location: str) -> pafs.FileSystem:
     """Return the folder of a table as a file system."""
-    if _is_remote(location):
-        return pafs.PyFileSystem(DeltaStorageHandler(location))
+    if is_remote(location):
+        return pafs.PyFileSystem(DeltaStorageHandler(location, storage_options(location)))
     return pafs.SubTreeFileSystem(location, pafs.LocalFileSystem())
 
 
