@@ -43,7 +43,9 @@ class Session:
         """The Delta tables of this workspace."""
         from klartext.experiments.facts import FactsStore  # noqa: PLC0415 - pyarrow is heavy
 
-        return FactsStore(self.workspace.facts_root, self.workspace.properties)
+        workspace = self.workspace
+        index = workspace.root / ".klartext" / "ids"
+        return FactsStore(workspace.facts_root, workspace.properties, index=index)
 
     @cached_property
     def pseudonymiser(self) -> Pseudonymiser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,11 +13,15 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
 
 from klartext.experiments.door import PropertyType, TableName
 from klartext.experiments.errors import ConflictError, KlartextError
+from klartext.experiments.id_index import IdIndex
 from klartext.experiments.records import (
     EventRow,
     ExposureRow,
@@ -26,6 +30,7 @@ from klartext.experiments.records import (
     from_microseconds,
     microseconds,
 )
+from klartext.experiments.storage import is_remote, storage_options
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -89,6 +94,7 @@ _COLUMNS: Mapping[TableName, Sequence[tuple[str, pa.DataType]]] = {
         ("evidence", pa.string()),
     ),
 }
+_IDENTITY = pa.schema([("id", pa.binary()), ("payload", pa.binary()), ("ingest_batch", pa.int64())])
 _LAST = (("ingest_batch", pa.int64()), ("received_at", INSTANT), ("day", pa.date32()))
 _ROW_TYPES: Mapping[TableName, type[ExposureRow | EventRow | UsageRow]] = {
     "exposures": ExposureRow,
@@ -123,23 +129,41 @@ class TableSummary:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One version of one table, or its absence."""
+    """One version of one table, or its absence; ``index`` knows where ids are."""
 
     delta: DeltaTable | None
+    location: str
+    index: IdIndex
 
     def committed(self, application: str) -> int | None:
         """Return the highest version of an application transaction, None when there is none."""
         found = None if self.delta is None else self.delta.transaction_version(application)
         return None if found is None else int(found)
 
+    def files(self) -> list[str]:
+        """Return the data files, relative to the table."""
+        if self.delta is None:
+            return []
+        paths = pa.table(self.delta.get_add_actions(flatten=True))["path"]
+        return [unquote(path) for path in paths.to_pylist()]
+
     def known(self, ids: Sequence[bytes]) -> pa.Table:
         """Return ``id``, ``payload``, ``ingest_batch`` of the rows that have one of ``ids``."""
-        columns = ["id", "payload", "ingest_batch"]
-        if self.delta is None:
-            schema = pa.schema([("id", pa.binary()), ("payload", pa.binary())])
-            return schema.append(pa.field("ingest_batch", pa.int64())).empty_table()
+        files = self.files()
+        found = self.index.files_of(ids, files, self._ids) if files else []
         wanted = pc.field("id").isin(pa.array(ids, pa.binary()))
-        return self.delta.to_pyarrow_dataset().to_table(columns=columns, filter=wanted)
+        return self._dataset(found).to_table(filter=wanted)
+
+    def _ids(self, file: str) -> pa.ChunkedArray:
+        return self._dataset([file]).to_table(columns=["id"])["id"]
+
+    def _dataset(self, files: Sequence[str]) -> pads.Dataset:
+        return pads.FileSystemDataset.from_paths(
+            files,
+            schema=_IDENTITY,
+            format=pads.ParquetFileFormat(),
+            filesystem=_file_system(self.location),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +176,20 @@ class FactsStore:
         Folder, or a URL of an object store.
     properties
         Declared properties; each is a nullable column ``p_<name>`` of exposures and events.
+    index
+        Local folder of the index of ids, which can be made again from the tables; default: in
+        ``root``, which must then be a folder.
     """
 
     root: str
     properties: Mapping[str, PropertyType]
+    index: Path | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         unreadable = sorted(_UNREADABLE.intersection(self.root))
+        storage_options(self.root)
+        if not self._is_local and self.index is None:
+            raise ValueError("facts in an object store need a local folder for the index of ids")
         if self._is_local and unreadable:
             raise KlartextError(
                 f"facts cannot lie in {self.root}: {' '.join(unreadable)} in a path is not "
@@ -167,7 +198,7 @@ class FactsStore:
 
     @property
     def _is_local(self) -> bool:
-        return "://" not in self.root
+        return not is_remote(self.root)
 
     def location(self, table: TableName) -> str:
         """Return where a table lies, for other engines."""
@@ -201,10 +232,13 @@ class FactsStore:
 
     def snapshot(self, table: TableName) -> Snapshot:
         """Read the latest version of a table."""
+        location = self.location(table)
+        index = IdIndex((self.index or Path(self.root) / ".ids") / table)
         try:
-            return Snapshot(DeltaTable(self.location(table)))
+            delta = DeltaTable(location, storage_options=storage_options(location))
         except TableNotFoundError:
-            return Snapshot(None)
+            return Snapshot(None, location, index)
+        return Snapshot(delta, location, index)
 
     def append(  # noqa: PLR0913 - the transaction by name
         self,
@@ -240,7 +274,7 @@ class FactsStore:
         delta = self._created(table) if read is None or read.delta is None else read.delta
         before = delta.version()
         transactions = [Transaction(application, version), Transaction(WRITER, fence)]
-        differs = self._differs(delta, rows.schema)
+        differs = _differs(delta, rows.schema)
         try:
             write_deltalake(
                 delta,
@@ -251,8 +285,12 @@ class FactsStore:
             )
         except CommitFailedError as error:
             raise ConcurrentAppendError(f"{table} changed while rows were compared") from error
+        self.make_durable(table, delta, since=before)
+
+    def make_durable(self, table: TableName, delta: DeltaTable, *, since: int) -> None:
+        """Force the commits after version ``since`` to the disk; object stores do so themselves."""
         if self._is_local:
-            _sync(Path(self.location(table)), range(before + 1, delta.version() + 1))
+            _sync(Path(self.location(table)), range(since + 1, delta.version() + 1))
 
     def tables(self, connection: BaseBackend) -> FactTables:
         """Return all facts as tables of ``connection``; lazily, but of the files as of now."""
@@ -286,41 +324,94 @@ class FactsStore:
         if self._is_local:
             Path(self.location(table)).mkdir(parents=True, exist_ok=True)
         return DeltaTable.create(
-            self.location(table), schema=self.schema(table), mode="ignore", partition_by=["day"]
+            self.location(table),
+            schema=self.schema(table),
+            mode="ignore",
+            partition_by=["day"],
+            storage_options=storage_options(self.location(table)),
         )
 
-    @staticmethod
-    def _differs(delta: DeltaTable, schema: pa.Schema) -> bool:
-        """Whether properties were declared or withdrawn since the table was made."""
-        present = {item.name: item.type for item in pa.schema(delta.schema().to_arrow())}
-        for item in schema:
-            if present.get(item.name, item.type) != item.type:
-                raise ConflictError(
-                    f"property {item.name.removeprefix('p_')} is stored as "
-                    f"{present[item.name]} and cannot become {item.type}; give it another name"
-                )
-        return set(present) != set(schema.names)
+    def require_compatible(self) -> None:
+        """Check that declared properties have the types they are stored with.
+
+        Raises
+        ------
+        ConflictError
+            One has not.
+        """
+        for table in TABLES:
+            delta = self.snapshot(table).delta if table in _WITH_PROPERTIES else None
+            if delta is not None:
+                _differs(delta, self.schema(table))
 
     def _ibis(self, table: TableName, connection: BaseBackend) -> ir.Table:
         import ibis  # noqa: PLC0415 - half a second that an import of files does not need
 
         schema = self.schema(table)
         delta = self.snapshot(table).delta
+        if delta is not None:
+            _differs(delta, schema)
         files = [] if delta is None else delta.file_uris()
         if not files:
             return ibis.memtable(schema.empty_table())
+        if delta is not None and not self._is_local:
+            return _remote(delta, schema, connection)
         if self._is_local:
             # The Delta library percent-encodes paths; DuckDB takes them as patterns.
             files = [unquote(name).replace("*", "[*]").replace("?", "[?]") for name in files]
         options = {"union_by_name": True, "hive_partitioning": True}
         found = connection.read_parquet(files, **(options if connection.name == "duckdb" else {}))
-        types = ibis.Schema.from_pyarrow(schema)
-        return found.select(
-            **{
-                name: found[name].cast(kind) if name in found.columns else ibis.null(kind)
-                for name, kind in types.items()
-            }
+        return _selected(found, schema)
+
+
+def _remote(delta: DeltaTable, schema: pa.Schema, connection: BaseBackend) -> ir.Table:
+    """Return a table in an object store, read by the Delta library.
+
+    DuckDB would need an extension for it that it downloads when it is first used.
+    """
+    import ibis  # noqa: PLC0415 - half a second that an import of files does not need
+
+    if connection.name != "duckdb":
+        raise KlartextError(
+            f"facts in an object store are analysed by the embedded engine, not by "
+            f"{connection.name}; give that engine the files that klartext facts path names"
         )
+    return _selected(ibis.memtable(delta.to_pyarrow_dataset()), schema)
+
+
+def _selected(found: ir.Table, schema: pa.Schema) -> ir.Table:
+    import ibis  # noqa: PLC0415
+
+    types = ibis.Schema.from_pyarrow(schema)
+    return found.select(
+        **{
+            name: found[name].cast(kind) if name in found.columns else ibis.null(kind)
+            for name, kind in types.items()
+        }
+    )
+
+
+def _differs(delta: DeltaTable, schema: pa.Schema) -> bool:
+    """Whether properties were declared or withdrawn since the table was made; no type changes."""
+    present = {item.name: item.type for item in pa.schema(delta.schema().to_arrow())}
+    words = {kind: name for name, kind in _PROPERTY_TYPES.items()}
+    for item in schema:
+        stored = present.get(item.name, item.type)
+        if stored != item.type:
+            name = item.name.removeprefix("p_")
+            was, now = (words.get(kind, str(kind)) for kind in (stored, item.type))
+            raise ConflictError(
+                f"property {name} is stored as {was} and declared as {now}: a type never changes. "
+                f"Declare {name}: {was} again, and give the new property another name."
+            )
+    return set(present) != set(schema.names)
+
+
+def _file_system(location: str) -> pafs.FileSystem:
+    """Return the folder of a table as a file system."""
+    if is_remote(location):
+        return pafs.PyFileSystem(DeltaStorageHandler(location, storage_options(location)))
+    return pafs.SubTreeFileSystem(location, pafs.LocalFileSystem())
 
 
 def _sync(table: Path, versions: range) -> None:

@@ -24,7 +24,9 @@ from klartext.experiments.records import (
     from_microseconds,
     microseconds,
 )
-from klartext.experiments.tables import inbox
+from klartext.experiments.tables import inbox, settings
+
+_LIVE = "events.live_at"
 
 
 def put(connection: sa.Connection, rows: Iterable[FactRow], *, now: datetime) -> int:
@@ -46,6 +48,23 @@ def put(connection: sa.Connection, rows: Iterable[FactRow], *, now: datetime) ->
 def pending(connection: sa.Connection) -> int:
     """Return how many acknowledged rows are not in the tables yet."""
     return connection.scalar(sa.select(sa.func.count()).select_from(inbox)) or 0
+
+
+def live_at(connection: sa.Connection) -> datetime | None:
+    """Return when whoever sends events was last heard of, None when nobody was yet."""
+    found = connection.scalar(sa.select(settings.c.value).where(settings.c.name == _LIVE))
+    return None if found is None else from_microseconds(int(found))
+
+
+def mark_live(connection: sa.Connection, at: datetime) -> None:
+    """Record that whoever sends events was there: all that happened before has been sent."""
+    known = live_at(connection)
+    if known is None:
+        connection.execute(settings.insert().values(name=_LIVE, value=str(microseconds(at))))
+    elif known < at:
+        connection.execute(
+            settings.update().where(settings.c.name == _LIVE).values(value=str(microseconds(at)))
+        )
 
 
 def to_record(row: FactRow) -> str:

@@ -146,7 +146,10 @@ def deliver(
     ------
     LeaseHeldError
         Another process keeps writing.
+    ConflictError
+        A declared property is stored with another type; nothing was delivered.
     """
+    writer.facts.require_compatible()
     tally = _Tally()
     # A chunk's number means nothing without its size.
     application = f"{source.application}:{CHUNK_ROWS}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_module
 import sys
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -42,9 +43,12 @@ def register(app: typer.Typer) -> None:
     dlq.command("show")(show_letter)
     dlq.command("export")(export_letters)
     app.add_typer(dlq, name="dlq")
-    facts = typer.Typer(help="What is in the facts, and where.", no_args_is_help=True)
+    facts = typer.Typer(
+        help="What is in the facts, where, and in which shape.", no_args_is_help=True
+    )
     facts.command("show")(show_facts)
     facts.command("path")(show_path)
+    facts.command("maintain")(maintain)
     app.add_typer(facts, name="facts")
 
 
@@ -199,6 +203,50 @@ def show_path(context: typer.Context, json: Json = False) -> None:
         typer.echo(location)
 
 
+def maintain(
+    context: typer.Context,
+    keep_days: Annotated[
+        int,
+        typer.Option(
+            "--keep-days", help="Files that were rewritten stay this long for readers.", min=1
+        ),
+    ] = 7,
+    json: Json = False,
+) -> None:
+    """Turn many small files into few, sorted for reading, and delete those no longer read.
+
+    Imports, the service and analyses may go on meanwhile. Facts, counts and results stay as they
+    are. Running it again does nothing more. Once a week is enough; daily with many small imports.
+
+    For example:
+
+      klartext facts maintain
+    """
+    from klartext.app.usecases import facts  # noqa: PLC0415 - heavy
+
+    session = open_session(context)
+    with _progress("maintain", "days") as advance:
+        done = facts.maintain(
+            session,
+            keep=timedelta(days=keep_days),
+            progress=None if advance is None else lambda _table, number, _of: advance(number),
+        )
+    if json:
+        print_json(facts.maintained_document(done))
+        return
+    rows = [
+        (
+            item.table,
+            f"{item.days:,}",
+            f"{item.files_before:,} -> {item.files_after:,}",
+            f"{item.bytes_before / 1e6:,.1f} -> {item.bytes_after / 1e6:,.1f}",
+            f"{item.deleted:,}",
+        )
+        for item in done
+    ]
+    typer.echo(columns(("TABLE", "DAYS REWRITTEN", "FILES", "MB", "FILES DELETED"), rows))
+
+
 def _print_delivered(delivered: Delivered, file: str) -> None:
     counts = delivered.counts
     typer.echo(f"batch {delivered.batch}: {counts.sent:,} rows of {file}")
@@ -227,7 +275,7 @@ def _minute(at: datetime | None) -> str:
 
 
 @contextmanager
-def _progress(label: str) -> Iterator[Callable[[int], None] | None]:
+def _progress(label: str, what: str = "rows") -> Iterator[Callable[[int], None] | None]:
     """Show progress on stderr when it is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -235,4 +283,4 @@ def _progress(label: str) -> Iterator[Callable[[int], None] | None]:
     from rich.console import Console  # noqa: PLC0415 - heavy
 
     with Console(stderr=True).status(f"{label} …") as status:
-        yield lambda done: status.update(f"{label}: {done:,} rows")
+        yield lambda done: status.update(f"{label}: {done:,} {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from klartext.app.service.body import read_json
 from klartext.app.service.problems import ProblemError, json_response
 from klartext.app.service.service import Service, service_of
+from klartext.experiments import inbox
 from klartext.experiments.cells import RowError, identifier, instant
 from klartext.experiments.door import FUTURE_TOLERANCE, Door
 from klartext.experiments.records import ExposureRow, FactRow, Parsed, microseconds, parse_event
@@ -23,8 +25,11 @@ _Judged: TypeAlias = "tuple[FactRow, ...] | RowError"
 
 
 async def post_events(request: Request) -> Response:
-    """``POST /v1/events``: one event or an array of them."""
-    return await _deliver(request, _event)
+    """``POST /v1/events``: one event or an array of them.
+
+    An empty array is a sign of life: all that happened until now has been sent.
+    """
+    return await _deliver(request, _event, on_empty=_note_life)
 
 
 async def post_exposures(request: Request) -> Response:
@@ -33,7 +38,10 @@ async def post_exposures(request: Request) -> Response:
 
 
 async def _deliver(
-    request: Request, judge: Callable[[Service, Door, Mapping[str, Any]], _Judged]
+    request: Request,
+    judge: Callable[[Service, Door, Mapping[str, Any]], _Judged],
+    *,
+    on_empty: Callable[[Service], None] | None = None,
 ) -> Response:
     """Answer 202 when at least one item is durable, 422 when none could be read.
 
@@ -44,7 +52,10 @@ async def _deliver(
     body = await read_json(request, limit=BODY_LIMIT)
     items = body if isinstance(body, list) else [body]
     if not items:
-        raise ProblemError(422, "empty", "The array has no items.")
+        if on_empty is None:
+            raise ProblemError(422, "empty", "The array has no items.")
+        await asyncio.to_thread(on_empty, service)
+        return json_response({"accepted": 0, "rejected": 0, "results": []}, 202)
     if len(items) > MAX_ITEMS:
         raise ProblemError(413, "too-many-items", f"Send at most {MAX_ITEMS} items at once.")
     door = service.door(service.session.now())
@@ -62,6 +73,12 @@ async def _deliver(
         detail = f"Nothing was accepted; the first reason: {results[0]['detail']}."
         raise ProblemError(422, "rejected", detail, members=counts)
     return json_response(counts, 202)
+
+
+def _note_life(service: Service) -> None:
+    session = service.session
+    with session.engine.begin() as connection:
+        inbox.mark_live(connection, session.now())
 
 
 def _result(position: int, outcome: _Judged) -> dict[str, Any]:

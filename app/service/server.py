@@ -25,7 +25,6 @@ from klartext.experiments.door import Door
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.leases import LeaseHeldError
 from klartext.experiments.ledger.fx import Rates, read_rates
-from klartext.experiments.state import reading
 
 if TYPE_CHECKING:
     from klartext.app.session import Session
@@ -116,13 +115,12 @@ def _door(session: Session) -> Door:
 
 def _flush(session: Session) -> None:
     """Move the inbox into the facts, unless somebody else is writing there: then next time."""
-    from klartext.app.usecases.facts import flush  # noqa: PLC0415 - pyarrow and Delta, not for routes
+    from klartext.app.usecases import facts  # noqa: PLC0415 - pyarrow and Delta, not for routes
 
-    with reading(session.engine) as connection:
-        if not inbox.pending(connection):
-            return
+    if not facts.flush_is_needed(session):
+        return
     with contextlib.suppress(LeaseHeldError):
-        flush(session)
+        facts.flush(session)
 
 
 class _HostGuard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,11 @@ from klartext.experiments.door import FUTURE_TOLERANCE, Door
 from klartext.experiments.facts import TABLES, TableSummary
 from klartext.experiments.file_source import open_file
 from klartext.experiments.flush import flush as flush_inbox
+from klartext.experiments.flush import is_needed
 from klartext.experiments.ingest import LEASE, Delivered, Writer, deliver
 from klartext.experiments.ledger.fx import Rates, read_rates
+from klartext.experiments.maintenance import KEEP, Maintained, Progress
+from klartext.experiments.maintenance import maintain as maintain_tables
 from klartext.experiments.mapping import load_mapping
 from klartext.experiments.state import reading
 from klartext.experiments.tables import batches as batches_table
@@ -118,12 +121,44 @@ def ingest(
 def flush(session: Session, *, wait: timedelta = timedelta(0)) -> Counts:
     """Move what was acknowledged over HTTP from the inbox into the facts.
 
+    An inbox that stays empty moves the watermark for as long as its senders are known to live.
+
     Raises
     ------
     LeaseHeldError
         Another process writes facts, and did not end within ``wait``.
     """
-    return flush_inbox(open_writer(session), wait=wait)
+    return flush_inbox(open_writer(session), lateness=session.workspace.lateness, wait=wait)
+
+
+def flush_is_needed(session: Session) -> bool:
+    """Whether a flush would move rows, or the watermark of a quiet inbox."""
+    with reading(session.engine) as connection:
+        return is_needed(connection, now=session.now(), lateness=session.workspace.lateness)
+
+
+def maintain(
+    session: Session, *, keep: timedelta = KEEP, progress: Progress | None = None
+) -> tuple[Maintained, ...]:
+    """Rewrite days of many small files as few, and delete files nobody reads any more.
+
+    Parameters
+    ----------
+    session
+        The workspace.
+    keep
+        How long files that were rewritten stay for readers of older versions; at least 1 hour.
+    progress
+        Called with table, days done and days to do.
+
+    Raises
+    ------
+    KlartextError
+        ``keep`` is too short.
+    LeaseHeldError
+        Another process keeps writing; what was done stays done.
+    """
+    return maintain_tables(open_writer(session), keep=keep, progress=progress)
 
 
 def summary(session: Session) -> FactsSummary:
@@ -200,6 +235,11 @@ def delivered_document(delivered: Delivered) -> dict[str, Any]:
         "complete_until": None if until is None else until.isoformat(),
         "interrupted_batches": list(delivered.interrupted),
     }
+
+
+def maintained_document(tables: tuple[Maintained, ...]) -> dict[str, Any]:
+    """Return the JSON document of a maintenance."""
+    return {"schema": "klartext/facts-maintain/v1", "tables": [asdict(item) for item in tables]}
 
 
 def summary_document(found: FactsSummary) -> dict[str, Any]:

@@ -85,8 +85,15 @@ def test_properties_may_be_declared_and_withdrawn_later(store: FactsStore) -> No
 
 def test_a_property_keeps_its_type(store: FactsStore) -> None:
     append(declared(store, items="integer"), event_row(1))
-    with pytest.raises(ConflictError, match="items is stored as int64"):
-        append(declared(store, items="number"), event_row(2), version=2)
+    changed = declared(store, items="number")
+    message = "items is stored as integer and declared as number"
+    with pytest.raises(ConflictError, match=message):
+        append(changed, event_row(2), version=2)
+    with pytest.raises(ConflictError, match=message):
+        changed.tables(ibis.duckdb.connect())
+    with pytest.raises(ConflictError, match=message):
+        changed.require_compatible()
+    declared(store, score="number").require_compatible()
 
 
 @pytest.mark.parametrize("name", ["a b", "Jörg", "what?", "50*", "{x}", "a'b"])

@@ -1,7 +1,7 @@
 """The inbox's way into the tables: stopped between any two steps, nothing is lost or doubled."""
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from klartext.experiments import inbox
 from klartext.experiments.batches import Counts, watermark
 from klartext.experiments.door import TableName
 from klartext.experiments.facts import FactsStore, Snapshot
-from klartext.experiments.flush import flush
+from klartext.experiments.flush import flush, is_needed
 from klartext.experiments.ingest import Source, Writer, deliver
 from klartext.experiments.records import FactRow, Parsed
 from klartext.experiments.tables import batches
@@ -92,9 +92,9 @@ def test_every_row_reaches_its_table_once(writer: Writer) -> None:
         {"appends": 2},  # after step 2
     ],
 )
-def test_a_kill_between_two_steps(writer: Writer, store: dict[str, int]) -> None:
+def test_a_kill_between_two_steps(writer: Writer, store: dict[str, Any]) -> None:
     put(writer, *ROWS)
-    killed = KilledStore(writer.facts.root, PROPERTIES, done=[], **store)
+    killed = replace(KilledStore(writer.facts.root, PROPERTIES, done=[]), **store)
     with pytest.raises(Killed):
         flush(replace(writer, facts=killed))
     assert pending(writer) == len(ROWS)
@@ -148,3 +148,61 @@ def test_facts_are_complete_until_the_flush(writer: Writer) -> None:
     flush(later)
     with writer.engine.connect() as connection:
         assert watermark(connection, usage=False) == Watermark(1, NOW + timedelta(minutes=5))
+
+
+def cutoff(writer: Writer) -> datetime | None:
+    with writer.engine.connect() as connection:
+        found = watermark(connection, usage=False)
+    return None if found is None else found.cutoff
+
+
+def later(writer: Writer, **shift: float) -> Writer:
+    return replace(writer, clock=lambda: NOW + timedelta(**shift))
+
+
+def test_a_quiet_inbox_moves_the_watermark_until_lateness_has_passed(writer: Writer) -> None:
+    put(writer, event_row(1))
+    flush(writer)
+    assert cutoff(writer) == NOW
+    flush(later(writer, minutes=59))  # not every few seconds
+    assert cutoff(writer) == NOW
+    flush(later(writer, hours=5))
+    assert cutoff(writer) == NOW + timedelta(hours=5)
+    flush(later(writer, days=20))  # silence for so long may be a broken sender
+    assert cutoff(writer) == NOW + timedelta(days=1)
+    put(writer, replace(event_row(2), occurred_at=NOW + timedelta(days=20)))
+    assert batch_counts(writer) == [(1, 0, 0), (0, 0, 0), (0, 0, 0)]
+
+
+def test_a_sign_of_life_counts_as_an_event_would(writer: Writer) -> None:
+    flush(writer)
+    assert cutoff(writer) is None
+    with writer.engine.begin() as connection:
+        inbox.mark_live(connection, NOW + timedelta(days=9))
+        inbox.mark_live(connection, NOW)  # an older one takes nothing back
+    flush(later(writer, days=9, hours=1))
+    assert cutoff(writer) == NOW + timedelta(days=9, hours=1)
+
+
+def test_exposures_say_nothing_about_events(writer: Writer) -> None:
+    put(writer, exposure_row(1))
+    flush(writer)
+    assert cutoff(writer) is None
+    source = Source("events", "file", "a", "b", "c", "latest")
+    deliver(source, [Parsed(1, (event_row(1),))], writer)
+    put(writer, exposure_row(2))
+    flush(later(writer, days=30))
+    assert cutoff(writer) == NOW  # what the file said
+
+
+def test_a_flush_is_needed_for_rows_and_for_the_watermark(writer: Writer) -> None:
+    def needed(at: datetime) -> bool:
+        with writer.engine.connect() as connection:
+            return is_needed(connection, now=at, lateness=timedelta(days=1))
+
+    assert not needed(NOW)
+    put(writer, event_row(1))
+    assert needed(NOW)
+    flush(writer)
+    assert not needed(NOW + timedelta(minutes=30))
+    assert needed(NOW + timedelta(hours=2))

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from klartext.experiments import deadletters, ingest, leases
 from klartext.experiments.batches import finish, interrupted, open_batch, watermark
 from klartext.experiments.door import TableName
+from klartext.experiments.errors import ConflictError
 from klartext.experiments.facts import ConcurrentAppendError, FactsStore
 from klartext.experiments.ingest import Counts, Delivered, Source, Writer, deliver
 from klartext.experiments.leases import LeaseLostError
@@ -190,6 +191,16 @@ def test_an_interrupted_import_is_whole_once_it_was_repeated(writer: Writer) -> 
     assert deliver(SOURCE, [whole(1)], writer).interrupted == ()
     with writer.engine.connect() as connection:
         assert interrupted(connection) == ()
+
+
+def test_a_changed_property_stops_an_import_before_it_begins(writer: Writer) -> None:
+    deliver(SOURCE, [whole(1)], writer)
+    changed = FactsStore(writer.facts.root, {"items": "text"})
+    with pytest.raises(ConflictError, match="stored as integer and declared as text"):
+        deliver(SOURCE, [whole(2)], replace(writer, facts=changed))
+    with writer.engine.connect() as connection:
+        assert interrupted(connection) == ()
+    assert ids(writer) == [exposure_row(1).id]
 
 
 def test_what_was_erased_does_not_come_back_with_the_same_file(writer: Writer) -> None:

@@ -176,3 +176,16 @@ def test_cookie_cats(
     data = shared_data / "cookie_cats/cookie_cats.csv"
     ran = run("ingest", str(data), "-m", "mappings/cookie_cats.yaml", "--json")
     assert (ran.status, ran.json["accepted"]) == (0, 90_189)
+
+
+def test_maintaining_the_facts(sends: Path, run: Run) -> None:
+    assert run("ingest", str(sends), "--mapping", "sends.yaml").status == 1
+    sends.write_text(ROWS.replace("\n1,", "\n11,").replace("\n2,", "\n12,"))
+    assert run("ingest", str(sends), "--mapping", "sends.yaml").status == 1
+    ran = run("facts", "maintain")
+    assert ran.status == 0
+    assert ran.out.splitlines()[1].split()[:5] == ["exposures", "1", "2", "->", "1"]
+    again = run("facts", "maintain", "--keep-days", "30", "--json")
+    assert again.json["schema"] == "klartext/facts-maintain/v1"
+    assert [item["days"] for item in again.json["tables"]] == [0, 0, 0]
+    assert run("facts", "show", "--json").json["tables"][0]["rows"] == 4

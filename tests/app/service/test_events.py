@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from klartext.analysis.engine import open_engine
 from klartext.app.service import server
 from klartext.app.session import Session
+from klartext.experiments import inbox
 from klartext.experiments.inbox import pending
 from klartext.experiments.state import reading
 from klartext.experiments.tables import batches
@@ -115,7 +116,6 @@ def test_nothing_acceptable_is_a_422_that_still_names_every_reason(client: TestC
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        (b"[]", 422, "empty"),
         (b"[" + b"{}," * 1_000 + b"{}]", 413, "too-many-items"),
         (b'"' + b"x" * 1_100_000 + b'"', 413, "body-too-large"),
         (b"nonsense", 400, "bad-json"),
@@ -125,6 +125,15 @@ def test_limits(client: TestClient, body: bytes, status: int, code: str) -> None
     answer = client.post("/v1/events", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == status
     assert answer.json()["type"] == f"urn:klartext:problem:{code}"
+
+
+def test_an_empty_array_of_events_is_a_sign_of_life(session: Session, client: TestClient) -> None:
+    answer = client.post("/v1/events", json=[])
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 0)
+    with session.engine.connect() as connection:
+        assert inbox.live_at(connection) is not None
+    empty = client.post("/v1/exposures", json=[])
+    assert (empty.status_code, empty.json()["type"]) == (422, "urn:klartext:problem:empty")
 
 
 def test_body_without_an_announced_length_is_limited_too(client: TestClient) -> None:
