@@ -64,7 +64,7 @@ class ScalePosterior:
         panel = min(int(np.searchsorted(before, probability, side="right")) - 1, len(share) - 1)
         left, right = float(self.cuts[panel]), float(self.cuts[panel + 1])
         whole = _integral(self.log_density, left, right)
-        wanted = (probability - before[panel]) / share[panel]
+        wanted = float((probability - before[panel]) / share[panel])
 
         def gap(x: float) -> float:
             return _integral(self.log_density, left, x) / whole - wanted
