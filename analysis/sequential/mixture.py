@@ -150,7 +150,13 @@ def p_value(statistic: float, n: int, planned_n: int, *, alpha: float) -> float:
     return max(math.exp(min(0.0, log_p)), SMALLEST_P_VALUE)
 
 
-def burn_in(treatment: Sample, control: Sample, *, nonzero: tuple[int, int]) -> NotEstimable | None:
+def burn_in(
+    treatment: Sample,
+    control: Sample,
+    *,
+    nonzero: tuple[int, int],
+    maximum_skewness: float = MAXIMUM_SKEWNESS,
+) -> NotEstimable | None:
     """Why the difference of means cannot be taken for normal yet, or None when it can.
 
     Parameters
@@ -160,12 +166,14 @@ def burn_in(treatment: Sample, control: Sample, *, nonzero: tuple[int, int]) -> 
     nonzero
         Units of treatment and control with an outcome. For a net value count the outcome that
         is rare (orders), not the cost which every treated unit has.
+    maximum_skewness
+        Of the difference of means; less for boundaries without slack (see `repeated.burn_in`).
 
     Returns
     -------
     NotEstimable or None
         A reason of `unusable`; ``burn-in`` unless both counts reach `MINIMUM_NONZERO` and the
-        skewness of the difference is at most `MAXIMUM_SKEWNESS`, with each variant's own moments,
+        skewness of the difference is at most ``maximum_skewness``, with each variant's own moments,
         ``abs(gT sT^3/nT^2 - gC sC^3/nC^2) / se^3`` (g the skewness, ``g s^3 = m3 / n``), and
         also with those of both together,
         ``abs(g) abs(1/nT^2 - 1/nC^2) / (1/nT + 1/nC)^1.5``.
@@ -188,8 +196,8 @@ def burn_in(treatment: Sample, control: Sample, *, nonzero: tuple[int, int]) -> 
         detail = f"a variant has {min(nonzero)} outcomes so far; {MINIMUM_NONZERO} are needed"
         return NotEstimable("burn-in", detail)
     skewness = max(_own_skewness(treatment, control), _pooled_skewness(treatment, control))
-    if not skewness <= MAXIMUM_SKEWNESS:
-        detail = f"the difference is still skewed ({skewness:.2f}, at most {MAXIMUM_SKEWNESS})"
+    if not skewness <= maximum_skewness:
+        detail = f"the difference is still skewed ({skewness:.2f}, at most {maximum_skewness})"
         return NotEstimable("burn-in", detail)
     return None
 

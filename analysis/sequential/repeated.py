@@ -19,10 +19,32 @@ from klartext.analysis.means import difference
 from klartext.analysis.moments import Sample
 from klartext.analysis.sequential import crossing, group, mixture
 
+MAXIMUM_SKEWNESS = 0.1
+"""Skewness of the difference of means up to which the boundaries of a design are used."""
+
 _TOO_EARLY = NotEstimable("too-early", "so early a look may not spend any alpha")
 
 _LARGEST = 0.4999
 """Largest error a side for which a boundary is looked for."""
+
+
+def burn_in(treatment: Sample, control: Sample, *, nonzero: tuple[int, int]) -> NotEstimable | None:
+    """Why the boundaries of a design cannot be used yet, or None when they can.
+
+    Parameters
+    ----------
+    treatment, control, nonzero
+        As for `mixture.burn_in`, which this is with `MAXIMUM_SKEWNESS` of its own.
+
+    Notes
+    -----
+    A design spends all of alpha, so nothing absorbs a skewed tail; a confidence sequence leaves
+    two thirds of alpha unused at fifty looks and may be read earlier. With 95 % or 5 % treated,
+    2 % buying for lognormal amounts of sigma 1, no effect, 120,000 units in the smaller variant
+    and 20 looks at 5 %, false alarms (2,500 paths) were 6.6 % with Pocock-type and 5.4 % with
+    O'Brien-Fleming-type spending at a skewness of up to 0.3, and 4.4 % and 4.7 % at 0.1.
+    """
+    return mixture.burn_in(treatment, control, nonzero=nonzero, maximum_skewness=MAXIMUM_SKEWNESS)
 
 
 def estimate(  # noqa: PLR0913 - a comparison, its design, and where in it we are
@@ -47,7 +69,7 @@ def estimate(  # noqa: PLR0913 - a comparison, its design, and where in it we ar
     look
         This one, from `group.schedule`.
     nonzero
-        Units of treatment and control with an outcome, for `mixture.burn_in`.
+        Units of treatment and control with an outcome, for `burn_in`.
 
     Returns
     -------
@@ -78,7 +100,7 @@ def estimate(  # noqa: PLR0913 - a comparison, its design, and where in it we ar
         raise ValueError("a repeated interval needs a two-sided design")
     if isinstance(look, group.Unplanned):
         return look.refusal()
-    refused = mixture.burn_in(treatment, control, nonzero=nonzero)
+    refused = burn_in(treatment, control, nonzero=nonzero)
     if refused is not None:
         return refused
     looks = (*taken, look)
@@ -138,7 +160,7 @@ def lower_bound(  # noqa: PLR0913 - a comparison, its design, and where in it we
         raise ValueError("a one-sided bound needs a one-sided design")
     if isinstance(look, group.Unplanned):
         return look.refusal()
-    refused = mixture.burn_in(treatment, control, nonzero=nonzero)
+    refused = burn_in(treatment, control, nonzero=nonzero)
     if refused is not None:
         return refused
     width = group.multipliers(design, (*taken, look))[-1]

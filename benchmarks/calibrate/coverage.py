@@ -21,7 +21,7 @@ from klartext.analysis.estimate import (
     Unbounded,
 )
 from klartext.analysis.moments import Moments, Sample
-from klartext.analysis.sequential import group, mixture
+from klartext.analysis.sequential import group, mixture, repeated
 
 ALPHA = 0.05
 Z = means.multiplier_of(ALPHA)
@@ -104,7 +104,7 @@ _LOOKS = tuple(group.Look(k + 1, t, t) for k, t in enumerate(_DESIGN.fractions))
 
 
 def _repeated(pair: Pair) -> ConfidenceSet:
-    refused = mixture.burn_in(pair.treatment, pair.control, nonzero=pair.nonzero)
+    refused = repeated.burn_in(pair.treatment, pair.control, nonzero=pair.nonzero)
     if refused is not None:
         return refused
     value, variance = means.difference(pair.treatment, pair.control)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -15,9 +15,19 @@ from benchmarks.calibrate.draws import Cumulative, Population
 from benchmarks.calibrate.judgement import Row
 from klartext.analysis import means
 from klartext.analysis.estimate import Estimate, Interval, NotEstimable
-from klartext.analysis.sequential import group, mixture
+from klartext.analysis.moments import Sample
+from klartext.analysis.sequential import group, mixture, repeated
 
 LOOKS = 50
+
+
+class BurnIn(Protocol):
+    """Why a look cannot be read yet."""
+
+    def __call__(
+        self, treatment: Sample, control: Sample, *, nonzero: tuple[int, int]
+    ) -> NotEstimable | None:
+        """Return the reason, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +49,13 @@ class Path:
             nonzero=self._nonzero(look),
         )
 
-    def statistic(self, look: int, *, gated: bool) -> float | None:
-        """Return difference over standard error; None without variance, or before the burn-in."""
+    def statistic(self, look: int, burn_in: BurnIn) -> float | None:
+        """Return difference over standard error; None before the burn-in."""
         one = self.treatment.sample(self.replication, look)
         other = self.control.sample(self.replication, look)
+        if burn_in(one, other, nonzero=self._nonzero(look)) is not None:
+            return None
         value, variance = means.difference(one, other)
-        if variance <= 0:
-            return None
-        if gated and mixture.burn_in(one, other, nonzero=self._nonzero(look)) is not None:
-            return None
         return value / math.sqrt(variance)
 
     @property
@@ -77,7 +85,7 @@ def anytime(path: Path) -> int:
 
 def _anytime_one_sided(path: Path) -> int:
     for look in range(path.looks):
-        z = path.statistic(look, gated=True)
+        z = path.statistic(look, mixture.burn_in)
         width = mixture.multiplier_one_sided(path.units(look), path.planned_n, alpha=ALPHA)
         if z is not None and z > width:
             return 1
@@ -95,7 +103,7 @@ def grouped(design: group.Design) -> Callable[[Path], int]:
             found = group.schedule(design, taken, fraction=fraction, information=fraction)
             if isinstance(found, group.Unplanned):
                 continue
-            z = path.statistic(look, gated=True)
+            z = path.statistic(look, repeated.burn_in)
             if z is None:  # not taken: its alpha is spent at the next
                 continue
             taken = (*taken, found)
@@ -205,10 +213,10 @@ def _cells() -> Iterator[Cell]:
             20_000,
         )
         yield Cell(
-            f"2 % buy for lognormal (sigma 1) amounts, {split}, 40,000 in the smaller",
+            f"2 % buy for lognormal (sigma 1) amounts, {split}, 120,000 in the smaller",
             Population("revenue", 3.0, 1.0, 0.02),
             shares,
-            40_000,
+            120_000,
         )
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from klartext.analysis.estimate import Estimate, Interval, NotEstimable
 from klartext.analysis.moments import FloatArray, Sample
-from klartext.analysis.sequential import group, repeated
+from klartext.analysis.sequential import group, mixture, repeated
 
 SPENDING: tuple[group.Spending, ...] = ("obrien_fleming", "pocock")
 
@@ -122,6 +122,18 @@ def test_refusals() -> None:
     )
     assert isinstance(found, NotEstimable)
     assert found.reason == "too-early"
+
+
+def test_the_gate_is_stricter_than_that_of_the_confidence_sequence() -> None:
+    # skewness of the difference 0.2: m3 / n^3 / se^3 with n = 10,000, sd 1 and m3 = g n
+    skewed = Sample(10_000, 1.0, 9999.0, 0.2 * 2**1.5 * 100 * 10_000)
+    still = Sample(10_000, 1.0, 9999.0, 0.0)
+    assert mixture.burn_in(skewed, still, nonzero=(500, 500)) is None
+    refused = repeated.burn_in(skewed, still, nonzero=(500, 500))
+    assert refused is not None
+    assert refused.reason == "burn-in"
+    assert "0.20, at most 0.1" in refused.detail
+    assert repeated.burn_in(still, still, nonzero=(500, 500)) is None
 
 
 def test_one_sided_bound_is_the_lower_end_of_the_two_sided_interval_at_twice_alpha() -> None:
