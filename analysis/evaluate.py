@@ -241,10 +241,14 @@ def _wait(experiment: Experiment) -> timedelta:
 
 
 def _duration(experiment: Experiment, readout: Readout) -> timedelta:
-    """Return how long ago the first exposure was when the youngest mature unit was exposed."""
-    if readout.first_exposure is None:
+    """Return the time from the first exposure to that of the youngest mature unit.
+
+    Waiting after the last exposure does not count: it adds no weekday to the comparison.
+    """
+    if readout.first_exposure is None or readout.last_exposure is None:
         return timedelta(0)
-    return readout.watermark.cutoff - _wait(experiment) - readout.first_exposure
+    youngest = min(readout.watermark.cutoff - _wait(experiment), readout.last_exposure)
+    return youngest - readout.first_exposure
 
 
 def _is_at_end(experiment: Experiment, readout: Readout, look: Look) -> bool:

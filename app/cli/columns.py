@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Sequence
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return lines of aligned columns; the last one is cut to the width of the terminal.
+    """Return lines of aligned columns; the last one is cut to the width of a terminal.
+
+    A pipe gets everything, unless COLUMNS is set: what is cut there is lost.
 
     Examples
     --------
@@ -17,7 +21,9 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     table = [list(header), *(list(row) for row in rows)]
     widths = [max(len(row[index]) for row in table) for index in range(len(header) - 1)]
-    room = max(shutil.get_terminal_size((100, 24)).columns - sum(widths) - 2 * len(widths), 20)
+    is_bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
+    width = shutil.get_terminal_size().columns if is_bounded else sys.maxsize
+    room = max(width - sum(widths) - 2 * len(widths), 20)
     return "\n".join(
         "  ".join(
             [

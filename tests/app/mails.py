@@ -86,13 +86,13 @@ class Shop:
         registry.move(self.session, "mail", "running", actor="lena.vogt")
 
     def deliver(self, units: int, *, lift: float, until: datetime, seed: int = 1) -> None:
-        """Bring in a unit table of a week's mails."""
+        """Bring in a unit table of mails of fifteen days."""
         rng = np.random.default_rng(seed)
         lines = ["customer,variant,sent_at,purchase,revenue"]
         for unit in range(units):
             treated = unit % 2
             bought = rng.random() < 0.2 + treated * lift
-            sent = (START + 6 * DAY * unit / units).isoformat()
+            sent = (START + 15 * DAY * unit / units).isoformat()
             amount = f"{rng.exponential(50) + 0.01:.2f}" if bought else "0"
             variant = "ai" if treated else "control"
             lines.append(f"c{seed}-{unit},{variant},{sent},{int(bought)},{amount}")

@@ -83,10 +83,10 @@ def test_without_evidence_the_test_goes_on_and_every_look_is_kept(shop: Shop) ->
 
 def test_immature_units_are_counted_and_not_read(shop: Shop) -> None:
     shop.begin()
-    shop.deliver(600, lift=0.1, until=START + 18 * DAY)
+    shop.deliver(600, lift=0.1, until=START + 22.5 * DAY)
     found = analysis.analyze(shop.session, "mail")
     counts = {count.variant: (count.exposed, count.mature) for count in found.counts}
-    # Sent over six days; after 18 days those of the first three are 14 d + 1 d old.
+    # Sent over 15 days; after 22.5 days the first half are 14 d + 1 d old.
     assert counts["ai"] == (300, 150)
 
 
