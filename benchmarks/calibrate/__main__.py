@@ -67,9 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--output", type=Path, default=DESTINATION)
     options = parser.parse_args(arguments)
-    # One thread a process: the matrices are small and the processes fill the cores.
-    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
     rows = run(options.seed, options.replications, options.workers)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(page(rows, seed=options.seed), encoding="utf-8")
