@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import optimize, special
 
 from klartext.analysis.bayes import quadrature
 from klartext.analysis.bayes.best import one_family
-from klartext.analysis.bayes.marginal import FloatArray, Marginal, Points
+from klartext.analysis.bayes.marginal import Marginal, Points
 from klartext.analysis.estimate import Interval, NotEstimable
 
-_ROUNDS = 20
-"""Two are the rule; the bound is for rounding that never comes to rest."""
+_SIXTH = 0.15865525393145707
+"""Normal probability below one standard deviation under the mean."""
+
+_SECANTS = 10
+_CLOSE = 1e-10
+"""Distance of a quantile from its target, in standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,13 @@ class Difference:
 
     treatment: Marginal
     control: Marginal
+    _treatment: _Shape = field(init=False, repr=False, compare=False)
+    _control: _Shape = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         one_family((self.treatment, self.control))
+        object.__setattr__(self, "_treatment", _Shape.of(self.treatment))  # frozen, computed once
+        object.__setattr__(self, "_control", _Shape.of(self.control))
 
     @property
     def mean(self) -> float:
@@ -86,8 +94,8 @@ class Difference:
 
     def interval(self, level: float) -> Interval:
         """Return the equal-tailed credible interval of the difference; 0.95 is 95 %."""
-        middle = _median(self.treatment) - _median(self.control)
-        spread = math.hypot(_spread(self.treatment), _spread(self.control))
+        middle = self._treatment.median - self._control.median
+        spread = math.hypot(self._treatment.spread, self._control.spread)
         lower, upper = (
             self._solve(_shift, probability, middle, spread)
             for probability in ((1 - level) / 2, (1 + level) / 2)
@@ -103,9 +111,9 @@ class Difference:
         """
         if not (self.treatment.positive and self.control.positive):
             return NotEstimable("may-be-negative", "a relative change needs levels above zero")
-        levels = _median(self.treatment), _median(self.control)
-        middle = math.log(levels[0]) - math.log(levels[1])
-        spread = math.hypot(_spread(self.treatment) / levels[0], _spread(self.control) / levels[1])
+        treatment, control = self._treatment, self._control
+        middle = math.log(treatment.median) - math.log(control.median)
+        spread = math.hypot(treatment.spread / treatment.median, control.spread / control.median)
         lower, median, upper = (
             math.expm1(self._solve(_log_ratio, probability, middle, spread))
             for probability in ((1 - level) / 2, 0.5, (1 + level) / 2)
@@ -121,80 +129,96 @@ class Difference:
     ) -> float:
         """Return the difference or log ratio below which the posterior has the probability.
 
-        On the probit scale the distribution function is nearly a straight line. The panels are
-        those of the last solution, until it stays where it is.
+        On the probit scale the distribution function is nearly a straight line: a few secants,
+        and a bracket where they fail.
         """
         target = float(special.ndtri(probability))
-        found = middle + target * spread
-        for _ in range(_ROUNDS):
-            grid = self._grid(line(found))
 
-            def gap(x: float, grid: _Grid = grid) -> float:
-                below, above = self._tails(line(x), grid)
-                return _probit(below, above) - target
+        def gap(x: float) -> float:
+            return _probit(*self._tails(line(x))) - target
 
-            seen = gap(found)
-            if abs(seen) < 1e-10:
+        start = x = middle + target * spread
+        seen = gap(x)
+        step = -seen * spread
+        for _ in range(_SECANTS):
+            if abs(seen) < _CLOSE:
+                return x
+            before, seen = seen, gap(x + step)
+            x += step
+            if seen == before:
                 break
-            step = -1.5 * seen * spread
-            while seen * gap(found + step) > 0:
-                step *= 2
-            found = float(
-                optimize.brentq(gap, found, found + step, xtol=1e-11 * spread, rtol=1e-14)
-            )
-        return found
+            step *= -seen / (seen - before)
+        low = high = start
+        reach = 0.1 * spread
+        while gap(low) > 0:
+            low, reach = low - reach, 2 * reach
+        reach = 0.1 * spread
+        while gap(high) < 0:
+            high, reach = high + reach, 2 * reach
+        return float(optimize.brentq(gap, low, high, xtol=1e-12 * spread, rtol=1e-14))
 
-    def _grid(self, line: _Line) -> _Grid:
-        """Quadrature over the narrower of the two that also resolves the tails of the wider.
+    def _tails(self, line: _Line) -> tuple[float, float]:
+        """Probabilities that the treatment is below and above a line of the control.
 
-        A wide distribution function varies slowly on the scale of a narrow density, so that the
-        panels stay right when the line moves a little.
+        The integral runs over the narrower of the two posteriors.
         """
-        ratio = (1 + line.factor) * _spread(self.control) / _spread(self.treatment)
-        over_control = ratio <= 1
-        base, other = (
-            (self.control, self.treatment) if over_control else (self.treatment, self.control)
-        )
-        own = base.coordinates(base.cuts())
-        seen = base.coordinates((line.inverse if over_control else line).of(other.cuts()))
-        inside = seen[(seen > own[0]) & (seen < own[-1])]
+        over_control = (1 + line.factor) * self._control.spread <= self._treatment.spread
+        one, two = (self.control, self._control), (self.treatment, self._treatment)
+        (base, shape), (other, far) = (one, two) if over_control else (two, one)
+        seen = line if over_control else line.inverse  # where the other is, of the base
+        own = base.coordinates(shape.cuts)
+        cuts = base.coordinates(seen.inverse.of(far.cuts))
+        inside = cuts[(cuts > own[0]) & (cuts < own[-1])]
         both = [own, inside] if len(inside) >= 2 else [own]
         nodes, weights = quadrature.panels(quadrature.merged(both, scaled=base.bounded))
-        return _Grid(over_control, base.points(nodes), quadrature.mass(base, nodes, weights))
+        mass = quadrature.mass(base, nodes, weights)
+        below, above = other.tails(seen.of(base.points(nodes)))
+        if not over_control:  # the treatment is below the line where the control is above
+            below, above = above, below
+        return min(1.0, float(mass @ below)), min(1.0, float(mass @ above))
 
-    def _tails(self, line: _Line, grid: _Grid | None = None) -> tuple[float, float]:
-        """Probabilities that the treatment is below and above a line of the control."""
-        grid = grid or self._grid(line)
-        if grid.over_control:
-            below, above = self.treatment.tails(line.of(grid.points))
-        else:  # the treatment is below the line where the control is above the inverse
-            above, below = self.control.tails(line.inverse.of(grid.points))
-        return min(1.0, float(grid.mass @ below)), min(1.0, float(grid.mass @ above))
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shape:
+    """Where a posterior lies, and how wide it is.
+
+    Parameters
+    ----------
+    cuts
+        See `Marginal.cuts`.
+    median
+        In the level's unit.
+    spread
+        Half the central 68 %: a standard deviation also where there is none.
+    """
+
+    cuts: Points
+    median: float
+    spread: float
+
+    @classmethod
+    def of(cls, posterior: Marginal) -> _Shape:
+        """Compute the shape of a posterior."""
+        lower, median = posterior.quantiles(np.array([_SIXTH, 0.5])).tolist()
+        upper = float(posterior.upper_quantiles(np.array([_SIXTH]))[0])
+        return cls(posterior.cuts(), median, (upper - lower) / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """``(1 + factor) control + shift``, what the treatment is compared with."""
+    """``(1 + factor) x + shift``: of the control, what the treatment is compared with."""
 
     factor: float
     shift: float
 
     @property
     def inverse(self) -> _Line:
-        """The control as a line of the treatment."""
+        """The same line, read the other way."""
         return _Line(-self.factor / (1 + self.factor), -self.shift / (1 + self.factor))
 
     def of(self, points: Points) -> Points:
+        """Return where the line takes the points."""
         return points.moved(factor=self.factor, shift=self.shift)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Grid:
-    """Levels of the control or the treatment and the probability each stands for."""
-
-    over_control: bool
-    points: Points
-    mass: FloatArray
 
 
 def _shift(difference: float) -> _Line:
@@ -209,13 +233,3 @@ def _probit(below: float, above: float) -> float:
     """Return the normal quantile of a probability, from its smaller tail."""
     tail = float(special.ndtri(max(min(below, above), 1e-300)))
     return tail if below < above else -tail
-
-
-def _median(posterior: Marginal) -> float:
-    return float(posterior.quantiles(np.array([0.5]))[0])
-
-
-def _spread(posterior: Marginal) -> float:
-    """Half the central 68 %: a standard deviation also where there is none."""
-    sixth = np.array([0.158655])
-    return float(posterior.upper_quantiles(sixth)[0] - posterior.quantiles(sixth)[0]) / 2

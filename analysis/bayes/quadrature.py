@@ -52,29 +52,27 @@ def merged(cuts: Sequence[FloatArray], *, scaled: bool) -> FloatArray:
     at most as wide as the narrowest of these that overlap it. Cuts nearly on top of each other
     add nodes without resolving anything; the outermost ones always stay.
     """
-    spacing = [np.diff(own) for own in cuts]
-    gaps = np.concatenate(
-        [np.minimum(np.append(gap, gap[-1]), np.insert(gap, 0, gap[0])) for gap in spacing]
-    )
-    joined = np.concatenate(cuts)
-    order = np.argsort(joined, kind="stable")
-    joined, gaps = joined[order], gaps[order]
-    kept = [float(joined[0])]
-    for cut, gap in zip(joined[1:-1].tolist(), gaps[1:-1].tolist(), strict=True):
+    found: list[tuple[float, float]] = []
+    for own in cuts:
+        places = own.tolist()
+        gaps = [b - a for a, b in pairwise(places)]
+        found += zip(places, map(min, [gaps[0], *gaps], [*gaps, gaps[-1]]), strict=True)
+    found.sort()
+    kept = [found[0][0]]
+    for cut, gap in found[1:-1]:
         if cut - kept[-1] > _NEAR * gap:
             kept.append(cut)
-    last = float(joined[-1])
-    if len(kept) > 1 and last - kept[-1] <= _NEAR * gaps[-1]:
+    last, gap = found[-1]
+    if len(kept) > 1 and last - kept[-1] <= _NEAR * gap:
         kept.pop()
     kept.append(last)
     if not scaled:
         return np.array(kept)
-    parts = [math.ceil((b - a) / _WIDEST) for a, b in pairwise(kept)]
-    split = [
-        np.linspace(a, b, n, endpoint=False)
-        for (a, b), n in zip(pairwise(kept), parts, strict=True)
-    ]
-    return np.concatenate([*split, [last]])
+    split: list[float] = []
+    for a, b in pairwise(kept):
+        parts = math.ceil((b - a) / _WIDEST)
+        split += [a + (b - a) * part / parts for part in range(parts)]
+    return np.array([*split, last])
 
 
 def mass(posterior: Marginal, coordinates: FloatArray, weights: FloatArray) -> FloatArray:

@@ -80,7 +80,7 @@ def sticky(steps: int) -> FloatArray:
 
 
 def shifted() -> FloatArray:
-    return independent() + np.array([[0.0], [0.0], [0.0], [1.0]])
+    return np.asarray(independent() + np.array([[0.0], [0.0], [0.0], [1.0]]))
 
 
 def broken() -> FloatArray:
@@ -114,7 +114,6 @@ def test_a_divergence_is_not_shown(models_extra: None) -> None:
 
 
 def test_another_variable_that_has_not_converged_counts(models_extra: None) -> None:
-    made = draws(posterior={"effect": independent(), "other": shifted(), "fixed": np.ones((4, 9))})
     made = draws(
         posterior={"effect": independent(), "other": shifted(), "fixed": np.ones((4, 1000))}
     )
@@ -204,7 +203,7 @@ def test_own_model_is_shown_and_repeats_itself(models_extra: None) -> None:
 def test_own_model_without_replicates_is_not_shown(models_extra: None) -> None:
     def blind(moments: Mapping[str, Moments], *, seed: int) -> Draws:
         full: Any = conjugate(moments, seed=seed)
-        less: Draws = SimpleNamespace(posterior=full.posterior)  # type: ignore[assignment]  # alike
+        less: Draws = SimpleNamespace(posterior=full.posterior)
         assert predictive_checks(less) == ()
         return less
 
