@@ -113,6 +113,14 @@ def read_workspace(path: Path) -> Workspace:
         rates_file=named_file("rates", document.rates, "rates.csv"),
         metrics_file=named_file("metrics", document.metrics, "metrics.yaml"),
     )
+    stated = document.pseudonym_key
+    if stated is not None and (root / Path(stated).expanduser()).resolve().is_relative_to(root):
+        words = (
+            "key-in-workspace",
+            f"is {stated!r}, inside the workspace: a copy or backup of it would name every unit",
+            "Name a file elsewhere, or remove the line for ~/.config/klartext/keys.",
+        )
+        problems.append(problem_at(node, ("pseudonym_key",), path.name, words))
     if problems:
         raise ConfigurationError(problems)
     return workspace

@@ -44,7 +44,7 @@ def test_everything_may_be_said(tmp_path: Path) -> None:
         tmp_path,
         "currency: CHF\nlanguage: de\ntimezone: Europe/Zurich\nlateness: 36h\n"
         "state: sqlite:///db/state.db\nfacts: data\nprices: contract.yaml\n"
-        "pseudonym_key: keys/k\nproperties: {country: text, amount_net: money}\n",
+        "pseudonym_key: ../keys/k\nproperties: {country: text, amount_net: money}\n",
     )
     assert (found.currency, found.language, found.timezone) == ("CHF", "de", "Europe/Zurich")
     assert found.lateness == timedelta(hours=36)
@@ -52,7 +52,7 @@ def test_everything_may_be_said(tmp_path: Path) -> None:
     assert found.facts_root == f"{tmp_path}/data"
     assert found.prices_file == tmp_path / "contract.yaml"
     assert found.metrics_file == tmp_path / "metrics.yaml"
-    assert found.key_file == tmp_path / "keys" / "k"
+    assert found.key_file.resolve() == tmp_path.parent / "keys" / "k"
     assert found.properties == {"country": "text", "amount_net": "money"}
 
 
@@ -74,6 +74,13 @@ def test_the_pseudonym_key_lies_outside(tmp_path: Path, monkeypatch: pytest.Monk
     assert one.key_file != other.key_file
     monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "elsewhere"))
     assert workspace(tmp_path / "a").key_file == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize("stated", ["k.key", "keys/../k.key", "./.klartext/k.key"])
+def test_a_pseudonym_key_inside_is_refused(tmp_path: Path, stated: str) -> None:
+    with pytest.raises(ConfigurationError, match="inside the workspace") as caught:
+        workspace(tmp_path, f"pseudonym_key: {stated}\n")
+    assert [problem.code for problem in caught.value.problems] == ["key-in-workspace"]
 
 
 def test_it_is_found_upwards(tmp_path: Path) -> None:

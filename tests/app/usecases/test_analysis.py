@@ -162,7 +162,7 @@ def test_python_gets_lazy_units_moments_and_frames(shop: Shop) -> None:
 def hillstrom(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> OpenWorkspace:
     root = tmp_path_factory.mktemp("hillstrom")
     shutil.copytree(EXAMPLES / "hillstrom", root, dirs_exist_ok=True)
-    key = root / "hillstrom.key"
+    key = root.parent / "hillstrom.key"
     settings = root / "klartext.yaml"
     settings.write_text(settings.read_text() + f"pseudonym_key: {key}\n")
     session = klartext.open(root)
