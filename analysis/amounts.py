@@ -59,7 +59,7 @@ def counters(experiment: Experiment, events: ir.Table) -> dict[str, ir.IntegerSc
     }
 
 
-def examine(experiment: Experiment, events: ir.Table, outcomes: ir.Table) -> tuple[Amounts, ...]:
+def examine(experiment: Experiment, events: ir.Table, units: ir.Table) -> tuple[Amounts, ...]:
     """Return what the amounts of each mean metric were like, in the order of the spec.
 
     Parameters
@@ -68,18 +68,18 @@ def examine(experiment: Experiment, events: ir.Table, outcomes: ir.Table) -> tup
         Resolved spec.
     events
         All events, for the types of their properties.
-    outcomes
-        From `klartext.analysis.unit_table.outcomes`, with `counters`.
+    units
+        Rows with `counters`, each null for a unit without events.
     """
     metrics = _means(experiment)
     if not metrics:
         return ()
     sums = {
-        column: outcomes[column].sum().fill_null(0)
+        column: units[column].sum().fill_null(0)
         for place in range(len(metrics))
         for column in (f"{name}.{place}" for name in (*_COUNTED, "money"))
     }
-    (found,) = outcomes.aggregate(**sums).to_pyarrow().to_pylist()
+    (found,) = units.aggregate(**sums).to_pyarrow().to_pylist()
     return tuple(
         Amounts(
             metric=metric.key,

@@ -126,7 +126,7 @@ def read_out(
     watermark
         Later batches are not seen; maturity is judged at its cutoff.
     engine
-        The engine of ``tables``; it keeps units, outcomes and the unit table as temporary
+        The engine of ``tables``; it keeps the exposed units and the unit table as temporary
         tables until it closes.
 
     Notes
@@ -142,10 +142,11 @@ def read_out(
 
     exposed = keep(unit_table.exposed_units(experiment, tables.exposures, watermark))
     events = unit_table.events_in_window(experiment, tables.events, watermark, exposed)
-    examined = amounts.counters(experiment, events)
-    outcomes = keep(unit_table.outcomes(experiment, events, examined))
+    counters = amounts.counters(experiment, events)
+    outcomes = unit_table.outcomes(experiment, events, counters)
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, exposed)
-    groups = _reduce(experiment, keep(unit_table.assemble(experiment, exposed, outcomes, calls)))
+    units = keep(unit_table.assemble(experiment, exposed, outcomes, calls).drop("unit"))
+    groups = _reduce(experiment, unit_table.complete(experiment, units))
     usage, highest = _usage(calls)
     columns = unit_table.value_columns(experiment)
     compared = [group for group in groups if group["mature"] and not group["excluded"]]
@@ -172,7 +173,7 @@ def read_out(
         last_exposure=max(exposures, default=None),
         usage=usage,
         highest_price=highest,
-        amounts=amounts.examine(experiment, tables.events, outcomes),
+        amounts=amounts.examine(experiment, tables.events, units),
         strangers=_strangers(experiment, tables.exposures, watermark),
     )
 

@@ -129,13 +129,17 @@ def build(experiment: Experiment, tables: FactTables, watermark: Watermark) -> i
     units = exposed_units(experiment, tables.exposures, watermark)
     events = events_in_window(experiment, tables.events, watermark, units)
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
-    return assemble(experiment, units, outcomes(experiment, events), calls)
+    parts = assemble(experiment, units, outcomes(experiment, events), calls)
+    table = complete(experiment, parts)
+    return table.select(
+        *KEY_COLUMNS, *value_columns(experiment), *count_columns(experiment).values()
+    )
 
 
 def assemble(
     experiment: Experiment, units: ir.Table, outcomes: ir.Table, calls: ir.Table
 ) -> ir.Table:
-    """Return the unit table of `build` from its parts.
+    """Join the parts of the unit table: `build` without the columns that `complete` adds.
 
     Parameters
     ----------
@@ -144,16 +148,26 @@ def assemble(
     units
         From `exposed_units`.
     outcomes
-        From `outcomes`; more columns do not matter.
+        From `outcomes`; columns that it has beside those of the experiment are kept.
     calls
         From `klartext.analysis.attribution.attribute`.
     """
-    columns = [*_metric_columns(experiment), *count_columns(experiment).values()]
-    joined = units.left_join(outcomes.select("unit", *columns), "unit").drop("unit_right")
+    joined = units.left_join(outcomes, "unit").drop("unit_right")
     joined = joined.left_join(attribution.per_unit(calls), "unit").drop("unit_right")
     joined = joined.left_join(attribution.per_variant(calls, units), "variant")
     joined = joined.drop("variant_right").cross_join(attribution.unattributed(calls))
-    return _project(experiment, joined)
+    own = {"unit", *_metric_columns(experiment), *count_columns(experiment).values()}
+    return _project(experiment, joined, [name for name in outcomes.columns if name not in own])
+
+
+def complete(experiment: Experiment, parts: ir.Table) -> ir.Table:
+    """Add what follows from other columns: ``net``, ``outlook`` and ``outlook_high``."""
+    persistence = _factor(experiment.rollout.persistence.base) if experiment.rollout else 1.0
+    return parts.mutate(
+        net=parts.margin - parts.cost,
+        outlook=parts.margin * persistence - parts.cost,
+        outlook_high=parts.margin * persistence - parts.cost_high,
+    )
 
 
 def exposed_units(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> ir.Table:
@@ -202,10 +216,12 @@ def events_in_window(
     names |= set(count_columns(experiment))
     # By name before the join: it is the join that costs.
     wanted = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(sorted(names)))
-    joined = wanted.inner_join(units.select("unit", "exposed_us"), "unit")
-    joined = joined.mutate(age=microseconds(joined.occurred_at) - joined.exposed_us)
-    longest = windows(experiment).maturity
-    return joined.filter(joined.age >= 0, joined.age < whole(longest))
+    since = units.select("unit", "exposed_us")
+    age = microseconds(wanted.occurred_at) - since.exposed_us
+    # In the join and not after it: most events are too early or too late for their unit.
+    inside = [wanted.unit == since.unit, age >= 0, age < whole(windows(experiment).maturity)]
+    joined = wanted.inner_join(since, inside).drop("unit_right")
+    return joined.mutate(age=microseconds(joined.occurred_at) - joined.exposed_us)
 
 
 def counts(events: ir.Table, name: str, window: timedelta) -> ir.BooleanValue:
@@ -286,7 +302,7 @@ def _outcome(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.Num
     return total - refund_amount(experiment, events, metric).sum(where=refunded).fill_null(0)
 
 
-def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
+def _project(experiment: Experiment, joined: ir.Table, also: Iterable[str]) -> ir.Table:
     """Leave DECIMAL for float64: the one place."""
 
     def number(column: str) -> ir.FloatingValue:
@@ -315,8 +331,7 @@ def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
     at_worst += (joined.variant == experiment.control).ifelse(
         zero, nobody / joined["variant.units"]
     )
-    persistence = _factor(experiment.rollout.persistence.base) if experiment.rollout else 1.0
-    table = joined.select(
+    return joined.select(
         *KEY_COLUMNS,
         **metrics,
         margin=margin,
@@ -326,14 +341,8 @@ def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
             column: joined[column].fill_null(0).cast("int64")
             for column in count_columns(experiment).values()
         },
+        **{column: joined[column] for column in also},
     )
-    table = table.mutate(
-        net=table.margin - table.cost,
-        outlook=table.margin * persistence - table.cost,
-        outlook_high=table.margin * persistence - table.cost_high,
-    )
-    order = (*KEY_COLUMNS, *value_columns(experiment), *count_columns(experiment).values())
-    return table.select(*order)
 
 
 def _line_costs(experiment: Experiment, joined: ir.Table, bound: str) -> Iterable[ir.FloatingValue]:
