@@ -290,8 +290,8 @@ def _quantities(draws: Draws) -> dict[str, FloatArray]:
 
 def _convergence(values: FloatArray) -> tuple[float, float]:
     arviz = extra.library("arviz")
-    ess = min(float(arviz.ess(values, method=method)) for method in ("bulk", "tail"))
-    return ess, float(arviz.rhat(values, method="rank"))
+    ess = min(_number(arviz.ess(values, method=method)) for method in ("bulk", "tail"))
+    return ess, _number(arviz.rhat(values, method="rank"))
 
 
 def _effect(
@@ -307,5 +307,10 @@ def _effect(
         probability_positive=float((values > 0).mean()),
         ess=ess,
         r_hat=r_hat,
-        mc_error=float(arviz.mcse(values, method="mean")),
+        mc_error=_number(arviz.mcse(values, method="mean")),
     )
+
+
+def _number(value: Any) -> float:
+    """Unwrap what ArviZ returns: a number here, an array of one there."""
+    return float(np.asarray(value).item())

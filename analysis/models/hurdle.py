@@ -12,7 +12,13 @@ import numpy as np
 from klartext.analysis.bayes.marginal import FloatArray
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.models import extra
-from klartext.analysis.models.diagnostics import NotShown, PredictiveCheck, Shown, judge
+from klartext.analysis.models.diagnostics import (
+    PREDICTIVE_ALPHA,
+    NotShown,
+    PredictiveCheck,
+    Shown,
+    judge,
+)
 from klartext.analysis.models.sampling import Draws, Sampling, draw
 
 EFFECTS = ("revenue", "difference", "relative")
@@ -20,6 +26,9 @@ EFFECTS = ("revenue", "difference", "relative")
 
 FEWEST_BUYERS = 20
 """Units with revenue below which a variant's spread of amounts says too little."""
+
+FEWEST_REPLICATES = 3000
+"""Replicated data sets for the predictive checks; more when there are many variants."""
 
 WIDEST_LOG_SD = 5.0
 """Largest sd of log amounts; the prior is uniform from 0 to here."""
@@ -176,11 +185,12 @@ def _model(variants: Mapping[str, Purchases], control: str) -> Any:
 def _checks(
     variants: Mapping[str, Purchases], draws: Draws, rng: np.random.Generator
 ) -> tuple[PredictiveCheck, ...]:
-    """Replicate the purchases of every variant once per draw."""
+    """Replicate the purchases of every variant for evenly spaced draws."""
     checks: list[PredictiveCheck] = []
+    wanted = max(FEWEST_REPLICATES, math.ceil(2 * 2 * 3 * len(variants) / PREDICTIVE_ALPHA))
     for i, (key, each) in enumerate(variants.items()):
         buying, centre, log_sd = (
-            np.asarray(draws.posterior[name], dtype=np.float64)[..., i].ravel()
+            _thinned(np.asarray(draws.posterior[name], dtype=np.float64)[..., i], wanted)
             for name in ("buying", "log_centre", "log_sd")
         )
         copies = np.array(
@@ -197,6 +207,11 @@ def _checks(
         ):
             checks.append(PredictiveCheck(f"{kind} of {key}", value, replicated))
     return tuple(checks)
+
+
+def _thinned(values: FloatArray, wanted: int) -> FloatArray:
+    """Return every so many draws, at least as many as wanted when there are."""
+    return values.ravel()[:: max(1, values.size // wanted)]
 
 
 def _summary(units: int, amounts: FloatArray) -> tuple[float, float, float]:

@@ -27,7 +27,7 @@ NORMAL = PredictiveCheck("mean", 0.1, np.random.default_rng(1).normal(size=4000)
 def draws(diverging: int = 0, **groups: Mapping[str, FloatArray]) -> Any:
     """An InferenceData of arrays."""
     arviz = pytest.importorskip("arviz", reason='pip install "klartext[models]" to run this test')
-    flags = np.zeros((4, 1000), dtype=bool)
+    flags = np.zeros(next(iter(groups["posterior"].values())).shape[:2], dtype=bool)
     flags.flat[:diverging] = True
     return arviz.from_dict(sample_stats={"diverging": flags}, **groups)
 
@@ -74,9 +74,11 @@ def test_labels_name_the_parts(models_extra: None) -> None:
     ]  # fmt: skip
 
 
-def sticky(steps: int) -> FloatArray:
-    """Draws of which every one is repeated: effectively ``4000 / steps``."""
-    return np.repeat(independent(4, 1000 // steps), steps, axis=1)
+def few() -> FloatArray:
+    """Draws of four chains of 90, every half a permutation of the same normal quantiles."""
+    rng = np.random.default_rng(6)
+    quantiles = stats.norm.ppf((np.arange(45) + 0.5) / 45)
+    return np.array([[*rng.permutation(quantiles), *rng.permutation(quantiles)] for _ in range(4)])
 
 
 def shifted() -> FloatArray:
@@ -92,7 +94,7 @@ def broken() -> FloatArray:
 @pytest.mark.parametrize(
     ("effect", "reason"),
     [
-        (sticky(20), "too-few-draws"),
+        (few(), "too-few-draws"),
         (shifted(), "not-converged"),
         (broken(), "not-finite"),
         (np.ones((4, 1000)), "constant"),

@@ -85,10 +85,10 @@ def test_too_few_draws_are_not_shown(models_extra: None) -> None:
 
 @pytest.mark.slow
 def test_one_outlying_segment_fails_the_predictive_check(models_extra: None) -> None:
-    # twenty equal segments and one 40 standard errors away are not normal around a common mean
+    # thirty equal segments and one 30 standard errors away are not normal around a common mean
     usual = [Block(f"s{i}", ("t",), np.array([0.01 * i]), np.array([[0.01]])) for i in range(30)]
     found = fit(
-        (*usual, Block("odd", ("t",), np.array([40.0]), np.array([[0.01]]))),
+        (*usual, Block("odd", ("t",), np.array([3.0]), np.array([[0.01]]))),
         mean_prior_sd=None,
         scale_prior_sd=0.1,
         sampling=Sampling(1),
