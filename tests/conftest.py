@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# On a busy machine a deadline only makes property tests flaky.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
