@@ -113,6 +113,7 @@ def _metric(result: MetricResult) -> dict[str, Json]:
     return {
         **_object(
             metric=result.metric,
+            kind=result.kind,
             variant=result.variant,
             baseline=result.baseline,
             primary=result.primary,

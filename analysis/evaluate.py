@@ -17,6 +17,7 @@ from klartext.analysis.guardrails import read_guardrail
 from klartext.analysis.look import Look, planned_look
 from klartext.analysis.moments import Moments
 from klartext.analysis.projection import decision_view
+from klartext.analysis.ratio_metrics import Quantity, Ratio, quantity
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
     Analysis,
@@ -153,30 +154,47 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
     one, base = readout.moments[treatment], readout.moments[experiment.control]
     money = {amounts.metric for amounts in readout.amounts if amounts.is_money}
     money |= {e.metric for e in experiment.value if isinstance(e, ContributionMargin)}
-    columns = [(metric.key, metric.kind == "conversion") for metric in experiment.metrics]
+    look, alpha = subject.look(treatment), float(experiment.inference.alpha)
+    columns = [(m.key, quantity(m), m.kind, m.is_rate) for m in experiment.metrics]
     if experiment.value:
-        columns.insert(0, (PRIMARY, False))
+        columns.insert(0, (PRIMARY, PRIMARY, "mean", False))
         money.add(PRIMARY)
-    for place, (column, is_rate) in enumerate(columns):
+    for place, (key, what, kind, is_rate) in enumerate(columns):
+        estimates = (
+            look.ratio(one, base, what, alpha=alpha)
+            if isinstance(what, Ratio)
+            else look.estimates(one, base, what, alpha=alpha, is_rate=is_rate)
+        )
         yield MetricResult(
-            metric=column,
+            metric=key,
+            kind=kind,
             variant=treatment,
             baseline=experiment.control,
             primary=place == 0,
-            is_money=column in money,
+            is_money=_is_money(what, money),
             is_rate=is_rate,
-            mean=_mean(one, column),
-            baseline_mean=_mean(base, column),
-            estimates=subject.look(treatment).estimates(
-                one, base, column, alpha=float(experiment.inference.alpha), is_rate=is_rate
-            ),
+            mean=_level(one, what),
+            baseline_mean=_level(base, what),
+            estimates=estimates,
         )
 
 
-def _mean(moments: Moments, column: str) -> Number:
+def _is_money(what: Quantity, money: set[str]) -> bool:
+    """Revenue per order is money; orders per visit and the share of margin in revenue are not."""
+    if isinstance(what, Ratio):
+        return what.numerator in money and what.denominator not in money
+    return what in money
+
+
+def _level(moments: Moments, what: Quantity) -> Number:
     if moments.n == 0:
         return NotEstimable("no-units", "the variant has no mature units")
-    return moments.sample(column).mean
+    if not isinstance(what, Ratio):
+        return moments.sample(what).mean
+    below = moments.sample(what.denominator).mean
+    if below == 0:
+        return NotEstimable("zero-denominator", "the denominator's mean is zero")
+    return moments.sample(what.numerator).mean / below
 
 
 def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:

@@ -48,7 +48,8 @@ class VariantCounts:
 class MetricResult:
     """A metric of one treatment against the baseline, by each method, in order of preference.
 
-    ``estimates`` pairs a method's name with its estimate or the reason there is none.
+    ``estimates`` pairs a method's name with its estimate or the reason there is none. ``kind`` is
+    that of the spec; the net value is a mean.
     """
 
     metric: str
@@ -60,6 +61,7 @@ class MetricResult:
     mean: Number
     baseline_mean: Number
     estimates: tuple[tuple[str, Estimate | NotEstimable], ...]
+    kind: str = "mean"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from functools import reduce
-from operator import add
+from operator import add, or_
 from typing import TYPE_CHECKING
 
 import ibis
@@ -25,6 +25,7 @@ from klartext.experiments.experiment import (
     ContributionMargin,
     CostLine,
     Experiment,
+    Filter,
     Metric,
     Saving,
 )
@@ -67,22 +68,27 @@ def windows(experiment: Experiment) -> Windows:
     columns, and a guardrail read before its window has closed would look better than it is.
     """
     valued = {entry.metric for entry in experiment.value if not isinstance(entry, Saving)}
-    every = [metric.window for metric in experiment.metrics]
-    value = [metric.window for metric in experiment.metrics if metric.key in valued]
+    every = [metric.closes_after for metric in experiment.metrics]
+    value = [metric.closes_after for metric in experiment.metrics if metric.key in valued]
     refunds = [metric.refunds.window for metric in experiment.metrics if metric.refunds]
     longest = max(every, default=timedelta(0))
     return Windows(max(value, default=longest), max([longest, *refunds]))
 
 
+def counted_metrics(experiment: Experiment) -> tuple[Metric, ...]:
+    """Metrics with a column of their own: all but ratios, which divide two of the others."""
+    return tuple(metric for metric in experiment.metrics if metric.kind != "ratio")
+
+
 def value_columns(experiment: Experiment) -> tuple[str, ...]:
-    """Names of the float64 columns: every metric, then the money.
+    """Names of the float64 columns: every metric but ratios, then the money.
 
     Raises
     ------
     KlartextError
         A metric is named like another column of the unit table.
     """
-    metrics = tuple(metric.key for metric in experiment.metrics)
+    metrics = tuple(metric.key for metric in counted_metrics(experiment))
     taken = sorted({*MONEY_COLUMNS, *KEY_COLUMNS}.intersection(metrics))
     if taken:
         raise KlartextError(
@@ -114,17 +120,18 @@ def build(experiment: Experiment, tables: FactTables, watermark: Watermark) -> i
     -------
     ibis.Table
         ``unit``, ``variant`` (of the first exposure), ``exposed_at``, ``excluded`` (seen in two
-        variants), ``mature``, one column per metric, ``margin`` (value entries except savings),
-        ``cost`` (variable AI cost), ``net`` = margin - cost, ``outlook`` = persistence margin -
-        cost, ``cost_high`` and ``outlook_high`` (lines at their upper bound, unpriced calls at
-        the highest priced one, calls of nobody charged to every treatment), and
+        variants), ``mature``, one column per metric but ratios, ``margin`` (value entries except
+        savings), ``cost`` (variable AI cost), ``net`` = margin - cost, ``outlook`` = persistence
+        margin - cost, ``cost_high`` and ``outlook_high`` (lines at their upper bound, unpriced
+        calls at the highest priced one, calls of nobody charged to every treatment), and
         ``events.<name>`` counts of cost lines. Money is in the reporting currency.
 
     Notes
     -----
     The first exposure wins; at the same instant the variant that comes first in the spec. An
-    event counts in ``[exposure, exposure + window)``. The cost of AI calls follows the variant on
-    the call and not the exposure window: a mail is generated before it is sent.
+    event counts in ``[start, start + window)``, from the exposure or the delay after it. The cost
+    of AI calls follows the variant on the call and not the exposure window: a mail is generated
+    before it is sent.
     """
     units = exposed_units(experiment, tables.exposures, watermark)
     events = events_in_window(experiment, tables.events, watermark, units)
@@ -197,7 +204,7 @@ def events_in_window(
 
     ``age`` is in microseconds, from 0 to the longest window.
     """
-    names = {metric.event for metric in experiment.metrics}
+    names = {metric.event for metric in experiment.metrics if metric.event is not None}
     names |= {metric.refunds.event for metric in experiment.metrics if metric.refunds}
     names |= set(count_columns(experiment))
     # By name before the join: it is the join that costs.
@@ -208,9 +215,80 @@ def events_in_window(
     return joined.filter(joined.age >= 0, joined.age < whole(longest))
 
 
-def counts(events: ir.Table, name: str, window: timedelta) -> ir.BooleanValue:
-    """Whether an event of `events_in_window` is called ``name`` and lies within ``window``."""
-    return (events.name == name) & (events.age < whole(window))
+def counts(
+    events: ir.Table, name: str, window: timedelta, *, delay: timedelta = timedelta(0)
+) -> ir.BooleanValue:
+    """Whether an event of `events_in_window` is called ``name``, from ``delay`` to ``window``.
+
+    Both are counted from the exposure; ``window`` itself is outside.
+    """
+    hit = (events.name == name) & (events.age < whole(window))
+    return hit & (events.age >= whole(delay)) if delay else hit
+
+
+def hits(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.BooleanValue:
+    """Whether a metric counts an event: name, time after exposure and filters.
+
+    Raises
+    ------
+    KlartextError
+        A property is not declared in the workspace, or the metric has no events of its own.
+    """
+    if metric.event is None:
+        raise KlartextError(f"metric {metric.key!r} of {experiment.key} has no event")
+    hit = counts(events, metric.event, metric.closes_after, delay=metric.delay)
+    return _filtered(experiment, events, metric, hit)
+
+
+def refund_hits(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.BooleanValue:
+    """Whether an event is a refund of the metric, by the metric's own delay and filters."""
+    if metric.refunds is None:
+        return ibis.literal(False)  # noqa: FBT003 - a column of no
+    back = counts(events, metric.refunds.event, metric.refunds.window, delay=metric.delay)
+    return _filtered(experiment, events, metric, back)
+
+
+def _filtered(
+    experiment: Experiment, events: ir.Table, metric: Metric, hit: ir.BooleanValue
+) -> ir.BooleanValue:
+    for condition in metric.filters:
+        column = f"p_{condition.property}"
+        if column not in events.columns:
+            raise KlartextError(
+                f"metric {metric.key!r} of {experiment.key} filters by the property "
+                f"{condition.property!r}, which klartext.yaml does not declare"
+            )
+        hit &= _meets(events[column], condition).fill_null(False)  # noqa: FBT003 - missing: no
+    return hit
+
+
+def _meets(column: ir.Value, condition: Filter) -> ir.BooleanValue:
+    values = [_literal(column, text) for text in condition.values]
+    match condition.operator:
+        case "in":
+            return reduce(or_, (column == value for value in values))
+        case "above":
+            return column > values[0]
+        case "at_least":
+            return column >= values[0]
+        case "below":
+            return column < values[0]
+        case _:
+            return column <= values[0]
+
+
+def _literal(column: ir.Value, text: str) -> ir.Scalar:
+    """Return the value of a filter in the type of the column, so that the engine converts none."""
+    kind = column.type()
+    if kind.is_boolean():
+        return ibis.literal(text == "true")
+    if kind.is_string():
+        return ibis.literal(text)
+    if kind.is_decimal():
+        return ibis.literal(Decimal(text), type=kind)
+    if kind.is_integer() and Decimal(text) % 1 == 0:
+        return ibis.literal(int(Decimal(text)), type=kind)
+    return ibis.literal(float(text), type="float64")
 
 
 def amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
@@ -272,17 +350,19 @@ def outcomes(
 
 
 def _metric_columns(experiment: Experiment) -> dict[str, Metric]:
-    return {f"metric.{metric.key}": metric for metric in experiment.metrics}
+    return {f"metric.{metric.key}": metric for metric in counted_metrics(experiment)}
 
 
 def _outcome(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericScalar:
-    hit = counts(events, metric.event, metric.window)
-    if metric.kind == "conversion":
+    hit = hits(experiment, events, metric)
+    if metric.is_rate:
         return hit.cast("int64").max()
+    if metric.kind == "count":
+        return events.count(where=hit)
     total = amount(experiment, events, metric).sum(where=hit).fill_null(0)
     if metric.refunds is None:
         return total
-    refunded = counts(events, metric.refunds.event, metric.refunds.window)
+    refunded = refund_hits(experiment, events, metric)
     return total - refund_amount(experiment, events, metric).sum(where=refunded).fill_null(0)
 
 
@@ -292,7 +372,7 @@ def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
     def number(column: str) -> ir.FloatingValue:
         return joined[column].fill_null(0).cast("float64")
 
-    metrics = {metric.key: number(f"metric.{metric.key}") for metric in experiment.metrics}
+    metrics = {metric.key: number(f"metric.{metric.key}") for metric in counted_metrics(experiment)}
     zero = ibis.literal(0.0)
     margin = zero
     for entry in experiment.value:

@@ -105,6 +105,43 @@ def test_cookie_cats(shared_data: Path) -> None:
     assert found.decision.verdict == "STOP"
 
 
+def test_a_ratio_is_read_from_its_parts() -> None:
+    """Reference: the delta method written out with numpy on the unit rows."""
+    aov = Metric("aov", "ratio", None, None, timedelta(0), "increase",
+                 numerator="revenue", denominator="conversion")  # fmt: skip
+    spec = replace(FINISHED, metrics=(*FINISHED.metrics, aov))
+    shops = both_shops()
+    found = evaluated(spec, readout(spec, shops))
+    (result,) = [metric for metric in found.metrics if metric.metric == "aov"]
+    assert (result.kind, result.is_rate) == ("ratio", False)
+    levels, variances = {}, {}
+    for key, rows in shops.items():
+        y, z = rows["revenue"], rows["conversion"]
+        levels[key] = y.sum() / z.sum()
+        variances[key] = ((y - levels[key] * z) / z.mean()).var(ddof=1) / len(y)
+    delta = estimate(found, "aov", "ratio")
+    assert delta.value == pytest.approx(levels["ai"] - levels["control"], rel=1e-12)
+    assert delta.std_error == pytest.approx(sum(variances.values()) ** 0.5, rel=1e-9)
+    assert result.mean == pytest.approx(levels["ai"], rel=1e-12)
+    assert delta.valid_for_look
+    document = json.loads(json.dumps(to_json(found)))
+    (written,) = [metric for metric in document["metrics"] if metric["metric"] == "aov"]
+    assert written["kind"] == "ratio"
+    anytime = replace(
+        spec,
+        inference=Inference("anytime", Decimal("0.05"), Decimal("0.1")),
+        plan=Plan(None, None, 10_000, {}),
+    )
+    (result,) = [
+        m for m in evaluated(anytime, readout(anytime, shops)).metrics if m.metric == "aov"
+    ]
+    name, running = result.estimates[0]
+    assert name == "anytime-ratio"
+    assert isinstance(running, Estimate)
+    assert running.valid_for_look
+    assert running.std_error == pytest.approx(delta.std_error, rel=1e-12)
+
+
 def test_three_equal_shares_are_tested_as_equal() -> None:
     """Hillstrom's 21,306 / 21,307 / 21,387: chi-square p 0.9036929576 (scipy, equal shares)."""
     sizes = {"control": 21_306, "mens": 21_307, "womens": 21_387}

@@ -20,6 +20,7 @@ from klartext.experiments.experiment import (
     Costs,
     DecisionRule,
     Experiment,
+    Filter,
     Guardrail,
     Inference,
     Metric,
@@ -91,12 +92,24 @@ experiments = st.builds(
         st.builds(
             Metric,
             texts,
-            st.sampled_from(["conversion", "mean"]),
-            texts,
+            st.sampled_from(["conversion", "mean", "count", "ratio", "retention"]),
+            maybe() | texts,
             maybe() | texts,
             durations,
             st.sampled_from(["increase", "decrease"]),
             maybe() | st.builds(Refunds, texts, durations),
+            durations,
+            many(
+                st.builds(
+                    Filter,
+                    texts,
+                    st.sampled_from(["text", "number", "integer", "boolean", "money"]),
+                    st.sampled_from(["in", "above", "at_least", "below", "at_most"]),
+                    many(texts),
+                )
+            ),
+            maybe() | texts,
+            maybe() | texts,
         )
     ),
     guardrails=many(
