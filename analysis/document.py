@@ -22,6 +22,7 @@ from klartext.analysis.estimate import (
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
+    Adjustment,
     Analysis,
     CostItem,
     Decision,
@@ -122,7 +123,19 @@ def _metric(result: MetricResult) -> dict[str, Json]:
             mean=result.mean,
             baseline_mean=result.baseline_mean,
         ),
+        "adjustment": _adjustment(result.adjustment),
         "estimates": [_estimate(method, found) for method, found in result.estimates],
+    }
+
+
+def _adjustment(found: Adjustment | None) -> Json:
+    """Null when the metric names no covariates."""
+    if found is None:
+        return None
+    return {
+        "covariates": list(found.covariates),
+        "dropped": [{"covariate": name, "reason": reason} for name, reason in found.dropped],
+        **_object(variance_removed=found.variance_removed),
     }
 
 

@@ -10,9 +10,10 @@ from fractions import Fraction
 from typing import Literal
 
 from klartext.analysis import attribution, decision
+from klartext.analysis.adjusted import read_adjusted
 from klartext.analysis.breakdown import cost_items
 from klartext.analysis.data_checks import data_checks
-from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.estimate import Estimate, NotEstimable
 from klartext.analysis.guardrails import read_guardrail
 from klartext.analysis.look import Look, planned_look
 from klartext.analysis.moments import Moments
@@ -27,9 +28,10 @@ from klartext.analysis.result import (
     Number,
     TreatmentResult,
 )
-from klartext.analysis.unit_table import windows
+from klartext.analysis.uncapped import uncapped_net_benefit
+from klartext.analysis.unit_table import uncapped, windows
 from klartext.analysis.value import Period, spent, window_view
-from klartext.experiments.experiment import ContributionMargin, Experiment
+from klartext.experiments.experiment import ContributionMargin, Experiment, Metric
 from klartext.experiments.ledger.accrual import Accrual, left_out
 
 PRIMARY = "net"
@@ -155,28 +157,54 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
     money = {amounts.metric for amounts in readout.amounts if amounts.is_money}
     money |= {e.metric for e in experiment.value if isinstance(e, ContributionMargin)}
     look, alpha = subject.look(treatment), float(experiment.inference.alpha)
-    columns = [(m.key, quantity(m), m.kind, m.is_rate) for m in experiment.metrics]
+    columns: list[tuple[str, Quantity, Metric | None]]
+    columns = [(metric.key, quantity(metric), metric) for metric in experiment.metrics]
     if experiment.value:
-        columns.insert(0, (PRIMARY, PRIMARY, "mean", False))
+        columns.insert(0, (PRIMARY, PRIMARY, None))
         money.add(PRIMARY)
-    for place, (key, what, kind, is_rate) in enumerate(columns):
-        estimates = (
-            look.ratio(one, base, what, alpha=alpha)
-            if isinstance(what, Ratio)
-            else look.estimates(one, base, what, alpha=alpha, is_rate=is_rate)
-        )
+    for place, (key, what, metric) in enumerate(columns):
+        adjusted, adjustment = read_adjusted(experiment, metric, one, base, look=look, alpha=alpha)
         yield MetricResult(
             metric=key,
-            kind=kind,
+            kind="mean" if metric is None else metric.kind,
             variant=treatment,
             baseline=experiment.control,
             primary=place == 0,
             is_money=_is_money(what, money),
-            is_rate=is_rate,
+            is_rate=metric is not None and metric.is_rate,
             mean=_level(one, what),
             baseline_mean=_level(base, what),
-            estimates=estimates,
+            estimates=(
+                *adjusted,
+                *_estimates(look, one, base, what, alpha, is_rate=bool(metric and metric.is_rate)),
+                *_without_cap(experiment, look, one, base, what, alpha),
+            ),
+            adjustment=adjustment,
         )
+
+
+def _estimates(  # noqa: PLR0913 - two variants, a quantity, and how it is read
+    look: Look, one: Moments, base: Moments, what: Quantity, alpha: float, *, is_rate: bool
+) -> tuple[tuple[str, Estimate | NotEstimable], ...]:
+    if isinstance(what, Ratio):
+        return look.ratio(one, base, what, alpha=alpha)
+    return look.estimates(one, base, what, alpha=alpha, is_rate=is_rate)
+
+
+def _without_cap(  # noqa: PLR0913, PLR0917 - two variants, a quantity, and how it is read
+    experiment: Experiment, look: Look, one: Moments, base: Moments, what: Quantity, alpha: float
+) -> Iterator[tuple[str, Estimate | NotEstimable]]:
+    """Yield the estimate that a capped metric would have without its cap."""
+    columns = uncapped(experiment)
+    plain = (
+        Ratio(columns.get(what.numerator, what.numerator),
+              columns.get(what.denominator, what.denominator))
+        if isinstance(what, Ratio)
+        else columns.get(what, what)
+    )  # fmt: skip
+    if plain != what:
+        _, found = _estimates(look, one, base, plain, alpha, is_rate=False)[0]
+        yield "uncapped", found
 
 
 def _is_money(what: Quantity, money: set[str]) -> bool:
@@ -231,6 +259,7 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         view=view,
         worst=worst,
         duration=_duration(experiment, readout),
+        uncapped=uncapped_net_benefit(experiment, one, base, view),
         completeness=subject.completeness,
         approved=subject.approved,
     )

@@ -76,6 +76,18 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class Covariate:
+    """A number per unit, known before its exposure; exactly one of the two is set.
+
+    ``name``: the latest event ``covariate.<name>`` before the exposure, 0 without one.
+    ``lookback``: the metric itself, over this time before the exposure, without refunds.
+    """
+
+    name: str | None = None
+    lookback: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """A KPI per unit, from events named ``event`` in ``[start, start + window)``.
 
@@ -85,6 +97,8 @@ class Metric:
     property ``value`` (``"value"`` is the built-in amount of an event) minus refunds, which meet
     the same filters. Money is in the reporting currency. ``ratio`` is the sum of the metric
     ``numerator`` over units divided by that of ``denominator``; it has no events of its own.
+    A value above ``cap`` counts as ``cap``, also in the margin. Estimates are adjusted for the
+    ``covariates``.
     """
 
     key: str
@@ -98,6 +112,8 @@ class Metric:
     filters: tuple[Filter, ...] = ()
     numerator: str | None = None
     denominator: str | None = None
+    cap: Decimal | None = None
+    covariates: tuple[Covariate, ...] = ()
 
     @property
     def is_rate(self) -> bool:

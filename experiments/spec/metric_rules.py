@@ -19,10 +19,7 @@ from klartext.experiments.spec.names import (
     unique,
     valid_items,
 )
-from klartext.experiments.spec.syntax import (
-    ExperimentDocument,
-    MetricSyntax,
-)
+from klartext.experiments.spec.syntax import ExperimentDocument, LookbackSyntax, MetricSyntax
 
 BUILT_IN_VALUE = "value"
 """The amount every event can have; other values are declared properties."""
@@ -50,10 +47,10 @@ _LIMIT_FORMS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 
 _KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "conversion": (frozenset({"event"}), frozenset({"window", "delay", "filters"})),
-    "count": (frozenset({"event"}), frozenset({"window", "delay", "filters"})),
+    "count": (frozenset({"event"}), frozenset({"window", "delay", "filters", "cap"})),
     "mean": (
         frozenset({"event"}),
-        frozenset({"window", "delay", "filters", "value", "refunds"}),
+        frozenset({"window", "delay", "filters", "value", "refunds", "cap"}),
     ),
     "retention": (frozenset({"event", "between"}), frozenset({"filters"})),
     "ratio": (frozenset({"numerator", "denominator"}), frozenset()),
@@ -78,6 +75,8 @@ def metric_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iter
     yield from _key_findings(metric)
     yield from _refund_findings(metric)
     yield from filter_findings(metric, properties)
+    yield from _covariate_findings(metric)
+    yield from _cap_findings(metric, properties)
     value = metric.value
     if metric.kind != "mean" or value is None or not valid(value) or value == BUILT_IN_VALUE:
         return
@@ -114,8 +113,38 @@ _WHY_NOT: Mapping[tuple[str, str], str] = {
     **{(kind, key): ", which has no amount"
        for kind in ("conversion", "count", "retention") for key in ("value", "refunds")},
     **{("ratio", key): ", which has no events of its own: its two metrics have"
-       for key in ("event", "window", "delay", "filters", "value", "refunds", "between")},
+       for key in ("event", "window", "delay", "filters", "value", "refunds", "between", "cap")},
 }  # fmt: skip
+
+
+def _covariate_findings(metric: MetricSyntax) -> Iterator[Finding]:
+    seen: set[object] = set()
+    for index, item in enumerate(valid_items(metric.covariates)):
+        if not valid(item) or (isinstance(item, LookbackSyntax) and not valid(item.lookback)):
+            continue
+        if item in seen:
+            message = "is a covariate that was named before"
+            yield ("covariates", index), ("twice", message, "Remove one.")
+        seen.add(item)
+
+
+def _cap_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iterator[Finding]:
+    if metric.cap is None or not valid(metric.cap, metric.value) or "cap" not in _may(metric):
+        return
+    unit, cap = metric.cap
+    if cap <= 0:
+        message = "is not above 0: every unit would count alike"
+        yield ("cap",), ("range", message, "Choose a value that only outliers exceed.")
+    declared = properties.get(metric.value or BUILT_IN_VALUE)
+    if unit == "number" and declared == "money":
+        message = f"is a number, but {metric.value} is an amount of money"
+        yield ("cap",), ("cap", message, "Write an amount, such as '500 EUR'.")
+    elif unit == "money" and (metric.kind == "count" or declared in {"number", "integer"}):
+        yield ("cap",), ("cap", "is money, but the metric is not", "Write a number.")
+
+
+def _may(metric: MetricSyntax) -> frozenset[str]:
+    return _KEYS[metric.kind][1]
 
 
 def _refund_findings(metric: MetricSyntax) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from klartext.experiments.experiment import (
     ContributionMargin,
     CostLine,
     Costs,
+    Covariate,
     DecisionRule,
     Experiment,
     Filter,
@@ -42,6 +43,7 @@ from klartext.experiments.spec.syntax import (
     ExperimentDocument,
     GuardrailSyntax,
     InferenceSyntax,
+    LookbackSyntax,
     MarginSyntax,
     MetricSyntax,
     PlanSyntax,
@@ -157,6 +159,13 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
         ),
         numerator=written.numerator,
         denominator=written.denominator,
+        cap=written.cap[1] if written.cap else None,
+        covariates=tuple(
+            Covariate(lookback=item.lookback)
+            if isinstance(item, LookbackSyntax)
+            else Covariate(name=item)
+            for item in written.covariates
+        ),
     )
 
 

@@ -160,12 +160,28 @@ FilterSyntax = Annotated[
 ]
 
 
+class LookbackSyntax(Model):
+    """The metric itself before the exposure."""
+
+    lookback: Window
+    """How long before the exposure."""
+
+
+def _covariate_form(value: Any) -> str:
+    return "<lookback>" if isinstance(value, (dict, LookbackSyntax)) else "<name>"
+
+
+CovariateItem = Annotated[
+    Annotated[LookbackSyntax, Tag("<lookback>")] | Annotated[Name, Tag("<name>")],
+    Discriminator(_covariate_form),
+]
+
+
 class MetricSyntax(Model):
     """A KPI per unit."""
 
     later: ClassVar[dict[str, str]] = {
-        "covariate": "Remove it: estimates are not adjusted for covariates yet.",
-        "cap": "Remove it: values are not capped yet.",
+        "covariate": "Write covariates: with a list such as [{lookback: 28d}].",
     }
 
     key: Key
@@ -193,6 +209,10 @@ class MetricSyntax(Model):
     """Which way is better; default increase."""
     refunds: RefundsSyntax | None = None
     """Refunds to subtract (mean only)."""
+    cap: Bound | None = None
+    """A unit's value above this counts as this (mean and count); its margin too, its cost not."""
+    covariates: Items[CovariateItem] = ()
+    """Numbers known before exposure that estimates are adjusted for: names, or {lookback: 28d}."""
 
 
 class GuardrailSyntax(Model):

@@ -24,6 +24,7 @@ from klartext.experiments.experiment import (
     ContributionMargin,
     CostLine,
     Costs,
+    Covariate,
     Filter,
     Metric,
     Rollout,
@@ -364,6 +365,65 @@ def test_a_ratio_has_no_column() -> None:
     spec = experiment(metrics=(CONVERSION, REVENUE, aov))
     assert "aov" not in value_columns(spec)
     assert unit_rows(spec, tables([exposure(1, "ai")], [purchase(1, "5")]))[1]["revenue"] == 5.0
+
+
+def test_a_cap_cuts_the_metric_and_the_margin_but_not_the_cost() -> None:
+    spec = experiment(metrics=(CONVERSION, replace(REVENUE, cap=Decimal(100))))
+    facts = tables(
+        [exposure(1, "ai"), exposure(2, "ai")],
+        [purchase(1, "70"), purchase(1, "80"), purchase(2, "99.5")],
+        [call("120", unit=1)],
+    )
+    rows = unit_rows(spec, facts)
+    assert value_columns(spec)[:3] == ("conversion", "revenue", "revenue.uncapped")
+    assert [rows[unit]["revenue"] for unit in (1, 2)] == [100.0, 99.5]
+    assert [rows[unit]["revenue.uncapped"] for unit in (1, 2)] == [150.0, 99.5]
+    assert (rows[1]["margin"], rows[1]["cost"]) == (100.0, 120.0)
+
+
+def test_a_covariate_looks_back_from_the_exposure() -> None:
+    back = (Covariate(lookback=7 * DAY),)
+    conversion, revenue = replace(CONVERSION, covariates=back), replace(REVENUE, covariates=back)
+    aov = Metric("aov", "ratio", None, None, timedelta(0), "increase", numerator="revenue",
+                 denominator="conversion", covariates=(Covariate(lookback=14 * DAY),))  # fmt: skip
+    spec = experiment(metrics=(conversion, revenue, aov))
+    facts = tables(
+        [exposure(1, "ai"), exposure(2, "ai")],
+        [
+            purchase(1, "1", occurred_at=START),
+            purchase(1, "2", occurred_at=START - MICROSECOND),
+            purchase(1, "4", days=-7),
+            purchase(1, "8", occurred_at=START - 7 * DAY - MICROSECOND),
+            purchase(1, "16", occurred_at=START - 14 * DAY - MICROSECOND),
+        ],
+    )
+    rows = unit_rows(spec, facts)
+    week, fortnight = f"{7 * 24}h", f"{14 * 24}h"
+    assert rows[1]["revenue"] == 1.0
+    assert rows[1][f"revenue.before.{week}"] == 6.0
+    assert rows[1][f"conversion.before.{week}"] == 1.0
+    assert rows[1][f"revenue.before.{fortnight}"] == 14.0
+    assert rows[2][f"revenue.before.{week}"] == 0.0
+
+
+def test_a_named_covariate_is_its_latest_value_before_the_exposure() -> None:
+    spec = experiment(metrics=(replace(REVENUE, covariates=(Covariate("history"),)),))
+    known = "covariate.history"
+    facts = tables(
+        [exposure(1, "ai"), exposure(2, "ai"), exposure(3, "control")],
+        [
+            event(1, known, days=-2, value=Decimal(99), currency="EUR"),
+            event(1, known, days=-1, value=Decimal(7), currency="EUR"),
+            event(1, known, days=-1, value=Decimal(5), currency="EUR"),
+            event(1, known, occurred_at=START, value=Decimal(50), currency="EUR"),
+            event(2, known, days=-1, value=Decimal(3), currency="USD"),
+            event(3, "covariate.other", days=-1, value=Decimal(3)),
+            purchase(1, "10"),
+        ],
+    )
+    rows = unit_rows(spec, facts)
+    assert [rows[unit][known] for unit in (1, 2, 3)] == [7.0, 0.0, 0.0]
+    assert rows[1]["revenue"] == 10.0
 
 
 def test_the_order_and_the_repetition_of_facts_change_nothing() -> None:

@@ -18,6 +18,7 @@ from klartext.experiments.experiment import (
     ContributionMargin,
     CostLine,
     Costs,
+    Covariate,
     DecisionRule,
     Experiment,
     Filter,
@@ -110,6 +111,8 @@ experiments = st.builds(
             ),
             maybe() | texts,
             maybe() | texts,
+            maybe() | decimals,
+            many(st.builds(Covariate, maybe() | texts, maybe() | durations)),
         )
     ),
     guardrails=many(

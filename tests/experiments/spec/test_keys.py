@@ -66,6 +66,10 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "MetricSyntax.filters": {"metrics.2.filters": {"country": "DE"}},
     "MetricSyntax.numerator": (RATIO, {"metrics.3.numerator": "unsubscribe"}),
     "MetricSyntax.denominator": (RATIO, {"metrics.3.denominator": "unsubscribe"}),
+    "MetricSyntax.cap": {"metrics.2.cap": "500 EUR"},
+    "MetricSyntax.covariates": {"metrics.2.covariates": ["history"]},
+    "LookbackSyntax.lookback": ({"metrics.2.covariates": [{"lookback": "28d"}]},
+                                {"metrics.2.covariates": [{"lookback": "14d"}]}),
     **{f"ComparisonSyntax.{key}": {"metrics.2.filters": {"items": {key: 2}}}
        for key in ("above", "at_least", "below", "at_most")},
     "RefundsSyntax.event": {"metrics.2.refunds.event": "return"},
