@@ -340,7 +340,7 @@ def _total(
 ) -> ir.NumericScalar:
     """Return what the events that ``hit`` make of a metric, before refunds."""
     if metric.is_rate:
-        return hit.cast("int64").max()
+        return hit.ifelse(1, 0).max()
     if metric.kind == "count":
         return events.count(where=hit)
     return amount(experiment, events, metric).sum(where=hit).fill_null(0)
