@@ -123,15 +123,12 @@ def _metric(result: MetricResult) -> dict[str, Json]:
             mean=result.mean,
             baseline_mean=result.baseline_mean,
         ),
-        "adjustment": _adjustment(result.adjustment),
+        **({"adjustment": _adjustment(result.adjustment)} if result.adjustment else {}),
         "estimates": [_estimate(method, found) for method, found in result.estimates],
     }
 
 
-def _adjustment(found: Adjustment | None) -> Json:
-    """Null when the metric names no covariates."""
-    if found is None:
-        return None
+def _adjustment(found: Adjustment) -> Json:
     return {
         "covariates": list(found.covariates),
         "dropped": [{"covariate": name, "reason": reason} for name, reason in found.dropped],
