@@ -99,7 +99,7 @@ def _conditions(
 ) -> dict[str, ir.BooleanValue]:
     """Which events each counter counts."""
     never = ibis.literal(False)  # noqa: FBT003 - a value
-    hit = unit_table.counts(events, metric.event, metric.window)
+    hit = unit_table.hits(experiment, events, metric)
     empty = hit & unit_table.amount(experiment, events, metric).isnull()
     foreign = unit_table.is_foreign(experiment, events)
     # A declared property is in the reporting currency or no money at all.
@@ -107,7 +107,7 @@ def _conditions(
     missing, elsewhere = (empty & ~foreign, empty & foreign) if is_own else (empty, never)
     refunds, negative = never, never
     if metric.refunds is not None:
-        refunds = unit_table.counts(events, metric.refunds.event, metric.refunds.window)
+        refunds = unit_table.refund_hits(experiment, events, metric)
         taken = unit_table.refund_amount(experiment, events, metric)
         missing |= refunds & taken.isnull() & ~foreign
         elsewhere |= refunds & taken.isnull() & foreign

@@ -145,7 +145,8 @@ def read_out(
     examined = amounts.counters(experiment, events)
     outcomes = keep(unit_table.outcomes(experiment, events, examined))
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, exposed)
-    groups = _reduce(experiment, keep(unit_table.assemble(experiment, exposed, outcomes, calls)))
+    known = unit_table.with_covariates(experiment, exposed, tables.events, watermark)
+    groups = _reduce(experiment, keep(unit_table.assemble(experiment, known, outcomes, calls)))
     usage, highest = _usage(calls)
     columns = unit_table.value_columns(experiment)
     compared = [group for group in groups if group["mature"] and not group["excluded"]]
