@@ -93,11 +93,16 @@ def open_engine(settings: EngineSettings = _DUCKDB) -> Iterator[BaseBackend]:
 @contextmanager
 def materialised(engine: BaseBackend, table: ir.Table) -> Iterator[ir.Table]:
     """Compute ``table`` once and keep it in the engine until the end of the block."""
-    if engine.name == "pyspark":  # it has no temporary tables, but it caches
-        with table.cache() as cached:
-            yield cached
-        return
     name = ibis.util.gen_name("readout")
+    if engine.name == "pyspark":  # it has no temporary tables, but it caches
+        # The view ties an expression of Python's memory alone to Spark.
+        view = engine.create_view(name, table)
+        try:
+            with view.cache() as cached:
+                yield cached
+        finally:
+            engine.drop_view(name)
+        return
     kept = engine.create_table(name, table, temp=True)
     try:
         yield kept

@@ -155,6 +155,8 @@ def test_spark_reads_old_and_new_files_and_empty_tables(tmp_path: Path, spark: S
             ]
             assert counted[0] == counted[1], name
         assert counted[0][0]["rows"] == 0
+        readout = read_out(nasty.spec(), after.tables(engine), WATERMARK, engine=engine)
+    assert [count.exposed for count in readout.counts] == [0] * 5
 
 
 @pytest.mark.parametrize("dialect", ["bigquery", "snowflake", "databricks"])
