@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
+from ibis.backends import BaseBackend
 
 from klartext.analysis import unit_table
+from klartext.analysis.engine import rows_of
 from klartext.experiments.experiment import Experiment, Metric
 
 _COUNTED = ("events", "refunds", "missing", "foreign", "negative_refunds")
@@ -59,7 +61,9 @@ def counters(experiment: Experiment, events: ir.Table) -> dict[str, ir.IntegerSc
     }
 
 
-def examine(experiment: Experiment, events: ir.Table, outcomes: ir.Table) -> tuple[Amounts, ...]:
+def examine(
+    experiment: Experiment, events: ir.Table, outcomes: ir.Table, engine: BaseBackend
+) -> tuple[Amounts, ...]:
     """Return what the amounts of each mean metric were like, in the order of the spec.
 
     Parameters
@@ -70,6 +74,8 @@ def examine(experiment: Experiment, events: ir.Table, outcomes: ir.Table) -> tup
         All events, for the types of their properties.
     outcomes
         From `klartext.analysis.unit_table.outcomes`, with `counters`.
+    engine
+        The engine of both.
     """
     metrics = _means(experiment)
     if not metrics:
@@ -79,7 +85,7 @@ def examine(experiment: Experiment, events: ir.Table, outcomes: ir.Table) -> tup
         for place in range(len(metrics))
         for column in (f"{name}.{place}" for name in (*_COUNTED, "money"))
     }
-    (found,) = outcomes.aggregate(**sums).to_pyarrow().to_pylist()
+    (found,) = rows_of(engine, outcomes.aggregate(**sums))
     return tuple(
         Amounts(
             metric=metric.key,

@@ -332,7 +332,13 @@ def _outcome(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.Num
     if metric.refunds is None:
         return total
     refunded = refund_hits(experiment, events, metric)
-    return total - refund_amount(experiment, events, metric).sum(where=refunded).fill_null(0)
+    back = refund_amount(experiment, events, metric).sum(where=refunded).fill_null(0)
+    return _subtractable(total) - _subtractable(back)
+
+
+def _subtractable(total: ir.NumericScalar) -> ir.NumericScalar:
+    """Leave room for a carry: a difference of full DECIMALs loses its last digit on Spark."""
+    return total.cast("decimal(37, 12)") if total.type().is_decimal() else total
 
 
 def _total(
