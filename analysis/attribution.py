@@ -90,7 +90,10 @@ def per_unit(calls: ir.Table) -> ir.Table:
     """Sum the calls charged to a unit: ``unit``, ``unit.amount``, ``unit.unpriced``."""
     direct = calls.filter(calls.charged_to == UNIT)
     return direct.group_by("unit").aggregate(
-        **{"unit.amount": direct.amount.sum(), "unit.unpriced": direct.amount.isnull().sum()}
+        **{
+            "unit.amount": direct.amount.sum(),
+            "unit.unpriced": direct.count(where=direct.amount.isnull()),
+        }
     )
 
 

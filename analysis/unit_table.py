@@ -222,11 +222,15 @@ def events_in_window(
     names |= set(count_columns(experiment))
     # By name before the join: it is the join that costs.
     wanted = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(sorted(names)))
-    joined = wanted.inner_join(units.select("unit", "exposed_us"), "unit")
-    joined = joined.mutate(age=microseconds(joined.occurred_at) - joined.exposed_us)
-    longest = windows(experiment).maturity
+    since = units.select("unit", "exposed_us")
+    age = microseconds(wanted.occurred_at) - since.exposed_us
     earliest = -whole(covariates.longest_lookback(experiment))
-    return joined.filter(joined.age >= earliest, joined.age < whole(longest))
+    latest = whole(windows(experiment).maturity)
+    # In the join and not after it: most events are too early or too late for their unit.
+    joined = wanted.inner_join(
+        since, [wanted.unit == since.unit, age >= earliest, age < latest]
+    ).drop("unit_right")
+    return joined.mutate(age=microseconds(joined.occurred_at) - joined.exposed_us)
 
 
 def counts(

