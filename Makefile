@@ -37,7 +37,7 @@ demo: $(STAMP)/runtime  ## run the whole path on a simulated experiment, ending 
 
 check: format lint types imports browser test doctest  ## everything CI checks (under 10 minutes)
 
-check-all: check slow  ## also the long simulations
+check-all: check slow  ## also the long simulations and Spark
 
 format: $(STAMP)/dev  ## fail when a file is not formatted
 	$(BIN)/ruff format --check .
@@ -61,7 +61,14 @@ browser:  ## Chromium for the report tests: found, or installed where apt-get ma
 test: $(STAMP)/dev
 	$(BIN)/pytest -q -n 2 -m "not slow" --durations=10
 
-slow: $(STAMP)/dev  ## the long simulations only
+.PHONY: java
+java:  ## Java 17 for Spark: found, or installed where apt-get may
+	@command -v java >/dev/null || \
+	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jre-headless >/dev/null; } || \
+	  echo "No Java: the Spark tests will skip. Install one (Debian: apt-get install openjdk-17-jre-headless)." >&2
+
+slow: java $(STAMP)/dev  ## the long simulations, and Spark in several processes
 	$(BIN)/pytest -q -n 2 -m slow
 
 doctest: $(STAMP)/dev
@@ -69,7 +76,7 @@ doctest: $(STAMP)/dev
 
 lock: $(STAMP)/dev  ## resolve the newest versions into requirements/*.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url --group dev --extra interactive pyproject.toml -c requirements/runtime.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url --group dev --extra interactive --extra spark --extra postgres pyproject.toml -c requirements/runtime.txt -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis klartext-demo

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
+from ibis.backends import BaseBackend
 
 from klartext.analysis import unit_table
+from klartext.analysis.engine import rows_of
 from klartext.experiments.experiment import Experiment, Metric
 
 _COUNTED = ("events", "refunds", "missing", "foreign", "negative_refunds")
@@ -59,7 +61,9 @@ def counters(experiment: Experiment, events: ir.Table) -> dict[str, ir.IntegerSc
     }
 
 
-def examine(experiment: Experiment, events: ir.Table, units: ir.Table) -> tuple[Amounts, ...]:
+def examine(
+    experiment: Experiment, events: ir.Table, outcomes: ir.Table, engine: BaseBackend
+) -> tuple[Amounts, ...]:
     """Return what the amounts of each mean metric were like, in the order of the spec.
 
     Parameters
@@ -68,18 +72,20 @@ def examine(experiment: Experiment, events: ir.Table, units: ir.Table) -> tuple[
         Resolved spec.
     events
         All events, for the types of their properties.
-    units
-        Rows with `counters`, each null for a unit without events.
+    outcomes
+        From `klartext.analysis.unit_table.outcomes`, with `counters`.
+    engine
+        The engine of both.
     """
     metrics = _means(experiment)
     if not metrics:
         return ()
     sums = {
-        column: units[column].sum().fill_null(0)
+        column: outcomes[column].sum().fill_null(0)
         for place in range(len(metrics))
         for column in (f"{name}.{place}" for name in (*_COUNTED, "money"))
     }
-    (found,) = units.aggregate(**sums).to_pyarrow().to_pylist()
+    (found,) = rows_of(engine, outcomes.aggregate(**sums))
     return tuple(
         Amounts(
             metric=metric.key,
@@ -99,7 +105,7 @@ def _conditions(
 ) -> dict[str, ir.BooleanValue]:
     """Which events each counter counts."""
     never = ibis.literal(False)  # noqa: FBT003 - a value
-    hit = unit_table.counts(events, metric.event, metric.window)
+    hit = unit_table.hits(experiment, events, metric)
     empty = hit & unit_table.amount(experiment, events, metric).isnull()
     foreign = unit_table.is_foreign(experiment, events)
     # A declared property is in the reporting currency or no money at all.
@@ -107,7 +113,7 @@ def _conditions(
     missing, elsewhere = (empty & ~foreign, empty & foreign) if is_own else (empty, never)
     refunds, negative = never, never
     if metric.refunds is not None:
-        refunds = unit_table.counts(events, metric.refunds.event, metric.refunds.window)
+        refunds = unit_table.refund_hits(experiment, events, metric)
         taken = unit_table.refund_amount(experiment, events, metric)
         missing |= refunds & taken.isnull() & ~foreign
         elsewhere |= refunds & taken.isnull() & foreign

@@ -70,6 +70,8 @@ class Evidence:
         How much of the AI cost is known.
     approved
         Roles that have signed.
+    uncapped
+        Raw net benefit without the caps on metrics; None when no metric of value has one.
     """
 
     variant: str
@@ -88,6 +90,7 @@ class Evidence:
     duration: timedelta
     completeness: CostCompleteness
     approved: frozenset[str]
+    uncapped: Number | None = None
 
 
 Rule = Callable[[Evidence], Decision | None]
@@ -284,6 +287,14 @@ def _conditions(evidence: Evidence) -> Iterator[Reason]:
         detail = "the one deciding look comes when the planned units are mature"
         yield _unmet("deciding_look", "inference", detail)
     yield _net_benefit_lower(evidence.view)
+    if evidence.uncapped is not None:
+        yield _condition(
+            "uncapped_net_benefit",
+            evidence.uncapped,
+            ">",
+            0.0,
+            "raw net benefit without the caps on metrics; a cap must not turn a loss into a gain",
+        )
     yield _hurdle(evidence, evidence.view)
     yield _expected_loss(evidence, evidence.view)
     for reading in evidence.guardrails:

@@ -22,6 +22,7 @@ from klartext.analysis.estimate import (
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
+    Adjustment,
     Analysis,
     CostItem,
     Decision,
@@ -113,6 +114,7 @@ def _metric(result: MetricResult) -> dict[str, Json]:
     return {
         **_object(
             metric=result.metric,
+            kind=result.kind,
             variant=result.variant,
             baseline=result.baseline,
             primary=result.primary,
@@ -121,7 +123,16 @@ def _metric(result: MetricResult) -> dict[str, Json]:
             mean=result.mean,
             baseline_mean=result.baseline_mean,
         ),
+        **({"adjustment": _adjustment(result.adjustment)} if result.adjustment else {}),
         "estimates": [_estimate(method, found) for method, found in result.estimates],
+    }
+
+
+def _adjustment(found: Adjustment) -> Json:
+    return {
+        "covariates": list(found.covariates),
+        "dropped": [{"covariate": name, "reason": reason} for name, reason in found.dropped],
+        **_object(variance_removed=found.variance_removed),
     }
 
 

@@ -1,62 +1,244 @@
-"""The engine that turns facts into moments: DuckDB in this process, behind Ibis."""
+"""The engine that turns facts into moments: DuckDB, Spark or PostgreSQL, behind Ibis."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import ibis
-from ibis.backends.duckdb import Backend
+import ibis.expr.types as ir
+import pyarrow as pa
+from ibis.backends import BaseBackend
+from ibis.common.exceptions import IbisError
+
+from klartext.experiments.engines import (
+    DuckDbEngine,
+    EngineSettings,
+    PostgresEngine,
+    SparkEngine,
+)
+from klartext.experiments.errors import KlartextError
 
 _PREFIX = "klartext-"
+_QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+# A nested loop over tables without statistics (temporary ones never have any) takes minutes
+# where a hash join takes a tenth of a second.
+_POSTGRES = ("TIME ZONE 'UTC'", "enable_nestloop = off")
+_DUCKDB = DuckDbEngine()
 
 
-def connect(
-    *, memory_limit: str | None = None, threads: int | None = None, spill: Path | None = None
-) -> Backend:
-    """Open an in-memory DuckDB that lives as long as somebody holds a table of it.
+class EngineError(KlartextError):
+    """The engine cannot be reached, or a package for it is missing."""
 
-    Parameters
-    ----------
-    memory_limit
-        From which size on DuckDB spills to disk, e.g. ``"4GiB"``; its own default is 80 % of the
-        machine's memory. Python and results come on top.
-    threads
-        Default: one per processor.
-    spill
-        Folder for a private folder of spilled data, which goes with the engine; default: the
-        system's folder for temporary files.
+    exit_code = 3
+
+
+def connect(settings: EngineSettings = _DUCKDB) -> BaseBackend:
+    """Open an engine that lives as long as somebody holds a table of it.
+
+    Raises
+    ------
+    EngineError
+        Its package is not installed, or it does not answer.
 
     Notes
     -----
     Sums of doubles differ in their last digits between runs with several threads; figures are
     printed to ten significant digits for that reason.
     """
-    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=spill)
-    backend = _open(folder, memory_limit, threads)
-    weakref.finalize(backend, shutil.rmtree, folder, ignore_errors=True)
-    return backend
+    match settings:
+        case DuckDbEngine():
+            folder = tempfile.mkdtemp(prefix=_PREFIX, dir=_spill(settings))
+            backend = _duckdb(settings, folder)
+            weakref.finalize(backend, shutil.rmtree, folder, ignore_errors=True)
+            return backend
+        case SparkEngine():
+            return _spark(settings)
+        case PostgresEngine():
+            return _postgres(settings)
 
 
 @contextmanager
-def open_engine(
-    *, memory_limit: str | None = None, threads: int | None = None, spill: Path | None = None
-) -> Iterator[Backend]:
-    """Open an in-memory DuckDB and close it at the end of the block; parameters as `connect`."""
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=spill) as folder:
-        backend = _open(folder, memory_limit, threads)
-        try:
-            yield backend
-        finally:
+def open_engine(settings: EngineSettings = _DUCKDB) -> Iterator[BaseBackend]:
+    """Open an engine and close it at the end of the block.
+
+    A Spark session that was running before is left running: somebody else uses it.
+    """
+    if isinstance(settings, DuckDbEngine):
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_spill(settings)) as folder:
+            duckdb = _duckdb(settings, folder)
+            try:
+                yield duckdb
+            finally:
+                duckdb.disconnect()
+        return
+    borrowed = isinstance(settings, SparkEngine) and _has_session()
+    backend = connect(settings)
+    try:
+        yield backend
+    finally:
+        if not borrowed:
             backend.disconnect()
 
 
-def _open(folder: str, memory_limit: str | None, threads: int | None) -> Backend:
+@contextmanager
+def materialised(engine: BaseBackend, table: ir.Table) -> Iterator[ir.Table]:
+    """Compute ``table`` once and keep it in the engine until the end of the block."""
+    name = ibis.util.gen_name("readout")
+    if engine.name == "pyspark":  # it has no temporary tables, but it caches
+        # The view ties an expression of Python's memory alone to Spark.
+        view = engine.create_view(name, table)
+        try:
+            with view.cache() as cached:
+                yield cached
+        finally:
+            engine.drop_view(name)
+        return
+    kept = engine.create_table(name, table, temp=True)
+    try:
+        yield kept
+    finally:
+        engine.drop_table(name)
+
+
+def rows_of(engine: BaseBackend, table: ir.Table) -> list[dict[str, Any]]:
+    """Compute a small table on ``engine``: one dictionary per row."""
+    return list(engine.to_pyarrow(table).to_pylist())
+
+
+def prove(engine: BaseBackend) -> str:
+    """Return the version of an engine after it has done what an analysis needs, correctly.
+
+    Raises
+    ------
+    EngineError
+        An operation fails or gives another answer than it should.
+    """
+    rows = {
+        "unit": [1, 1, 2, -7],
+        "name": ["a", "b", "a", "b"],
+        "at": pa.array([1, 2_000_001, 3, -5], pa.timestamp("us", "UTC")),
+        "amount": pa.array([Decimal("0.1"), Decimal("0.2"), Decimal(-3), Decimal(0)],
+                           pa.decimal128(38, 12)),
+    }  # fmt: skip
+    facts = ibis.memtable(pa.table(rows))
+    since = facts.at.delta(ibis.timestamp(datetime(1970, 1, 1, tzinfo=UTC)), unit="microsecond")
+    first = facts.group_by("unit").aggregate(
+        packed=(since * 256 + (facts.name == "b").ifelse(1, 0)).min(),
+        total=facts.amount.sum(),
+        rare=facts.amount.sum(where=facts.name == "c").fill_null(0).cast("float64"),
+    )
+    units = first.select("unit", "total", "rare", at=first.packed >> 8, place=first.packed & 255)
+    expected = [
+        {"unit": -7, "total": Decimal(0), "rare": 0.0, "at": -5, "place": 1, "missing": True},
+        {"unit": 1, "total": Decimal("0.3"), "rare": 0.0, "at": 1, "place": 0, "missing": False},
+        {"unit": 2, "total": Decimal(-3), "rare": 0.0, "at": 3, "place": 0, "missing": False},
+    ]
+    try:
+        with materialised(engine, units) as kept:
+            some = kept.filter(kept.total != 0).select(other=kept.unit)
+            joined = kept.left_join(some, kept.unit == some.other)
+            found = rows_of(engine, joined.mutate(missing=joined.other.isnull()).drop("other"))
+    except _failures(engine.name) as error:
+        raise EngineError(f"{engine.name} fails: {_first_line(error)}") from error
+    found.sort(key=lambda row: int(row["unit"]))
+    if found != expected:
+        raise EngineError(f"{engine.name} gives {found} where {expected} is right")
+    return str(engine.version)
+
+
+def _failures(name: str) -> tuple[type[Exception], ...]:
+    """Return what an engine raises when a query fails."""
+    import duckdb  # noqa: PLC0415 - its types are wanted here only
+
+    found: tuple[type[Exception], ...] = (IbisError, duckdb.Error, NotImplementedError)
+    if name == "postgres":
+        import psycopg  # noqa: PLC0415 - an extra
+
+        return (*found, psycopg.Error)
+    if name == "pyspark":
+        from pyspark.errors import PySparkException  # noqa: PLC0415 - an extra
+
+        return (*found, PySparkException)
+    return found
+
+
+def _spill(settings: DuckDbEngine) -> Path | None:
+    if settings.temp_directory is not None:
+        settings.temp_directory.mkdir(parents=True, exist_ok=True)
+    return settings.temp_directory
+
+
+def _duckdb(settings: DuckDbEngine, folder: str) -> BaseBackend:
     # DuckDB's own default is .tmp in the current directory, the same for every engine.
-    given = {"memory_limit": memory_limit, "threads": threads}
-    settings = {name: value for name, value in given.items() if value is not None}
-    return ibis.duckdb.connect(temp_directory=folder, **settings)
+    given = {"memory_limit": settings.memory_limit, "threads": settings.threads}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return ibis.duckdb.connect(temp_directory=folder, **chosen)
+
+
+def _spark(settings: SparkEngine) -> BaseBackend:
+    try:
+        from pyspark.errors import PySparkException  # noqa: PLC0415 - an extra
+        from pyspark.sql import SparkSession  # noqa: PLC0415
+    except ImportError as error:
+        raise _missing("Spark", "spark", error) from error
+    builder = SparkSession.builder.appName("klartext")
+    remote = settings.url.startswith("sc://")
+    builder = builder.remote(settings.url) if remote else builder.master(settings.url)
+    for key, value in {**({} if remote else _QUIET), **settings.options}.items():
+        builder = builder.config(key, value)
+    try:
+        return ibis.pyspark.connect(builder.getOrCreate())
+    except ImportError as error:  # Connect needs more than Spark itself
+        raise _missing("Spark Connect", "spark", error) from error
+    except (PySparkException, OSError) as error:
+        raise EngineError(
+            f"Spark does not answer at {settings.url}: {_first_line(error)}. "
+            "A local master needs Java 17 or 21 (Debian: apt-get install openjdk-17-jre-headless)."
+        ) from error
+
+
+def _has_session() -> bool:
+    try:
+        from pyspark.sql import SparkSession  # noqa: PLC0415 - an extra
+    except ImportError:
+        return False
+    return SparkSession.getActiveSession() is not None
+
+
+def _postgres(settings: PostgresEngine) -> BaseBackend:
+    try:
+        import psycopg  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _missing("PostgreSQL", "postgres", error) from error
+    try:
+        backend = ibis.connect(re.sub(r"^postgresql:", "postgres:", settings.url))
+        for setting in _POSTGRES:
+            backend.raw_sql(f"SET {setting}").close()
+    except psycopg.Error as error:
+        place = urlsplit(settings.url).hostname or "the given place"
+        raise EngineError(
+            f"PostgreSQL does not answer at {place}: {_first_line(error)}. Check engine.url in "
+            "klartext.yaml; a password comes from PGPASSWORD or ~/.pgpass."
+        ) from error
+    return backend
+
+
+def _missing(what: str, extra: str, error: ImportError) -> EngineError:
+    return EngineError(
+        f"{what} needs a package that is not installed ({error}): pip install 'klartext[{extra}]'"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")

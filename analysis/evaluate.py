@@ -10,13 +10,15 @@ from fractions import Fraction
 from typing import Literal
 
 from klartext.analysis import attribution, decision
+from klartext.analysis.adjusted import read_adjusted
 from klartext.analysis.breakdown import cost_items
 from klartext.analysis.data_checks import data_checks
-from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.estimate import Estimate, NotEstimable
 from klartext.analysis.guardrails import read_guardrail
 from klartext.analysis.look import Look, planned_look
 from klartext.analysis.moments import Moments
 from klartext.analysis.projection import decision_view
+from klartext.analysis.ratio_metrics import Quantity, Ratio, quantity
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
     Analysis,
@@ -26,9 +28,10 @@ from klartext.analysis.result import (
     Number,
     TreatmentResult,
 )
-from klartext.analysis.unit_table import windows
+from klartext.analysis.uncapped import uncapped_net_benefit
+from klartext.analysis.unit_table import uncapped, windows
 from klartext.analysis.value import Period, spent, window_view
-from klartext.experiments.experiment import ContributionMargin, Experiment
+from klartext.experiments.experiment import ContributionMargin, Experiment, Metric
 from klartext.experiments.ledger.accrual import Accrual, left_out
 
 PRIMARY = "net"
@@ -153,30 +156,73 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
     one, base = readout.moments[treatment], readout.moments[experiment.control]
     money = {amounts.metric for amounts in readout.amounts if amounts.is_money}
     money |= {e.metric for e in experiment.value if isinstance(e, ContributionMargin)}
-    columns = [(metric.key, metric.kind == "conversion") for metric in experiment.metrics]
+    look, alpha = subject.look(treatment), float(experiment.inference.alpha)
+    columns: list[tuple[str, Quantity, Metric | None]]
+    columns = [(metric.key, quantity(metric), metric) for metric in experiment.metrics]
     if experiment.value:
-        columns.insert(0, (PRIMARY, False))
+        columns.insert(0, (PRIMARY, PRIMARY, None))
         money.add(PRIMARY)
-    for place, (column, is_rate) in enumerate(columns):
+    for place, (key, what, metric) in enumerate(columns):
+        adjusted, adjustment = read_adjusted(experiment, metric, one, base, look=look, alpha=alpha)
         yield MetricResult(
-            metric=column,
+            metric=key,
+            kind="mean" if metric is None else metric.kind,
             variant=treatment,
             baseline=experiment.control,
             primary=place == 0,
-            is_money=column in money,
-            is_rate=is_rate,
-            mean=_mean(one, column),
-            baseline_mean=_mean(base, column),
-            estimates=subject.look(treatment).estimates(
-                one, base, column, alpha=float(experiment.inference.alpha), is_rate=is_rate
+            is_money=_is_money(what, money),
+            is_rate=metric is not None and metric.is_rate,
+            mean=_level(one, what),
+            baseline_mean=_level(base, what),
+            estimates=(
+                *adjusted,
+                *_estimates(look, one, base, what, alpha, is_rate=bool(metric and metric.is_rate)),
+                *_without_cap(experiment, look, one, base, what, alpha),
             ),
+            adjustment=adjustment,
         )
 
 
-def _mean(moments: Moments, column: str) -> Number:
+def _estimates(  # noqa: PLR0913 - two variants, a quantity, and how it is read
+    look: Look, one: Moments, base: Moments, what: Quantity, alpha: float, *, is_rate: bool
+) -> tuple[tuple[str, Estimate | NotEstimable], ...]:
+    if isinstance(what, Ratio):
+        return look.ratio(one, base, what, alpha=alpha)
+    return look.estimates(one, base, what, alpha=alpha, is_rate=is_rate)
+
+
+def _without_cap(  # noqa: PLR0913, PLR0917 - two variants, a quantity, and how it is read
+    experiment: Experiment, look: Look, one: Moments, base: Moments, what: Quantity, alpha: float
+) -> Iterator[tuple[str, Estimate | NotEstimable]]:
+    """Yield the estimate that a capped metric would have without its cap."""
+    columns = uncapped(experiment)
+    plain = (
+        Ratio(columns.get(what.numerator, what.numerator),
+              columns.get(what.denominator, what.denominator))
+        if isinstance(what, Ratio)
+        else columns.get(what, what)
+    )  # fmt: skip
+    if plain != what:
+        _, found = _estimates(look, one, base, plain, alpha, is_rate=False)[0]
+        yield "uncapped", found
+
+
+def _is_money(what: Quantity, money: set[str]) -> bool:
+    """Revenue per order is money; orders per visit and the share of margin in revenue are not."""
+    if isinstance(what, Ratio):
+        return what.numerator in money and what.denominator not in money
+    return what in money
+
+
+def _level(moments: Moments, what: Quantity) -> Number:
     if moments.n == 0:
         return NotEstimable("no-units", "the variant has no mature units")
-    return moments.sample(column).mean
+    if not isinstance(what, Ratio):
+        return moments.sample(what).mean
+    below = moments.sample(what.denominator).mean
+    if below == 0:
+        return NotEstimable("zero-denominator", "the denominator's mean is zero")
+    return moments.sample(what.numerator).mean / below
 
 
 def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
@@ -213,6 +259,7 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         view=view,
         worst=worst,
         duration=_duration(experiment, readout),
+        uncapped=uncapped_net_benefit(experiment, one, base, view),
         completeness=subject.completeness,
         approved=subject.approved,
     )

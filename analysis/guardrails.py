@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from klartext.analysis import proportions
+from klartext.analysis import proportions, ratio_metrics
 from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, affine
-from klartext.analysis.look import Look, nonzero
+from klartext.analysis.look import Look, nonzero, numerator_burn_in
 from klartext.analysis.means import multiplier_of
 from klartext.analysis.moments import Moments, Sample
-from klartext.experiments.experiment import Experiment, Guardrail
+from klartext.analysis.ratio_metrics import Ratio, quantity
+from klartext.experiments.experiment import Experiment, Guardrail, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,12 @@ def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are r
     intervals are used, which hold at 0 of n; anytime a variant without outcomes has no set.
     """
     metric = experiment.metric(guardrail.metric)
+    what = quantity(metric)
+    if isinstance(what, Ratio):
+        return _read_ratio(guardrail, (treatment, control), what, metric, look=look, alpha=alpha)
     one, base = treatment.sample(metric.key), control.sample(metric.key)
     counts = nonzero(treatment, control, metric.key)
-    exact = metric.kind == "conversion" and look.mode == "fixed"
+    exact = metric.is_rate and look.mode == "fixed"
     worse = -1.0 if metric.direction == "increase" else 1.0
     if guardrail.at_most is not None:
         region = (
@@ -96,6 +100,37 @@ def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are r
     else:
         region = _difference(look, one, base, counts, alpha)
     return GuardrailReading(metric.key, _harm(region, worse), float(guardrail.may_worsen_by or 0))
+
+
+def _read_ratio(  # noqa: PLR0913 - a limit, two variants, and how they are read
+    guardrail: Guardrail,
+    variants: tuple[Moments, Moments],
+    ratio: Ratio,
+    metric: Metric,
+    *,
+    look: Look,
+    alpha: float,
+) -> GuardrailReading:
+    """Return the harm to a ratio metric: the level by Fieller, differences by the delta method."""
+    treatment, control = variants
+    worse = -1.0 if metric.direction == "increase" else 1.0
+    if guardrail.at_most is not None:
+        width = look.multiplier(treatment, control, ratio.numerator, alpha=alpha)
+        region = (
+            width
+            if isinstance(width, NotEstimable)
+            else ratio_metrics.level(treatment, ratio, multiplier=width, confidence=1 - alpha)
+        )
+        return GuardrailReading(metric.key, region, float(guardrail.at_most))
+    found = ratio_metrics.difference(treatment, control, ratio)
+    limit = float(guardrail.may_worsen_by or 0)
+    if guardrail.may_worsen_by_relative is not None and not isinstance(found, NotEstimable):
+        share = math.copysign(float(guardrail.may_worsen_by_relative), found.control)
+        found, limit = found.times_control(1.0 + worse * share), 0.0
+    gate = numerator_burn_in(treatment, control, ratio) if look.mode == "anytime" else None
+    read = look.read(found, alpha=alpha, burn_in=gate)
+    region = read if isinstance(read, NotEstimable) else read.interval
+    return GuardrailReading(metric.key, _harm(region, worse), limit)
 
 
 def _harm(region: ConfidenceSet, worse: float) -> ConfidenceSet:

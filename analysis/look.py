@@ -7,9 +7,12 @@ from typing import Literal
 
 from scipy import special
 
-from klartext.analysis import means, proportions
+from klartext.analysis import contrast as contrasts
+from klartext.analysis import means, proportions, ratio_metrics
+from klartext.analysis.contrast import Contrast
 from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, affine
 from klartext.analysis.moments import Moments, Sample, unusable
+from klartext.analysis.ratio_metrics import Ratio
 from klartext.analysis.sequential import mixture
 from klartext.experiments.experiment import MILLION, Experiment
 
@@ -60,6 +63,36 @@ class Look:
         return mixture.anytime(
             treatment, control, alpha=alpha, planned_n=self.planned_n, nonzero=nonzero
         )
+
+    def read(
+        self, contrast: Contrast | NotEstimable, *, alpha: float, burn_in: NotEstimable | None
+    ) -> Estimate | NotEstimable:
+        """Contrast by the method of the mode; ``burn_in`` as `mixture.burn_in` says it."""
+        if self.mode == "fixed":
+            return contrasts.fixed(contrast, alpha=alpha, single_look=self.deciding)
+        if self.planned_n is None:
+            return _NO_PLAN
+        return contrasts.anytime(contrast, alpha=alpha, planned_n=self.planned_n, burn_in=burn_in)
+
+    def ratio(
+        self, treatment: Moments, control: Moments, metric: Ratio, *, alpha: float
+    ) -> tuple[tuple[str, Estimate | NotEstimable], ...]:
+        """Return the difference of a ratio metric by each method, the one to be read first."""
+        found = ratio_metrics.difference(treatment, control, metric)
+        single_look = self.mode == "fixed" and self.deciding
+        fixed = (
+            ("ratio", contrasts.fixed(found, alpha=alpha, single_look=single_look)),
+            (
+                "ratio-mover",
+                ratio_metrics.mover(
+                    treatment, control, metric, alpha=alpha, single_look=single_look
+                ),
+            ),
+        )
+        if self.mode == "fixed":
+            return fixed
+        gate = numerator_burn_in(treatment, control, metric)
+        return (("anytime-ratio", self.read(found, alpha=alpha, burn_in=gate)), *fixed)
 
     def multiplier(
         self, treatment: Moments, control: Moments, column: str, *, alpha: float
@@ -131,6 +164,15 @@ def nonzero(treatment: Moments, control: Moments, column: str) -> tuple[int, int
     name = "margin" if column in MONEY_FROM_MARGIN else column
     place = treatment.columns.index(name)
     return int(treatment.nonzero[place]), int(control.nonzero[place])
+
+
+def numerator_burn_in(treatment: Moments, control: Moments, metric: Ratio) -> NotEstimable | None:
+    """Burn-in of a ratio metric: that of its numerator, for ratios have no third moments."""
+    return mixture.burn_in(
+        treatment.sample(metric.numerator),
+        control.sample(metric.numerator),
+        nonzero=nonzero(treatment, control, metric.numerator),
+    )
 
 
 def scaled(estimate: Estimate | NotEstimable, *, scale: float, shift: float = 0.0) -> ConfidenceSet:

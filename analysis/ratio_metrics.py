@@ -22,6 +22,7 @@ from klartext.analysis.estimate import (
 from klartext.analysis.means import multiplier_of
 from klartext.analysis.moments import FloatArray, Moments
 from klartext.analysis.relative import WEAK
+from klartext.experiments.experiment import Metric
 
 _ROUNDING = 1e-13
 """A variance below this share of its summands is what rounding left over, and taken for zero."""
@@ -37,6 +38,13 @@ class Ratio:
 
 Quantity: TypeAlias = str | Ratio
 """What is compared per variant: the mean of a column, or a ratio of two."""
+
+
+def quantity(metric: Metric) -> Quantity:
+    """Return what a metric of a spec compares: its own column, or the ratio of two others."""
+    if metric.numerator is None or metric.denominator is None:
+        return metric.key
+    return Ratio(metric.numerator, metric.denominator)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,8 @@ The unit table is computed once in the engine and reduced there; no unit row com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,16 +14,18 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import ibis.expr.types as ir
 import numpy as np
 from ibis.backends import BaseBackend
 
 from klartext.analysis import amounts, attribution, unit_table
 from klartext.analysis.amounts import Amounts
+from klartext.analysis.engine import materialised, rows_of
+from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
 from klartext.analysis.result import VariantCounts
 from klartext.experiments.experiment import Experiment
+from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -126,8 +129,7 @@ def read_out(
     watermark
         Later batches are not seen; maturity is judged at its cutoff.
     engine
-        The engine of ``tables``; it keeps the exposed units and the unit table as temporary
-        tables until it closes.
+        The engine of ``tables``; it keeps units, outcomes and the unit table meanwhile.
 
     Notes
     -----
@@ -135,23 +137,37 @@ def read_out(
     the variance when the mean is large. Two runs agree within rounding, whatever the order or
     batching of the facts.
     """
+    with ExitStack() as kept:
+        return _read(
+            experiment,
+            tables,
+            watermark,
+            engine=engine,
+            keep=lambda lazy: kept.enter_context(materialised(engine, lazy)),
+        )
 
-    def keep(lazy: ir.Table) -> ir.Table:
-        # Not Table.cache(): its release emits a DROP that the SQL generator no longer understands.
-        return engine.create_table(ibis.util.gen_name("readout"), lazy, temp=True)
 
+def _read(
+    experiment: Experiment,
+    tables: FactTables,
+    watermark: Watermark,
+    *,
+    engine: BaseBackend,
+    keep: Callable[[ir.Table], ir.Table],
+) -> Readout:
     exposed = keep(unit_table.exposed_units(experiment, tables.exposures, watermark))
     events = unit_table.events_in_window(experiment, tables.events, watermark, exposed)
-    counters = amounts.counters(experiment, events)
-    outcomes = unit_table.outcomes(experiment, events, counters)
+    examined = amounts.counters(experiment, events)
+    outcomes = keep(unit_table.outcomes(experiment, events, examined))
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, exposed)
-    units = keep(unit_table.assemble(experiment, exposed, outcomes, calls).drop("unit"))
-    groups = _reduce(experiment, unit_table.complete(experiment, units))
-    usage, highest = _usage(calls)
+    known = unit_table.with_covariates(experiment, exposed, tables.events, watermark)
+    units = keep(unit_table.assemble(experiment, known, outcomes, calls))
+    groups = rows_of(engine, reduced(experiment, units))
+    usage, highest = _usage(calls, engine)
     columns = unit_table.value_columns(experiment)
     compared = [group for group in groups if group["mature"] and not group["excluded"]]
     included = [group for group in groups if not group["excluded"]]
-    exposures = [group[end] for group in groups for end in ("first", "last")]
+    exposures = [from_microseconds(group[end]) for group in groups for end in ("first", "last")]
     variants = [variant.key for variant in experiment.variants]
     return Readout(
         watermark=watermark,
@@ -173,13 +189,13 @@ def read_out(
         last_exposure=max(exposures, default=None),
         usage=usage,
         highest_price=highest,
-        amounts=amounts.examine(experiment, tables.events, units),
-        strangers=_strangers(experiment, tables.exposures, watermark),
+        amounts=amounts.examine(experiment, tables.events, outcomes, engine),
+        strangers=_strangers(experiment, tables.exposures, watermark, engine),
     )
 
 
-def _reduce(experiment: Experiment, units: ir.Table) -> list[dict[str, Any]]:
-    """One row per variant, excluded and mature: n, means, non-zero counts, m2 and m3.
+def reduced(experiment: Experiment, units: ir.Table) -> ir.Table:
+    """Return one row per variant, excluded and mature: n, means, non-zero counts, m2 and m3.
 
     Columns are numbered, since a metric may be called anything.
     """
@@ -187,8 +203,8 @@ def _reduce(experiment: Experiment, units: ir.Table) -> list[dict[str, Any]]:
     counted = unit_table.count_columns(experiment)
     means = units.group_by(*_GROUP).aggregate(
         n=units.count(),
-        first=units.exposed_at.min(),
-        last=units.exposed_at.max(),
+        first=microseconds(units.exposed_at.min()),
+        last=microseconds(units.exposed_at.max()),
         **{f"mean{i}": units[column].mean() for i, column in enumerate(columns)},
         **{f"nonzero{i}": (units[column] != 0).sum() for i, column in enumerate(columns)},
         **{f"events{i}": units[column].sum() for i, column in enumerate(counted.values())},
@@ -206,7 +222,7 @@ def _reduce(experiment: Experiment, units: ir.Table) -> list[dict[str, Any]]:
             for i in range(len(columns))
         },
     )
-    return list(means.inner_join(sums, _GROUP).to_pyarrow().to_pylist())
+    return means.inner_join(sums, _GROUP)
 
 
 def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, Any]]:
@@ -243,7 +259,7 @@ def _events(experiment: Experiment, groups: list[dict[str, Any]]) -> dict[tuple[
     }
 
 
-def _usage(calls: ir.Table) -> tuple[tuple[UsageSum, ...], Decimal | None]:
+def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[tuple[UsageSum, ...], Decimal | None]:
     """Sum the calls by who bears them, and find the dearest."""
     keys = ("charged_to", "variant", "counted", "category", "model", "source")
     sums = calls.group_by(*keys).aggregate(
@@ -253,7 +269,7 @@ def _usage(calls: ir.Table) -> tuple[tuple[UsageSum, ...], Decimal | None]:
         amount=calls.amount.sum().fill_null(0),
         highest=calls.amount.max(),
     )
-    found = sums.to_pyarrow().to_pylist()
+    found = rows_of(engine, sums)
     prices = [row.pop("highest") for row in found]
     rows = [UsageSum(**row) for row in found]
     ordered = tuple(
@@ -272,10 +288,13 @@ def _usage(calls: ir.Table) -> tuple[tuple[UsageSum, ...], Decimal | None]:
     return ordered, max((price for price in prices if price is not None), default=None)
 
 
-def _strangers(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> int:
+def _strangers(
+    experiment: Experiment, exposures: ir.Table, watermark: Watermark, engine: BaseBackend
+) -> int:
     found = exposures.filter(
         exposures.ingest_batch <= watermark.batch,
         exposures.experiment == experiment.key,
         ~exposures.variant.isin([variant.key for variant in experiment.variants]),
     )
-    return int(found.unit.nunique().to_pyarrow().as_py())
+    (row,) = rows_of(engine, found.aggregate(strangers=found.unit.nunique()))
+    return int(row["strangers"])

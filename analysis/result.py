@@ -45,10 +45,25 @@ class VariantCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What an adjustment for covariates did to an estimate.
+
+    ``dropped`` pairs covariates left out with their reason, ``constant`` or ``collinear``.
+    ``variance_removed`` is a share of the variance; negative when the adjustment hurt.
+    """
+
+    covariates: tuple[str, ...]
+    dropped: tuple[tuple[str, str], ...]
+    variance_removed: Number
+
+
+@dataclass(frozen=True, slots=True)
 class MetricResult:
     """A metric of one treatment against the baseline, by each method, in order of preference.
 
-    ``estimates`` pairs a method's name with its estimate or the reason there is none.
+    ``estimates`` pairs a method's name with its estimate or the reason there is none. ``kind`` is
+    that of the spec; the net value is a mean. ``mean`` is capped where the metric is; its
+    estimate without the cap stands last, as ``uncapped``.
     """
 
     metric: str
@@ -60,6 +75,8 @@ class MetricResult:
     mean: Number
     baseline_mean: Number
     estimates: tuple[tuple[str, Estimate | NotEstimable], ...]
+    kind: str = "mean"
+    adjustment: Adjustment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import ibis
 import ibis.expr.types as ir
 
-from klartext.analysis import attribution
+from klartext.analysis import attribution, covariates
+from klartext.analysis.filters import filtered
 from klartext.analysis.instants import microseconds, since_epoch, whole
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import (
@@ -67,29 +68,44 @@ def windows(experiment: Experiment) -> Windows:
     columns, and a guardrail read before its window has closed would look better than it is.
     """
     valued = {entry.metric for entry in experiment.value if not isinstance(entry, Saving)}
-    every = [metric.window for metric in experiment.metrics]
-    value = [metric.window for metric in experiment.metrics if metric.key in valued]
+    every = [metric.closes_after for metric in experiment.metrics]
+    value = [metric.closes_after for metric in experiment.metrics if metric.key in valued]
     refunds = [metric.refunds.window for metric in experiment.metrics if metric.refunds]
     longest = max(every, default=timedelta(0))
     return Windows(max(value, default=longest), max([longest, *refunds]))
 
 
+def counted_metrics(experiment: Experiment) -> tuple[Metric, ...]:
+    """Metrics with a column of their own: all but ratios, which divide two of the others."""
+    return tuple(metric for metric in experiment.metrics if metric.kind != "ratio")
+
+
+def uncapped(experiment: Experiment) -> dict[str, str]:
+    """Map each capped metric to the column of its values without the cap."""
+    return {
+        metric.key: f"{metric.key}.uncapped"
+        for metric in counted_metrics(experiment)
+        if metric.cap is not None
+    }
+
+
 def value_columns(experiment: Experiment) -> tuple[str, ...]:
-    """Names of the float64 columns: every metric, then the money.
+    """Names of the float64 columns: metrics but ratios, uncapped ones, covariates, then money.
 
     Raises
     ------
     KlartextError
         A metric is named like another column of the unit table.
     """
-    metrics = tuple(metric.key for metric in experiment.metrics)
+    metrics = tuple(metric.key for metric in counted_metrics(experiment))
     taken = sorted({*MONEY_COLUMNS, *KEY_COLUMNS}.intersection(metrics))
     if taken:
         raise KlartextError(
             f"metric {taken[0]!r} of {experiment.key} has the name of a column of the unit "
             "table; give it another key"
         )
-    return (*metrics, *MONEY_COLUMNS)
+    beside = (*uncapped(experiment).values(), *covariates.all_columns(experiment))
+    return (*metrics, *beside, *MONEY_COLUMNS)
 
 
 def count_columns(experiment: Experiment) -> dict[str, str]:
@@ -114,60 +130,50 @@ def build(experiment: Experiment, tables: FactTables, watermark: Watermark) -> i
     -------
     ibis.Table
         ``unit``, ``variant`` (of the first exposure), ``exposed_at``, ``excluded`` (seen in two
-        variants), ``mature``, one column per metric, ``margin`` (value entries except savings),
-        ``cost`` (variable AI cost), ``net`` = margin - cost, ``outlook`` = persistence margin -
-        cost, ``cost_high`` and ``outlook_high`` (lines at their upper bound, unpriced calls at
-        the highest priced one, calls of nobody charged to every treatment), and
+        variants), ``mature``, one column per metric but ratios (capped; ``<metric>.uncapped``
+        beside it), one per covariate, ``margin`` (value entries except savings), ``cost``
+        (variable AI cost), ``net`` = margin - cost, ``outlook`` = persistence margin - cost,
+        ``cost_high`` and ``outlook_high`` (lines at their upper bound, unpriced
+        calls at the highest priced one, calls of nobody charged to every treatment), and
         ``events.<name>`` counts of cost lines. Money is in the reporting currency.
 
     Notes
     -----
     The first exposure wins; at the same instant the variant that comes first in the spec. An
-    event counts in ``[exposure, exposure + window)``. The cost of AI calls follows the variant on
-    the call and not the exposure window: a mail is generated before it is sent.
+    event counts in ``[start, start + window)``, from the exposure or the delay after it. The cost
+    of AI calls follows the variant on the call and not the exposure window: a mail is generated
+    before it is sent.
     """
     units = exposed_units(experiment, tables.exposures, watermark)
     events = events_in_window(experiment, tables.events, watermark, units)
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
-    parts = assemble(experiment, units, outcomes(experiment, events), calls)
-    table = complete(experiment, parts)
-    return table.select(
-        *KEY_COLUMNS, *value_columns(experiment), *count_columns(experiment).values()
-    )
+    known = with_covariates(experiment, units, tables.events, watermark)
+    return assemble(experiment, known, outcomes(experiment, events), calls)
 
 
 def assemble(
     experiment: Experiment, units: ir.Table, outcomes: ir.Table, calls: ir.Table
 ) -> ir.Table:
-    """Join the parts of the unit table: `build` without the columns that `complete` adds.
+    """Return the unit table of `build` from its parts.
 
     Parameters
     ----------
     experiment
         Resolved spec.
     units
-        From `exposed_units`.
+        From `with_covariates`.
     outcomes
-        From `outcomes`; columns that it has beside those of the experiment are kept.
+        From `outcomes`; more columns do not matter.
     calls
         From `klartext.analysis.attribution.attribute`.
     """
-    joined = units.left_join(outcomes, "unit").drop("unit_right")
+    columns = [*_metric_columns(experiment), *count_columns(experiment).values()]
+    columns += [f"pre.{column}" for column in covariates.lookbacks(experiment)]
+    joined = units.left_join(outcomes.select("unit", *columns), "unit").drop("unit_right")
     joined = joined.left_join(attribution.per_unit(calls), "unit").drop("unit_right")
     joined = joined.left_join(attribution.per_variant(calls, units), "variant")
     joined = joined.drop("variant_right").cross_join(attribution.unattributed(calls))
-    own = {"unit", *_metric_columns(experiment), *count_columns(experiment).values()}
-    return _project(experiment, joined, [name for name in outcomes.columns if name not in own])
-
-
-def complete(experiment: Experiment, parts: ir.Table) -> ir.Table:
-    """Add what follows from other columns: ``net``, ``outlook`` and ``outlook_high``."""
-    persistence = _factor(experiment.rollout.persistence.base) if experiment.rollout else 1.0
-    return parts.mutate(
-        net=parts.margin - parts.cost,
-        outlook=parts.margin * persistence - parts.cost,
-        outlook_high=parts.margin * persistence - parts.cost_high,
-    )
+    return _project(experiment, joined)
 
 
 def exposed_units(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> ir.Table:
@@ -209,24 +215,54 @@ def events_in_window(
 ) -> ir.Table:
     """Return the events that some metric or cost line may count, with ``age`` since exposure.
 
-    ``age`` is in microseconds, from 0 to the longest window.
+    ``age`` is in microseconds, from minus the longest look back to the longest window.
     """
-    names = {metric.event for metric in experiment.metrics}
+    names = {metric.event for metric in experiment.metrics if metric.event is not None}
     names |= {metric.refunds.event for metric in experiment.metrics if metric.refunds}
     names |= set(count_columns(experiment))
     # By name before the join: it is the join that costs.
     wanted = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(sorted(names)))
     since = units.select("unit", "exposed_us")
     age = microseconds(wanted.occurred_at) - since.exposed_us
+    earliest = -whole(covariates.longest_lookback(experiment))
+    latest = whole(windows(experiment).maturity)
     # In the join and not after it: most events are too early or too late for their unit.
-    inside = [wanted.unit == since.unit, age >= 0, age < whole(windows(experiment).maturity)]
-    joined = wanted.inner_join(since, inside).drop("unit_right")
+    joined = wanted.inner_join(
+        since, [wanted.unit == since.unit, age >= earliest, age < latest]
+    ).drop("unit_right")
     return joined.mutate(age=microseconds(joined.occurred_at) - joined.exposed_us)
 
 
-def counts(events: ir.Table, name: str, window: timedelta) -> ir.BooleanValue:
-    """Whether an event of `events_in_window` is called ``name`` and lies within ``window``."""
-    return (events.name == name) & (events.age < whole(window))
+def counts(
+    events: ir.Table, name: str, window: timedelta, *, delay: timedelta = timedelta(0)
+) -> ir.BooleanValue:
+    """Whether an event of `events_in_window` is called ``name``, from ``delay`` to ``window``.
+
+    Both are counted from the exposure; ``window`` itself is outside.
+    """
+    return (events.name == name) & (events.age >= whole(delay)) & (events.age < whole(window))
+
+
+def hits(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.BooleanValue:
+    """Whether a metric counts an event: name, time after exposure and filters.
+
+    Raises
+    ------
+    KlartextError
+        A property is not declared in the workspace, or the metric has no events of its own.
+    """
+    if metric.event is None:
+        raise KlartextError(f"metric {metric.key!r} of {experiment.key} has no event")
+    hit = counts(events, metric.event, metric.closes_after, delay=metric.delay)
+    return filtered(experiment, events, metric, hit)
+
+
+def refund_hits(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.BooleanValue:
+    """Whether an event is a refund of the metric, by the metric's own delay and filters."""
+    if metric.refunds is None:
+        return ibis.literal(False)  # noqa: FBT003 - a column of no
+    back = counts(events, metric.refunds.event, metric.refunds.window, delay=metric.delay)
+    return filtered(experiment, events, metric, back)
 
 
 def amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
@@ -284,31 +320,91 @@ def outcomes(
     }
     for name, column in count_columns(experiment).items():
         columns[column] = events.count(where=counts(events, name, value_window))
+    for column, (metric, span) in covariates.lookbacks(experiment).items():
+        before = (events.name == metric.event) & (events.age < 0) & (events.age >= -whole(span))
+        hit = filtered(experiment, events, metric, before)
+        columns[f"pre.{column}"] = _total(experiment, events, metric, hit)
     return events.group_by("unit").aggregate(**columns, **(also or {}))
 
 
 def _metric_columns(experiment: Experiment) -> dict[str, Metric]:
-    return {f"metric.{metric.key}": metric for metric in experiment.metrics}
+    return {f"metric.{metric.key}": metric for metric in counted_metrics(experiment)}
 
 
 def _outcome(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericScalar:
-    hit = counts(events, metric.event, metric.window)
-    if metric.kind == "conversion":
-        return hit.cast("int64").max()
-    total = amount(experiment, events, metric).sum(where=hit).fill_null(0)
+    total = _total(experiment, events, metric, hits(experiment, events, metric))
     if metric.refunds is None:
         return total
-    refunded = counts(events, metric.refunds.event, metric.refunds.window)
-    return total - refund_amount(experiment, events, metric).sum(where=refunded).fill_null(0)
+    refunded = refund_hits(experiment, events, metric)
+    back = refund_amount(experiment, events, metric).sum(where=refunded).fill_null(0)
+    return _subtractable(total) - _subtractable(back)
 
 
-def _project(experiment: Experiment, joined: ir.Table, also: Iterable[str]) -> ir.Table:
+def _subtractable(total: ir.NumericScalar) -> ir.NumericScalar:
+    """Leave room for a carry: a difference of full DECIMALs loses its last digit on Spark."""
+    return total.cast("decimal(37, 12)") if total.type().is_decimal() else total
+
+
+def _total(
+    experiment: Experiment, events: ir.Table, metric: Metric, hit: ir.BooleanValue
+) -> ir.NumericScalar:
+    """Return what the events that ``hit`` make of a metric, before refunds."""
+    if metric.is_rate:
+        return hit.ifelse(1, 0).max()
+    if metric.kind == "count":
+        return events.count(where=hit)
+    return amount(experiment, events, metric).sum(where=hit).fill_null(0)
+
+
+def with_covariates(
+    experiment: Experiment, units: ir.Table, events: ir.Table, watermark: Watermark
+) -> ir.Table:
+    """Return the exposed units with the latest value of each named covariate before exposure.
+
+    Null without one. Of several at one instant the largest counts, so that no order of delivery
+    matters.
+    """
+    names = covariates.named(experiment)
+    if not names:
+        return units
+    known = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(names))
+    known = known.inner_join(units.select("unit", "exposed_us"), "unit")
+    known = known.mutate(instant=microseconds(known.occurred_at))
+    known = known.filter(
+        known.instant < known.exposed_us,
+        known.value.notnull(),
+        ~is_foreign(experiment, known),
+    )
+    latest = known.group_by("unit", "name").aggregate(
+        last=known.instant.max(), owner=known.unit.max(), called=known.name.max()
+    )
+    latest = latest.select("owner", "called", "last")
+    known = known.inner_join(
+        latest,
+        [
+            known.unit == latest.owner,
+            known.name == latest.called,
+            known.instant == latest["last"],
+        ],
+    )
+    values = known.group_by("unit").aggregate(
+        **{f"pre.{name}": known.value.max(where=known.name == name) for name in names}
+    )
+    return units.left_join(values, "unit").drop("unit_right")
+
+
+def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
     """Leave DECIMAL for float64: the one place."""
 
     def number(column: str) -> ir.FloatingValue:
         return joined[column].fill_null(0).cast("float64")
 
-    metrics = {metric.key: number(f"metric.{metric.key}") for metric in experiment.metrics}
+    metrics = {metric.key: number(f"metric.{metric.key}") for metric in counted_metrics(experiment)}
+    beside = {column: metrics[key] for key, column in uncapped(experiment).items()}
+    beside |= {name: number(f"pre.{name}") for name in covariates.all_columns(experiment)}
+    for metric in counted_metrics(experiment):
+        if metric.cap is not None:
+            metrics[metric.key] = ibis.least(metrics[metric.key], _factor(metric.cap))
     zero = ibis.literal(0.0)
     margin = zero
     for entry in experiment.value:
@@ -331,9 +427,11 @@ def _project(experiment: Experiment, joined: ir.Table, also: Iterable[str]) -> i
     at_worst += (joined.variant == experiment.control).ifelse(
         zero, nobody / joined["variant.units"]
     )
-    return joined.select(
+    persistence = _factor(experiment.rollout.persistence.base) if experiment.rollout else 1.0
+    table = joined.select(
         *KEY_COLUMNS,
         **metrics,
+        **beside,
         margin=margin,
         cost=calls + lines("base"),
         cost_high=at_worst + lines("high"),
@@ -341,8 +439,14 @@ def _project(experiment: Experiment, joined: ir.Table, also: Iterable[str]) -> i
             column: joined[column].fill_null(0).cast("int64")
             for column in count_columns(experiment).values()
         },
-        **{column: joined[column] for column in also},
     )
+    table = table.mutate(
+        net=table.margin - table.cost,
+        outlook=table.margin * persistence - table.cost,
+        outlook_high=table.margin * persistence - table.cost_high,
+    )
+    order = (*KEY_COLUMNS, *value_columns(experiment), *count_columns(experiment).values())
+    return table.select(*order)
 
 
 def _line_costs(experiment: Experiment, joined: ir.Table, bound: str) -> Iterable[ir.FloatingValue]:

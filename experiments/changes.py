@@ -117,11 +117,14 @@ def classify(old: Experiment, new: Experiment) -> tuple[Change, ...]:
 
 
 def _rule(path: str, before: Any, after: Any) -> _Rule:
-    name = re.sub(r"\[[^\]]*\]", "[]", path)
+    whole = name = re.sub(r"\[[^\]]*\]", "[]", path)
     while name not in RULES:
         name = name[:-2] if name.endswith("[]") else name.rpartition(".")[0]
     rule = RULES[name]
-    return rule(before, after) if callable(rule) else rule
+    if not callable(rule):
+        return rule
+    # Below an item that is there before and after, nothing is new or gone but one of its fields.
+    return rule(before, after) if name == whole else rule(whole, whole)
 
 
 def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:

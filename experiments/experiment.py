@@ -62,21 +62,68 @@ class Refunds:
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """A KPI per unit, from events with name ``event`` in ``[exposure, exposure + window)``.
+class Filter:
+    """A condition on a declared property of the event; one without the property never meets it.
 
-    ``conversion`` is 1 when there is at least one event, else 0. ``mean`` sums the property
-    ``value`` (``"value"`` is the built-in amount of an event) minus refunds. Money is in the
-    reporting currency.
+    ``in``: it equals one of ``values``. The comparisons have one value. Values are text in their
+    canonical spelling, to be read by ``type``; money is in the reporting currency.
+    """
+
+    property: str
+    type: Literal["text", "number", "integer", "boolean", "money"]
+    operator: Literal["in", "above", "at_least", "below", "at_most"]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Covariate:
+    """A number per unit, known before its exposure; exactly one of the two is set.
+
+    ``name``: the latest event ``covariate.<name>`` before the exposure, 0 without one.
+    ``lookback``: the metric itself, over this time before the exposure, without refunds.
+    """
+
+    name: str | None = None
+    lookback: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A KPI per unit, from events named ``event`` in ``[start, start + window)``.
+
+    The start is ``delay`` after exposure, and the events are those that meet all ``filters``.
+    ``conversion`` is 1 when there is at least one event, else 0; so is ``retention``, whose
+    window lies days after the exposure. ``count`` is the number of events. ``mean`` sums the
+    property ``value`` (``"value"`` is the built-in amount of an event) minus refunds, which meet
+    the same filters. Money is in the reporting currency. ``ratio`` is the sum of the metric
+    ``numerator`` over units divided by that of ``denominator``; it has no events of its own.
+    A value above ``cap`` counts as ``cap``, also in the margin. Estimates are adjusted for the
+    ``covariates``.
     """
 
     key: str
-    kind: Literal["conversion", "mean"]
-    event: str
+    kind: Literal["conversion", "mean", "count", "ratio", "retention"]
+    event: str | None
     value: str | None
     window: timedelta
     direction: Literal["increase", "decrease"]
     refunds: Refunds | None = None
+    delay: timedelta = timedelta(0)
+    filters: tuple[Filter, ...] = ()
+    numerator: str | None = None
+    denominator: str | None = None
+    cap: Decimal | None = None
+    covariates: tuple[Covariate, ...] = ()
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether it is 0 or 1 per unit."""
+        return self.kind in {"conversion", "retention"}
+
+    @property
+    def closes_after(self) -> timedelta:
+        """How long after exposure its own events count; refunds have their own window."""
+        return self.delay + self.window
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
+from klartext.experiments import fact_files
 from klartext.experiments.door import PropertyType, TableName
 from klartext.experiments.errors import ConflictError, KlartextError
 from klartext.experiments.id_index import IdIndex
@@ -300,6 +301,12 @@ class FactsStore:
             self._ibis("usage_costs", connection),
         )
 
+    def unbound(self) -> FactTables:
+        """Return the tables by name and columns only, of no engine: to show queries."""
+        import ibis  # noqa: PLC0415 - half a second that an import of files does not need
+
+        return FactTables(**{name: ibis.table(self.schema(name), name=name) for name in TABLES})
+
     def summary(self, table: TableName) -> TableSummary:
         """Count a table and find its range of time."""
         delta = self.snapshot(table).delta
@@ -347,35 +354,26 @@ class FactsStore:
     def _ibis(self, table: TableName, connection: BaseBackend) -> ir.Table:
         import ibis  # noqa: PLC0415 - half a second that an import of files does not need
 
+        fact_files.check_reader(connection, self.root)
         schema = self.schema(table)
         delta = self.snapshot(table).delta
         if delta is not None:
             _differs(delta, schema)
         files = [] if delta is None else delta.file_uris()
-        if not files:
+        if delta is None or not files:
             return ibis.memtable(schema.empty_table())
-        if delta is not None and not self._is_local:
-            return _remote(delta, schema, connection)
-        if self._is_local:
-            # The Delta library percent-encodes paths; DuckDB takes them as patterns.
-            files = [unquote(name).replace("*", "[*]").replace("?", "[?]") for name in files]
-        options = {"union_by_name": True, "hive_partitioning": True}
-        found = connection.read_parquet(files, **(options if connection.name == "duckdb" else {}))
-        return _selected(found, schema)
+        if not self._is_local and connection.name == "duckdb":
+            return _remote(delta, schema)
+        return _selected(fact_files.read(connection, files, self.location(table)), schema)
 
 
-def _remote(delta: DeltaTable, schema: pa.Schema, connection: BaseBackend) -> ir.Table:
+def _remote(delta: DeltaTable, schema: pa.Schema) -> ir.Table:
     """Return a table in an object store, read by the Delta library.
 
     DuckDB would need an extension for it that it downloads when it is first used.
     """
     import ibis  # noqa: PLC0415 - half a second that an import of files does not need
 
-    if connection.name != "duckdb":
-        raise KlartextError(
-            f"facts in an object store are analysed by the embedded engine, not by "
-            f"{connection.name}; give that engine the files that klartext facts path names"
-        )
     return _selected(ibis.memtable(delta.to_pyarrow_dataset()), schema)
 
 

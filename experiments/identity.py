@@ -107,22 +107,33 @@ def open_pseudonymiser(engine: sa.Engine, key_file: Path) -> Pseudonymiser:
         known = _stored_fingerprint(connection)
         if not key_file.exists():
             if known is not None:
-                raise NotFoundError(
-                    f"the pseudonym key {key_file} is missing, and facts were written with it. "
-                    "Its name carries the workspace's place: after a move or copy, rename it. "
-                    "Otherwise restore it from its own backup; with a new key every unit would be "
-                    "a stranger."
-                )
+                raise _lost(key_file)
             _create(key_file)
         pseudonymiser = Pseudonymiser(_read(key_file))
         if known is None:
             _store_fingerprint(connection, pseudonymiser.fingerprint)
         elif known != pseudonymiser.fingerprint:
-            raise ConflictError(
-                f"{key_file} holds another pseudonym key than the one this workspace's facts were "
-                f"written with (fingerprint {known}). Point pseudonym_key to the right file."
-            )
+            raise _foreign(key_file, known)
     return pseudonymiser
+
+
+def find_key(state: sa.Engine | None, key_file: Path) -> str | None:
+    """Return the fingerprint of a workspace's key, None when none was made; makes none.
+
+    ``state`` is None when there is no database yet. Raises as `open_pseudonymiser`.
+    """
+    known = None
+    if state is not None:
+        with state.connect() as connection:
+            known = _stored_fingerprint(connection)
+    if not key_file.exists():
+        if known is not None:
+            raise _lost(key_file)
+        return None
+    found = Pseudonymiser(_read(key_file)).fingerprint
+    if known not in {None, found}:
+        raise _foreign(key_file, str(known))
+    return found
 
 
 def open_key(key_file: Path) -> bytes:
@@ -138,6 +149,22 @@ def open_key(key_file: Path) -> bytes:
     if not key_file.exists():
         _create(key_file)
     return _read(key_file)
+
+
+def _lost(key_file: Path) -> NotFoundError:
+    return NotFoundError(
+        f"the pseudonym key {key_file} is missing, and facts were written with it. "
+        "Its name carries the workspace's place: after a move or copy, rename it. "
+        "Otherwise restore it from its own backup; with a new key every unit would be "
+        "a stranger."
+    )
+
+
+def _foreign(key_file: Path, known: str) -> ConflictError:
+    return ConflictError(
+        f"{key_file} holds another pseudonym key than the one this workspace's facts were "
+        f"written with (fingerprint {known}). Point pseudonym_key to the right file."
+    )
 
 
 def _create(key_file: Path) -> None:

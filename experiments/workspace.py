@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from klartext.experiments.engines import EngineSettings
 from klartext.experiments.errors import ConfigurationError, NotFoundError, Problem
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Workspace:
     name: str
     state_url: str
     facts_root: str
+    engine: EngineSettings
     currency: str
     language: Literal["en", "de"]
     timezone: str
@@ -78,6 +80,7 @@ def read_workspace(path: Path) -> Workspace:
         problem_at,
     )
     from klartext.experiments.documents.yaml_document import file_bytes, parse  # noqa: PLC0415
+    from klartext.experiments.engine_document import settings_of  # noqa: PLC0415
     from klartext.experiments.workspace_document import WorkspaceDocument  # noqa: PLC0415
 
     node, found = parse(file_bytes(path), path.name)
@@ -103,6 +106,7 @@ def read_workspace(path: Path) -> Workspace:
         name=document.name,
         state_url=_state_url(root, document.state),
         facts_root=_facts_root(root, document.facts),
+        engine=settings_of(document.engine, root),
         currency=document.currency,
         language=document.language,
         timezone=document.timezone,

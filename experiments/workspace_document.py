@@ -9,6 +9,7 @@ from pydantic import Field
 
 from klartext.experiments.documents.forms import Currency, Duration, Key, Name, Text, Timezone
 from klartext.experiments.documents.validation import Model
+from klartext.experiments.engine_document import EngineDocument
 
 PropertyType = Literal["text", "number", "integer", "boolean", "money"]
 
@@ -17,7 +18,6 @@ class WorkspaceDocument(Model):
     """A workspace: where state and facts live, and in which money, language and time it counts."""
 
     later: ClassVar[dict[str, str]] = {
-        "engine": "Remove it: facts are analysed by the embedded engine.",
         "roles": "Remove it.",
         "defaults": "Remove it: write the values into the experiments.",
         "retention": "Remove it: facts are kept.",
@@ -39,6 +39,8 @@ class WorkspaceDocument(Model):
     """SQLAlchemy URL of the state database; default: SQLite in .klartext/state.db."""
     facts: Text | None = None
     """Folder of the Delta tables; default: .klartext/facts."""
+    engine: EngineDocument | None = None
+    """Engine that analyses the facts; default: DuckDB in this process."""
     pseudonym_key: Text | None = None
     """File with the key that turns ids into pseudonyms; keep it outside the workspace."""
     metrics: Text | None = None

@@ -24,6 +24,7 @@ CONDITION_VALUES: Final[dict[str, str]] = {
     "net_benefit_lower": "money",
     "net_benefit_upper": "money",
     "probability_positive": "probability",
+    "uncapped_net_benefit": "money",
     **wording.CHECK_VALUES,
 }
 """What value and threshold of a condition are, by its code; else plain numbers."""

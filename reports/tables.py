@@ -171,7 +171,12 @@ def _metric_rows(locale: Locale, metric: MetricResult) -> list[tuple[Cell, ...]]
             Cell(baseline.text, None if again else baseline.reason, again=again),
             Cell(mean.text, None if again else mean.reason, again=again),
         )
-        rows.append((*head, *_estimate_cells(locale, metric, name, estimate)))
+        cells = _estimate_cells(locale, metric, name, estimate)
+        if place == 0 and metric.adjustment is not None:
+            said = wording.adjustment(locale, metric.adjustment)
+            note = f"{cells[-1].note}; {said}" if cells[-1].note else said
+            cells = (*cells[:-1], Cell(cells[-1].text, note))
+        rows.append((*head, *cells))
     return rows
 
 

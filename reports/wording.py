@@ -13,7 +13,15 @@ from statistics import NormalDist
 from typing import Literal, TypeAlias
 
 from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, Unbounded
-from klartext.analysis.result import Analysis, Check, CostItem, DecisionView, MetricResult, Number
+from klartext.analysis.result import (
+    Adjustment,
+    Analysis,
+    Check,
+    CostItem,
+    DecisionView,
+    MetricResult,
+    Number,
+)
 from klartext.reports.document import AssumptionRow, ReportDocument
 from klartext.reports.language import MISSING, Language, Locale
 
@@ -204,6 +212,13 @@ def relative_like(locale: Locale, value: Number) -> Show:
 def metric_name(locale: Locale, metric: MetricResult) -> str:
     """Name a metric: its key, or words for the net value that no spec declares."""
     return locale.text("metrics.net") if metric.primary and metric.metric == NET else metric.metric
+
+
+def adjustment(locale: Locale, found: Adjustment) -> str:
+    """Say what an estimate is adjusted for, and how much of its variance that removed."""
+    names = ", ".join(name.removeprefix("covariate.") for name in found.covariates) or MISSING
+    removed = number(locale, found.variance_removed, lambda x: locale.percent(x, like=x))
+    return locale.text("metrics.adjusted", covariates=names, share=removed.text)
 
 
 def evidence(locale: Locale, item: CostItem) -> str | None:

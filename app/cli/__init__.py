@@ -14,6 +14,7 @@ from klartext.app.cli import (
     bandit,
     costs,
     demo,
+    doctor,
     facts,
     registry,
     report,
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (specs, registry, facts, costs, analysis, report, bandit, serve, demo):
+for group in (specs, registry, facts, costs, analysis, report, bandit, serve, demo, doctor):
     group.register(app)
 
 

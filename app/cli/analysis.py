@@ -19,7 +19,18 @@ def register(app: typer.Typer) -> None:
     app.command("decide")(decide)
 
 
-def analyze(context: typer.Context, key: Key, json: Json = False) -> None:
+def analyze(
+    context: typer.Context,
+    key: Key,
+    show_sql: Annotated[
+        bool, typer.Option("--show-sql", help="Print the queries instead of running them.")
+    ] = False,
+    dialect: Annotated[
+        str | None,
+        typer.Option(help="With --show-sql: duckdb, postgres, bigquery, snowflake, databricks…"),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Show what an experiment has brought, what it cost, and the verdict so far.
 
     Looking changes nothing and is not recorded; the interval is that of this look.
@@ -29,11 +40,16 @@ def analyze(context: typer.Context, key: Key, json: Json = False) -> None:
       klartext analyze mail-subject
 
       klartext analyze mail-subject --json > analysis.json
+
+      klartext analyze mail-subject --show-sql --dialect bigquery
     """
     from klartext.analysis.document import to_json  # noqa: PLC0415 - heavy
     from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
     from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
 
+    if show_sql or dialect:
+        typer.echo(analysis.sql(open_session(context), key, dialect=dialect), nl=False)
+        return
     found = analysis.analyze(open_session(context), key)
     if json:
         print_json(to_json(found))

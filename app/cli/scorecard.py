@@ -23,6 +23,7 @@ def scorecard(analysis: Analysis) -> str:
         _conditions(analysis),
         _money(analysis),
         _metrics(analysis),
+        _adjustments(analysis),
         _checks(analysis),
     ]
     return "\n\n".join(section for section in sections if section)
@@ -112,6 +113,21 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
 def _metrics(analysis: Analysis) -> str:
     header = ["METRIC", "VARIANT", "CONTROL", "TREATED", "METHOD", "LIFT", "P", "DIFFERENCE"]
     return columns(header, [_metric(result) for result in analysis.metrics])
+
+
+def _adjustments(analysis: Analysis) -> str:
+    """One line per adjusted metric: for what, and how much of the variance that removed."""
+    lines = []
+    for result in analysis.metrics:
+        if result.adjustment is not None:
+            used = ", ".join(result.adjustment.covariates) or "nothing"
+            removed = _percent(result.adjustment.variance_removed)
+            dropped = "".join(f"; {name} is {why}" for name, why in result.adjustment.dropped)
+            lines.append(
+                f"{result.metric} {result.variant}: adjusted for {used}, "
+                f"{removed} of the variance removed{dropped}"
+            )
+    return "\n".join(lines)
 
 
 def _metric(result: MetricResult) -> list[str]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import ibis
 import sqlalchemy as sa
 
 from klartext.analysis import unit_table
@@ -14,13 +15,14 @@ from klartext.analysis.document import dumps, moments_to_json, to_json
 from klartext.analysis.engine import connect, open_engine
 from klartext.analysis.evaluate import Registration, analyse
 from klartext.analysis.frames import VariantMoments
-from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.readout import Readout, read_out, reduced
 from klartext.analysis.result import Analysis
 from klartext.analysis.value import accruals_of, period_of
 from klartext.app.session import Session
 from klartext.app.usecases.registry import require_registered
 from klartext.experiments import audit, ingest, lifecycle, registry
-from klartext.experiments.errors import ConflictError, NotReadyError
+from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
+from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
 from klartext.experiments.experiment import Json
 from klartext.experiments.registry import Registered, Status
 from klartext.experiments.state import reading
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from ibis.expr.types import Table
 
+# The SQL of Databricks is that of Spark, and can be written without a session.
+_DIALECTS = {DuckDbEngine: "duckdb", SparkEngine: "databricks", PostgresEngine: "postgres"}
 _FINAL = frozenset({"GO", "GO_LIMITED", "STOP"})
 _OPEN: tuple[Status, ...] = ("running", "paused", "stopped")
 
@@ -114,7 +118,39 @@ def units(session: Session, key: str) -> Table:
         It is not registered, or no facts were delivered yet.
     """
     registered, watermark = _load(session, key)
-    return unit_table.build(registered.experiment, session.facts.tables(connect()), watermark)
+    return unit_table.build(
+        registered.experiment, session.facts.tables(connect(session.workspace.engine)), watermark
+    )
+
+
+def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
+    """Return the queries of an analysis: the unit table, and its moments per variant.
+
+    Parameters
+    ----------
+    dialect
+        Any that Ibis writes, such as bigquery, snowflake or databricks; default: the engine's.
+
+    Raises
+    ------
+    KlartextError
+        There is no such dialect. Otherwise as `analyze`.
+    """
+    registered, watermark = _load(session, key)
+    name = dialect or _DIALECTS[type(session.workspace.engine)]
+    lazy = unit_table.build(registered.experiment, session.facts.unbound(), watermark)
+    kept = ibis.table(lazy.schema(), name="units")
+    try:
+        units, moments = (
+            str(ibis.to_sql(query, dialect=name))
+            for query in (lazy, reduced(registered.experiment, kept))
+        )
+    except (AttributeError, ibis.IbisError) as error:
+        raise KlartextError(f"Ibis writes no SQL for {name!r} here: {error}") from error
+    return (
+        f"-- the unit table, kept as units\nCREATE TEMPORARY TABLE units AS\n{units};\n\n"
+        f"-- moments\n{moments};\n"
+    )
 
 
 def decide(session: Session, key: str, *, actor: str) -> Taken:
@@ -167,7 +203,7 @@ def _load(session: Session, key: str) -> tuple[Registered, Watermark]:
 
 
 def _read(session: Session, registered: Registered, watermark: Watermark) -> Readout:
-    with open_engine() as engine:
+    with open_engine(session.workspace.engine) as engine:
         tables = session.facts.tables(engine)
         return read_out(registered.experiment, tables, watermark, engine=engine)
 

@@ -73,7 +73,7 @@ def update(session: Session, key: str, *, actor: str) -> Update:
         watermark = ingest.watermark(connection, usage=False)
     if watermark is None:
         return Update(current, "no-rewards", 0)
-    with open_engine() as engine:
+    with open_engine(session.workspace.engine) as engine:
         readout = read_out(experiment, session.facts.tables(engine), watermark, engine=engine)
     immature = sum(count.exposed - count.mature for count in readout.counts)
     rewards = rewards_of(experiment, readout)

@@ -138,7 +138,7 @@ def import_calls(
     if not keep_unpriced:
         rows = _refuse_unpriced(rows, path)
     delivered = deliver(source, rows, open_writer(session), progress=progress)
-    with open_engine() as engine:
+    with open_engine(session.workspace.engine) as engine:
         usage = session.facts.tables(engine).usage_costs
         added = usage.filter(usage.ingest_batch == delivered.batch)
         return CostImport(
@@ -162,7 +162,7 @@ def break_down(session: Session, by: Dimension, *, experiment: str | None = None
         with reading(session.engine) as connection:
             require_registered(session, connection, experiment)
     workspace = session.workspace
-    with open_engine() as engine:
+    with open_engine(session.workspace.engine) as engine:
         usage = session.facts.tables(engine).usage_costs
         if experiment is not None:
             usage = usage.filter(usage.experiment == experiment)
@@ -181,7 +181,7 @@ def listing(session: Session) -> Listing:
     """Return the sources of AI calls and the cost lines of every registered experiment."""
     with reading(session.engine) as connection:
         registered = registry.registered(connection)
-    with open_engine() as engine:
+    with open_engine(session.workspace.engine) as engine:
         usage = session.facts.tables(engine).usage_costs
         sources = sums.breakdown(usage, "source", timezone=session.workspace.timezone)
         used = sums.categories(usage)

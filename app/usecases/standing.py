@@ -131,11 +131,12 @@ def _last_look(connection: sa.Connection, key: str) -> Look | None:
 
 
 def _exposed(session: Session, key: str) -> int:
-    import ibis  # noqa: PLC0415 - heavy, and only needed when facts were delivered
+    # Heavy, and only needed when facts were delivered.
+    from klartext.analysis.engine import open_engine  # noqa: PLC0415
 
-    engine = ibis.duckdb.connect()
-    exposures = session.facts.tables(engine).exposures
-    return int(engine.execute(exposures.filter(exposures.experiment == key).unit.nunique()))
+    with open_engine(session.workspace.engine) as engine:
+        exposures = session.facts.tables(engine).exposures
+        return int(engine.execute(exposures.filter(exposures.experiment == key).unit.nunique()))
 
 
 def _next_command(experiment: Registered, *, exposed: int | None, look: Look | None) -> str:

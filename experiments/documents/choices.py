@@ -32,14 +32,11 @@ def _schema(*now: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": [*now]})
 
 
+_METRIC_KINDS = ("conversion", "mean", "count", "ratio", "retention")
 MetricKind = Annotated[
-    Literal["conversion", "mean"],
-    PlainValidator(
-        _choice(
-            "conversion", "mean", later=("ratio", "quantile", "count", "retention", "clustered")
-        )
-    ),
-    _schema("conversion", "mean"),
+    Literal["conversion", "mean", "count", "ratio", "retention"],
+    PlainValidator(_choice(*_METRIC_KINDS, later=("quantile", "clustered"))),
+    _schema(*_METRIC_KINDS),
 ]
 InferenceMode = Annotated[
     Literal["anytime", "fixed"],

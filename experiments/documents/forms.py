@@ -152,6 +152,37 @@ def _window(value: object) -> timedelta:
     return window
 
 
+def _span(value: object) -> tuple[timedelta, timedelta]:
+    fix = "Write two durations, the end after the start, such as [7d, 14d]."
+    if not isinstance(value, tuple) or len(value) != 2:
+        _refuse(value, "a list of two durations", fix, code="span")
+    start, end = _duration(value[0]), _duration(value[1])
+    if end <= start:
+        _refuse(value, "a span that ends after its start", fix, code="span")
+    return start, end
+
+
+def _condition(value: object) -> tuple[str | int | Decimal | bool, ...]:
+    values = value if isinstance(value, tuple) else (value,)
+    if not values:
+        _refuse(value, "a value or a list of values", "Name at least one.", code="condition")
+    for item in values:
+        if not isinstance(item, (str, int, Decimal)):
+            fix = "Write one value, a list such as [DE, AT], or a comparison such as {at_least: 2}."
+            _refuse(item, "text, a number, true or false", fix, code="condition")
+    return tuple(values)
+
+
+def _bound(value: object, info: ValidationInfo) -> tuple[Literal["number", "money"], Decimal]:
+    if isinstance(value, str) and _MONEY.fullmatch(value):
+        return "money", _money(value, info)
+    if isinstance(value, (int, Decimal)) and _is_number(value):
+        return "number", Decimal(value)
+    currency = _settings(info).get("currency", "EUR")
+    fix = f"Write a number, or an amount such as '50 {currency}'."
+    return _refuse(value, "a number or an amount", fix, code="bound")
+
+
 def _life(value: object) -> int:
     if isinstance(value, str) and (match := _LIFE.fullmatch(value)):
         months = int(match[1]) * (12 if match[2] == "y" else 1)
@@ -317,6 +348,31 @@ Window = Annotated[
     timedelta,
     PlainValidator(_window),
     _schema("Hours, days or weeks.", r"^[0-9]+ ?(h|d|w)$", "36h", "14d", "2w"),
+]
+Span = Annotated[
+    tuple[timedelta, timedelta],
+    PlainValidator(_span),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {"type": "string", "pattern": r"^[0-9]+ ?(h|d|w)$"},
+            "minItems": 2,
+            "maxItems": 2,
+            "description": "From when to when after exposure.",
+            "examples": [["7d", "14d"]],
+        }
+    ),
+]
+_SCALARS: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+Condition = Annotated[
+    tuple[str | int | Decimal | bool, ...],
+    PlainValidator(_condition),
+    WithJsonSchema({"anyOf": [_SCALARS, {"type": "array", "items": _SCALARS, "minItems": 1}]}),
+]
+Bound = Annotated[
+    tuple[Literal["number", "money"], Decimal],
+    PlainValidator(_bound),
+    WithJsonSchema({"type": ["string", "number"], "description": "A number or an amount."}),
 ]
 LifeMonths = Annotated[
     int, PlainValidator(_life), _schema("Months or years.", r"^[0-9]+ ?(mo|y)$", "24mo", "2y")

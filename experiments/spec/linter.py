@@ -63,7 +63,10 @@ def _safety(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _time(experiment: Experiment) -> Iterator[Finding]:
-    shortest, longest = experiment.decision.min_duration, max(m.window for m in experiment.metrics)
+    shortest, longest = (
+        experiment.decision.min_duration,
+        max(m.closes_after for m in experiment.metrics),
+    )
     prospective = experiment.registration == "prospective"
     if prospective and shortest % WEEK:
         loc = ("decision", "min_duration")

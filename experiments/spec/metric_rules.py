@@ -9,6 +9,7 @@ from typing import Any
 from klartext.experiments.documents.validation import valid
 from klartext.experiments.documents.wording import Wording
 from klartext.experiments.experiment import UNIT_TABLE_COLUMNS
+from klartext.experiments.spec.filter_rules import SUMMABLE, filter_findings, undeclared
 from klartext.experiments.spec.names import (
     Finding,
     Known,
@@ -18,25 +19,50 @@ from klartext.experiments.spec.names import (
     unique,
     valid_items,
 )
-from klartext.experiments.spec.syntax import ExperimentDocument, MetricSyntax
+from klartext.experiments.spec.syntax import ExperimentDocument, LookbackSyntax, MetricSyntax
 
 BUILT_IN_VALUE = "value"
 """The amount every event can have; other values are declared properties."""
-_SUMMABLE = frozenset({"number", "integer", "money"})
-_LIMIT_FORMS: Mapping[tuple[str, str], Mapping[str, str]] = {
-    ("conversion", "may_worsen_by"): {
-        "pp": "in percentage points such as 0.2pp, or relative such as 5%",
-        "%": "",
-    },
-    ("conversion", "at_most"): {"%": "as a rate such as 1%"},
-    ("mean", "may_worsen_by"): {
-        "%": "relative such as 5%, or as an amount per unit",
-        "money": "",
-        "number": "",
-    },
-    ("mean", "at_most"): {"number": "as an amount per unit", "money": ""},
+_RATE_LIMITS: Mapping[str, Mapping[str, str]] = {
+    "may_worsen_by": {"pp": "in percentage points such as 0.2pp, or relative such as 5%", "%": ""},
+    "at_most": {"%": "as a rate such as 1%"},
+}
+_AMOUNT_LIMITS: Mapping[str, Mapping[str, str]] = {
+    "may_worsen_by": {"%": "relative such as 5%, or as an amount per unit", "money": "",
+                      "number": ""},
+    "at_most": {"number": "as an amount per unit", "money": ""},
+}  # fmt: skip
+_NUMBER_LIMITS: Mapping[str, Mapping[str, str]] = {
+    "may_worsen_by": {"%": "relative such as 5%, or as a number", "number": ""},
+    "at_most": {"number": "as a number"},
+}
+_LIMIT_FORMS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "conversion": _RATE_LIMITS,
+    "retention": _RATE_LIMITS,
+    "mean": _AMOUNT_LIMITS,
+    "count": _NUMBER_LIMITS,
+    "ratio": _AMOUNT_LIMITS,
 }
 """Units of a limit that fit the metric; the first says how to write it."""
+
+_KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "conversion": (frozenset({"event"}), frozenset({"window", "delay", "filters"})),
+    "count": (frozenset({"event"}), frozenset({"window", "delay", "filters", "cap"})),
+    "mean": (
+        frozenset({"event"}),
+        frozenset({"window", "delay", "filters", "value", "refunds", "cap"}),
+    ),
+    "retention": (frozenset({"event", "between"}), frozenset({"filters"})),
+    "ratio": (frozenset({"numerator", "denominator"}), frozenset()),
+}
+"""Keys that a kind needs, and those that it may have beside them."""
+
+_FIXES: Mapping[str, str] = {
+    "event": "Name the event that counts.",
+    "between": "Write from when to when, such as between: [7d, 14d].",
+    "numerator": "Name a metric of the experiment.",
+    "denominator": "Name a metric of the experiment.",
+}
 
 
 def metric_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iterator[Finding]:
@@ -46,23 +72,88 @@ def metric_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iter
         yield ("key",), ("reserved-key", message, "Give the metric another key.")
     if not valid(metric, metric.kind):
         return
-    if metric.kind == "conversion":
-        for key in ("value", "refunds"):
-            if getattr(metric, key) is not None:
-                message = "does not go with kind: conversion, which has no amount"
-                yield (key,), ("combination", message, "Remove it, or make it kind: mean.")
+    yield from _key_findings(metric)
+    yield from _refund_findings(metric)
+    yield from filter_findings(metric, properties)
+    yield from _covariate_findings(metric)
+    yield from _cap_findings(metric, properties)
+    value = metric.value
+    if metric.kind != "mean" or value is None or not valid(value) or value == BUILT_IN_VALUE:
         return
-    name = metric.value
-    if name is None or not valid(name) or name == BUILT_IN_VALUE:
-        return
-    if name not in properties:
-        message = f"is {name!r}, which is not a declared property"
-        near = difflib.get_close_matches(name, list(properties), n=1)
-        fix = f"Did you mean {near[0]!r}?" if near else "Declare it in klartext.yaml: properties."
-        yield ("value",), ("unknown-property", message, fix)
-    elif properties[name] not in _SUMMABLE:
-        message = f"is {name!r}, which is declared as {properties[name]} and has no sum"
+    if value not in properties:
+        yield ("value",), undeclared(value, properties)
+    elif properties[value] not in SUMMABLE:
+        message = f"is {value!r}, which is declared as {properties[value]} and has no sum"
         yield ("value",), ("property-type", message, "Name a number, integer or money property.")
+
+
+def _key_findings(metric: MetricSyntax) -> Iterator[Finding]:
+    """Yield keys that the kind needs and does not have, and those that it has no use for."""
+    needed, possible = _KEYS[metric.kind]
+    for key in sorted(needed):
+        if getattr(metric, key) is None:
+            message = f"is {metric.kind}, but {key} is missing"
+            yield ("kind",), ("missing-key", message, _FIXES[key])
+    every = sorted({key for one in _KEYS.values() for group in one for key in group})
+    for key in every:
+        written = getattr(metric, key)
+        if key in needed | possible or written is None or (key == "filters" and not written):
+            continue
+        if metric.kind == "retention" and key in {"window", "delay"}:
+            fix = "Remove it: between says both."
+        elif key in {"value", "refunds"}:
+            fix = "Remove it, or make it kind: mean."
+        else:
+            fix = "Remove it."
+        message = f"does not go with kind: {metric.kind}{_WHY_NOT.get((metric.kind, key), '')}"
+        yield (key,), ("combination", message, fix)
+
+
+_WHY_NOT: Mapping[tuple[str, str], str] = {
+    **{(kind, key): ", which has no amount"
+       for kind in ("conversion", "count", "retention") for key in ("value", "refunds")},
+    **{("ratio", key): ", which has no events of its own: its two metrics have"
+       for key in ("event", "window", "delay", "filters", "value", "refunds", "between", "cap")},
+}  # fmt: skip
+
+
+def _covariate_findings(metric: MetricSyntax) -> Iterator[Finding]:
+    seen: set[object] = set()
+    for index, item in enumerate(valid_items(metric.covariates)):
+        if not valid(item) or (isinstance(item, LookbackSyntax) and not valid(item.lookback)):
+            continue
+        if item in seen:
+            message = "is a covariate that was named before"
+            yield ("covariates", index), ("twice", message, "Remove one.")
+        seen.add(item)
+
+
+def _cap_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iterator[Finding]:
+    if metric.cap is None or not valid(metric.cap, metric.value) or "cap" not in _may(metric):
+        return
+    unit, cap = metric.cap
+    if cap <= 0:
+        message = "is not above 0: every unit would count alike"
+        yield ("cap",), ("range", message, "Choose a value that only outliers exceed.")
+    declared = properties.get(metric.value or BUILT_IN_VALUE)
+    if unit == "number" and declared == "money":
+        message = f"is a number, but {metric.value} is an amount of money"
+        yield ("cap",), ("cap", message, "Write an amount, such as '500 EUR'.")
+    elif unit == "money" and (metric.kind == "count" or declared in {"number", "integer"}):
+        yield ("cap",), ("cap", "is money, but the metric is not", "Write a number.")
+
+
+def _may(metric: MetricSyntax) -> frozenset[str]:
+    return _KEYS[metric.kind][1]
+
+
+def _refund_findings(metric: MetricSyntax) -> Iterator[Finding]:
+    refunds, delay = metric.refunds, metric.delay
+    if refunds is None or delay is None or not valid(refunds, delay):
+        return
+    if refunds.window is not None and valid(refunds.window) and refunds.window <= delay:
+        message = "closes before the delay of the metric is over"
+        yield ("refunds", "window"), ("time-order", message, "Choose a longer window.")
 
 
 def check_metrics(document: ExperimentDocument, known: Known) -> Iterator[Finding]:
@@ -99,12 +190,21 @@ def _references(document: ExperimentDocument) -> Iterator[tuple[Loc, Any]]:
     for index, entry in enumerate(valid_items(document.value)):
         if valid(entry) and hasattr(entry, "metric"):
             yield ("value", index, "metric"), entry.metric
+    yield from _ratio_parts(document)
     plan, bandit = document.plan, document.bandit
     if plan is not None and valid(plan) and valid(plan.expected_lift):
         for key in plan.expected_lift:
             yield ("plan", "expected_lift", key), key
     if bandit is not None and valid(bandit):
         yield ("bandit", "reward"), bandit.reward
+
+
+def _ratio_parts(document: ExperimentDocument) -> Iterator[tuple[Loc, Any]]:
+    for index, metric in enumerate(valid_items(document.metrics)):
+        if isinstance(metric, MetricSyntax) and valid(metric.kind) and metric.kind == "ratio":
+            for key in ("numerator", "denominator"):
+                if getattr(metric, key) is not None:
+                    yield ("metrics", index, key), getattr(metric, key)
 
 
 def check_referenced_metrics(document: ExperimentDocument, known: Known) -> Iterator[Finding]:
@@ -125,6 +225,33 @@ def check_referenced_metrics(document: ExperimentDocument, known: Known) -> Iter
             yield loc, ("unknown-metric", message, instead(name, listed))
 
 
+def check_ratios(document: ExperimentDocument, known: Known) -> Iterator[Finding]:
+    """Yield ratios whose parts the experiment lacks, are ratios themselves, or are the same."""
+    listed = metrics_by_key(document, known)
+    if listed is None:
+        return
+    for index, item in enumerate(document.metrics):
+        here = isinstance(item, MetricSyntax)
+        metric = item if isinstance(item, MetricSyntax) else listed.get(item)
+        if metric is None or not valid(metric.kind, metric.numerator, metric.denominator):
+            continue
+        parts = {"numerator": metric.numerator, "denominator": metric.denominator}
+        for key, name in parts.items() if metric.kind == "ratio" else ():
+            at: Loc = ("metrics", index, key) if here else ("metrics", index)
+            part = listed.get(name or "")
+            if name is None or (part is None and here):  # said elsewhere
+                continue
+            if part is None:
+                message = f"divides {metric.numerator} by {metric.denominator}, of which {name}"
+                yield at, ("unknown-metric", f"{message} is missing", f"Add {name} to metrics.")
+            elif valid(part.kind) and part.kind == "ratio":
+                message = f"is {name!r}, which is a ratio itself"
+                yield at, ("ratio", message, "Name a metric with events.")
+            elif key == "denominator" and name == metric.numerator:
+                message = f"is {name!r}, which is the numerator too"
+                yield at, ("ratio", message, "Divide by another metric.")
+
+
 def check_guardrails(document: ExperimentDocument, known: Known) -> Iterator[Finding]:
     """Yield guardrails without exactly one limit, or with one in the wrong unit."""
     listed = metrics_by_key(document, known) or {}
@@ -141,7 +268,7 @@ def check_guardrails(document: ExperimentDocument, known: Known) -> Iterator[Fin
         metric = listed.get(guardrail.metric) if valid(guardrail.metric) else None
         if metric is not None and valid(metric.kind):
             ((key, (unit, _)),) = given.items()
-            forms = _LIMIT_FORMS[metric.kind, key]
+            forms = _LIMIT_FORMS[metric.kind][key]
             if unit not in forms:
                 message = f"does not fit {guardrail.metric}, a {metric.kind} metric"
                 fix = f"Write it {next(iter(forms.values()))}."

@@ -38,12 +38,21 @@ def check_value(document: ExperimentDocument, known: Known) -> Iterator[Finding]
             yield ("value", index, "metric"), ("counted-twice", message, "Keep one of the two.")
         seen.add(name)
         metric = listed.get(name)
+        if metric is not None and valid(metric.kind) and metric.kind == "ratio":
+            message = f"is {name!r}, a ratio: it is no sum over units that could be worth anything"
+            fix = f"Value its numerator{_part_of(metric)}."
+            yield ("value", index, "metric"), ("ratio-value", message, fix)
+            continue
         if metric is None or not hasattr(entry, "contribution_margin"):
             continue
         if valid(metric.kind) and not _is_money(metric, known):
             message = f"is {name!r}, which is not in money: a contribution margin needs an amount"
             fix = "Name a mean metric of money, or use worth: '35 EUR' per unit of the metric."
             yield ("value", index, "metric"), ("not-money", message, fix)
+
+
+def _part_of(metric: MetricSyntax) -> str:
+    return f", {metric.numerator}" if metric.numerator and valid(metric.numerator) else ""
 
 
 def _is_money(metric: MetricSyntax, known: Known) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
+from klartext.experiments.door import PropertyType
 from klartext.experiments.experiment import (
     MILLION,
     AiModel,
@@ -16,8 +17,10 @@ from klartext.experiments.experiment import (
     ContributionMargin,
     CostLine,
     Costs,
+    Covariate,
     DecisionRule,
     Experiment,
+    Filter,
     Guardrail,
     Inference,
     Metric,
@@ -32,12 +35,15 @@ from klartext.experiments.experiment import (
 from klartext.experiments.spec.design_rules import MIN_DURATION
 from klartext.experiments.spec.metric_rules import BUILT_IN_VALUE
 from klartext.experiments.spec.syntax import (
+    COMPARISONS,
+    ComparisonSyntax,
     CostLineSyntax,
     CostsSyntax,
     DecisionSyntax,
     ExperimentDocument,
     GuardrailSyntax,
     InferenceSyntax,
+    LookbackSyntax,
     MarginSyntax,
     MetricSyntax,
     PlanSyntax,
@@ -48,6 +54,9 @@ from klartext.experiments.spec.syntax import (
     WorthSyntax,
 )
 from klartext.experiments.workspace import Workspace
+
+DEFAULT_WINDOW = timedelta(days=14)
+"""How long events count when the metric does not say."""
 
 REFUNDS_AFTER = timedelta(days=14)
 """Refunds count this much longer than the metric they are netted against."""
@@ -76,7 +85,7 @@ def resolve(
         variants=_variants(document.variants),
         control=document.control,
         metrics=tuple(
-            _metric(item if isinstance(item, MetricSyntax) else shared[item])
+            _metric(item if isinstance(item, MetricSyntax) else shared[item], workspace.properties)
             for item in document.metrics
         ),
         guardrails=tuple(_guardrail(item) for item in document.guardrails),
@@ -125,19 +134,65 @@ def _variants(written: tuple[VariantSyntax, ...]) -> tuple[Variant, ...]:
     )
 
 
-def _metric(written: MetricSyntax) -> Metric:
+def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
     refunds = written.refunds
+    delay, window = written.delay or timedelta(0), written.window or DEFAULT_WINDOW
+    if written.kind == "ratio":
+        window = timedelta(0)
+    elif written.between is not None:
+        delay, window = written.between[0], written.between[1] - written.between[0]
     return Metric(
         key=written.key,
         kind=written.kind,
         event=written.event,
         value=(written.value or BUILT_IN_VALUE) if written.kind == "mean" else None,
-        window=written.window,
+        window=window,
         direction=written.direction,
-        refunds=Refunds(refunds.event, refunds.window or written.window + REFUNDS_AFTER)
+        refunds=Refunds(refunds.event, refunds.window or delay + window + REFUNDS_AFTER)
         if refunds
         else None,
+        delay=delay,
+        filters=tuple(
+            found
+            for name in sorted(written.filters)
+            for found in _filters(name, written.filters[name], properties[name])
+        ),
+        numerator=written.numerator,
+        denominator=written.denominator,
+        cap=written.cap[1] if written.cap else None,
+        covariates=tuple(
+            Covariate(lookback=item.lookback)
+            if isinstance(item, LookbackSyntax)
+            else Covariate(name=item)
+            for item in written.covariates
+        ),
     )
+
+
+def _filters(
+    name: str, written: ComparisonSyntax | tuple[Any, ...], declared: str
+) -> Iterator[Filter]:
+    """Yield the conditions on one property; the order of values in the document is no matter."""
+    kind = cast("PropertyType", declared)
+    if isinstance(written, tuple):
+        yield Filter(name, kind, "in", tuple(sorted({_plain(value) for value in written})))
+        return
+    for operator in COMPARISONS:
+        bound = getattr(written, operator)
+        if bound is not None:
+            yield Filter(name, kind, operator, (_plain(bound[1]),))
+
+
+def _plain(value: str | int | Decimal) -> str:
+    """Return a value in its one spelling: 2.50 and 2.5 are the same number."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case Decimal():
+            text = f"{value:f}"
+            return text.rstrip("0").rstrip(".") if "." in text else text
+        case _:
+            return str(value)
 
 
 def _guardrail(written: GuardrailSyntax) -> Guardrail:

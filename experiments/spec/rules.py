@@ -18,6 +18,7 @@ RULES: tuple[Callable[[ExperimentDocument, Known], Iterator[Finding]], ...] = (
     design_rules.check_weights,
     metric_rules.check_metrics,
     metric_rules.check_referenced_metrics,
+    metric_rules.check_ratios,
     metric_rules.check_guardrails,
     money_rules.check_value,
     money_rules.check_caused_by,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import Discriminator, Field, JsonValue, Tag
 
@@ -22,6 +22,8 @@ from klartext.experiments.documents.choices import (
 from klartext.experiments.documents.forms import (
     Amount,
     AmountFromZero,
+    Bound,
+    Condition,
     Count,
     Duration,
     End,
@@ -34,6 +36,7 @@ from klartext.experiments.documents.forms import (
     Payload,
     Percent,
     Share,
+    Span,
     Start,
     Text,
     Weight,
@@ -127,32 +130,89 @@ class RefundsSyntax(Model):
     event: Name
     """Name of the refund event."""
     window: Window | None = None
-    """How long after exposure refunds count; default: the metric's window + 14d."""
+    """How long after exposure refunds count; default: the end of the metric's window + 14d."""
+
+
+Comparison: TypeAlias = Literal["above", "at_least", "below", "at_most"]
+COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
+
+
+class ComparisonSyntax(Model):
+    """Bounds of a property; all of them hold."""
+
+    above: Bound | None = None
+    """More than this."""
+    at_least: Bound | None = None
+    """This or more."""
+    below: Bound | None = None
+    """Less than this."""
+    at_most: Bound | None = None
+    """This or less."""
+
+
+def _filter_form(value: Any) -> str:
+    return "<comparison>" if isinstance(value, (dict, ComparisonSyntax)) else "<values>"
+
+
+FilterSyntax = Annotated[
+    Annotated[ComparisonSyntax, Tag("<comparison>")] | Annotated[Condition, Tag("<values>")],
+    Discriminator(_filter_form),
+]
+
+
+class LookbackSyntax(Model):
+    """The metric itself before the exposure."""
+
+    lookback: Window
+    """How long before the exposure."""
+
+
+def _covariate_form(value: Any) -> str:
+    return "<lookback>" if isinstance(value, (dict, LookbackSyntax)) else "<name>"
+
+
+CovariateItem = Annotated[
+    Annotated[LookbackSyntax, Tag("<lookback>")] | Annotated[Name, Tag("<name>")],
+    Discriminator(_covariate_form),
+]
 
 
 class MetricSyntax(Model):
     """A KPI per unit."""
 
     later: ClassVar[dict[str, str]] = {
-        "covariate": "Remove it: estimates are not adjusted for covariates yet.",
-        "cap": "Remove it: values are not capped yet.",
-        "filter": "Remove it: give the event its own name.",
+        "covariate": "Write covariates: with a list such as [{lookback: 28d}].",
     }
 
     key: Key
     """Key of the metric."""
     kind: MetricKind
-    """conversion: did the event happen; mean: the sum of its value."""
-    event: Name
-    """Name of the event that counts."""
+    """conversion: did the event happen; count: how often; mean: the sum of its value;
+    retention: did it happen between two times; ratio: one metric divided by another."""
+    event: Name | None = None
+    """Name of the event that counts (all kinds but ratio)."""
     value: Name | None = None
     """Property that is summed (mean only); default: value, the event's own amount."""
-    window: Window = timedelta(days=14)
-    """How long after exposure events count; default 14d."""
+    window: Window | None = None
+    """How long events count, from the exposure or the end of the delay; default 14d."""
+    delay: Window | None = None
+    """How long after exposure events do not count yet; default: none."""
+    between: Span | None = None
+    """From when to when after exposure the event counts (retention only), such as [7d, 14d]."""
+    filters: dict[Name, FilterSyntax] = Field(default_factory=dict)
+    """Properties and what they must be: a value, a list of values, or {at_least: 2}."""
+    numerator: Key | None = None
+    """Metric of the experiment that is divided (ratio only)."""
+    denominator: Key | None = None
+    """Metric of the experiment that it is divided by (ratio only)."""
     direction: Literal["increase", "decrease"] = "increase"
     """Which way is better; default increase."""
     refunds: RefundsSyntax | None = None
     """Refunds to subtract (mean only)."""
+    cap: Bound | None = None
+    """A unit's value above this counts as this (mean and count); its margin too, its cost not."""
+    covariates: Items[CovariateItem] = ()
+    """Numbers known before exposure that estimates are adjusted for: names, or {lookback: 28d}."""
 
 
 class GuardrailSyntax(Model):

@@ -8,16 +8,17 @@ from pathlib import Path
 import ibis
 
 from klartext.analysis.engine import connect, open_engine
+from klartext.experiments.engines import DuckDbEngine
 
 
 def test_an_engine_takes_its_settings(tmp_path: Path) -> None:
     query = "SELECT current_setting('threads'), current_setting('memory_limit')"
-    with open_engine(memory_limit="100MiB", threads=1, spill=tmp_path) as engine:
-        assert engine.con.execute(query).fetchall() == [(1, "100.0 MiB")]
+    with open_engine(DuckDbEngine("100MiB", 1, tmp_path)) as engine:
+        assert engine.raw_sql(query).fetchall() == [(1, "100.0 MiB")]
 
 
 def test_what_does_not_fit_is_spilled_into_a_folder_that_goes(tmp_path: Path) -> None:
-    with open_engine(memory_limit="60MiB", threads=1, spill=tmp_path) as engine:
+    with open_engine(DuckDbEngine("60MiB", 1, tmp_path)) as engine:
         rows = ibis.range(4_000_000).unnest().name("n").as_table()
         table = engine.create_table("wide", rows.mutate(a=rows.n * 3, b=rows.n * 7), temp=True)
         (folder,) = tmp_path.iterdir()
@@ -28,12 +29,13 @@ def test_what_does_not_fit_is_spilled_into_a_folder_that_goes(tmp_path: Path) ->
 
 
 def test_two_engines_do_not_share_a_folder(tmp_path: Path) -> None:
-    with open_engine(spill=tmp_path), open_engine(spill=tmp_path):
+    settings = DuckDbEngine(temp_directory=tmp_path)
+    with open_engine(settings), open_engine(settings):
         assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_folder_of_a_free_engine_goes_with_it(tmp_path: Path) -> None:
-    engine = connect(spill=tmp_path)
+    engine = connect(DuckDbEngine(temp_directory=tmp_path))
     assert len(list(tmp_path.iterdir())) == 1
     engine.disconnect()
     del engine

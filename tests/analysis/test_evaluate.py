@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from klartext.analysis.document import to_json
 from klartext.analysis.estimate import Estimate, Interval, NotEstimable
 from klartext.analysis.result import Analysis, WindowView
+from klartext.app.cli.scorecard import scorecard
 from klartext.experiments.experiment import (
     Assumption,
     CostLine,
     Costs,
+    Covariate,
     DecisionRule,
     Experiment,
     Guardrail,
@@ -103,6 +105,108 @@ def test_cookie_cats(shared_data: Path) -> None:
     one_day = estimate(found, "retention_1", "wald", "gate_40")
     assert one_day.value == pytest.approx(-0.0059052, abs=5e-8)
     assert found.decision.verdict == "STOP"
+
+
+def test_a_ratio_is_read_from_its_parts() -> None:
+    """Reference: the delta method written out with numpy on the unit rows."""
+    aov = Metric("aov", "ratio", None, None, timedelta(0), "increase",
+                 numerator="revenue", denominator="conversion")  # fmt: skip
+    spec = replace(FINISHED, metrics=(*FINISHED.metrics, aov))
+    shops = both_shops()
+    found = evaluated(spec, readout(spec, shops))
+    (result,) = [metric for metric in found.metrics if metric.metric == "aov"]
+    assert (result.kind, result.is_rate) == ("ratio", False)
+    levels, variances = {}, {}
+    for key, rows in shops.items():
+        y, z = rows["revenue"], rows["conversion"]
+        levels[key] = y.sum() / z.sum()
+        variances[key] = ((y - levels[key] * z) / z.mean()).var(ddof=1) / len(y)
+    delta = estimate(found, "aov", "ratio")
+    assert delta.value == pytest.approx(levels["ai"] - levels["control"], rel=1e-12)
+    assert delta.std_error == pytest.approx(sum(variances.values()) ** 0.5, rel=1e-9)
+    assert result.mean == pytest.approx(levels["ai"], rel=1e-12)
+    assert delta.valid_for_look
+    document = json.loads(json.dumps(to_json(found)))
+    (written,) = [metric for metric in document["metrics"] if metric["metric"] == "aov"]
+    assert written["kind"] == "ratio"
+    anytime = replace(
+        spec,
+        inference=Inference("anytime", Decimal("0.05"), Decimal("0.1")),
+        plan=Plan(None, None, 10_000, {}),
+    )
+    (result,) = [
+        m for m in evaluated(anytime, readout(anytime, shops)).metrics if m.metric == "aov"
+    ]
+    name, running = result.estimates[0]
+    assert name == "anytime-ratio"
+    assert isinstance(running, Estimate)
+    assert running.valid_for_look
+    assert running.std_error == pytest.approx(delta.std_error, rel=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["fixed", "anytime"])
+def test_covariates_adjust_and_the_variance_removed_is_said(mode: Any) -> None:
+    """Half of the variance is known before: the adjusted error is sqrt(1/2) of the plain one."""
+    covariates = (Covariate("history"), Covariate("constant"))
+    metric = replace(FINISHED.metrics[1], covariates=covariates)
+    spec = replace(
+        FINISHED,
+        metrics=(CONVERSION, metric),
+        inference=replace(FIXED, mode=mode),
+        plan=Plan(None, None, 10_000, {}),
+    )
+    rng = np.random.default_rng(5)
+    units = {}
+    for key, lift in (("control", 0.0), ("ai", 0.5)):
+        history = rng.normal(10, 1, 5000)
+        revenue = 5 + lift + history + rng.normal(0, 1, 5000)
+        units[key] = {
+            "conversion": np.ones(5000), "revenue": revenue, "margin": revenue,
+            "cost": np.zeros(5000), "covariate.history": history,
+            "covariate.constant": np.ones(5000),
+        }  # fmt: skip
+    found = evaluated(spec, readout(spec, units))
+    (result,) = [one for one in found.metrics if one.metric == "revenue"]
+    (name, adjusted), *others = result.estimates
+    assert name == ("lin" if mode == "fixed" else "anytime-lin")
+    assert isinstance(adjusted, Estimate)
+    plain = dict(others)["welch"]
+    assert isinstance(plain, Estimate)
+    assert result.adjustment is not None
+    assert result.adjustment.covariates == ("covariate.history",)
+    assert result.adjustment.dropped == (("covariate.constant", "constant"),)
+    assert result.adjustment.variance_removed == pytest.approx(0.5, abs=0.03)
+    assert adjusted.std_error / plain.std_error == pytest.approx(0.5**0.5, abs=0.02)
+    document = json.loads(json.dumps(to_json(found)))
+    written = {one["metric"]: one.get("adjustment") for one in document["metrics"]}
+    assert written["revenue"]["covariates"] == ["covariate.history"]
+    assert written["revenue"]["variance_removed"] == pytest.approx(0.5, abs=0.03)
+    assert written["conversion"] is None
+    assert "of the variance removed; covariate.constant is constant" in scorecard(found)
+
+
+def test_a_cap_that_turns_the_result_withholds_go() -> None:
+    """One whale in the control: capped the treatment wins, uncapped it loses."""
+    spec = replace(
+        FINISHED,
+        metrics=(CONVERSION, replace(FINISHED.metrics[1], cap=Decimal(100))),
+        decision=replace(LENIENT, approvals=None),
+    )
+    units = both_shops(lift=0.2)
+    for rows in units.values():
+        rows["revenue.uncapped"] = rows["revenue"].copy()
+        rows["revenue"] = np.minimum(rows["revenue"], 100)
+        rows["margin"] = rows["revenue"]
+    passed = evaluated(spec, readout(spec, units))
+    assert passed.decision.verdict == "GO"
+    (capped,) = [one for one in passed.metrics if one.metric == "revenue"]
+    assert capped.estimates[-1][0] == "uncapped"
+    whale = units["control"]["revenue.uncapped"].argmax()
+    units["control"]["revenue.uncapped"][whale] = 10_000_000
+    held = evaluated(spec, readout(spec, units))
+    assert held.decision.verdict != "GO"
+    unmet = [reason.code for reason in held.decision.reasons if not reason.met]
+    assert "uncapped_net_benefit" in unmet
 
 
 def test_three_equal_shares_are_tested_as_equal() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from klartext.analysis.estimate import Interval, NotEstimable
 from klartext.analysis.guardrails import GuardrailReading, read_guardrail
 from klartext.analysis.look import Look
 from klartext.analysis.moments import Moments
-from klartext.experiments.experiment import Guardrail
+from klartext.experiments.experiment import Guardrail, Metric
 from tests.analysis.samples import CONVERSION, REVENUE, experiment
 
 FIXED = Look("fixed", None, deciding=True)
@@ -113,3 +114,35 @@ def test_a_variant_without_units_is_not_judged() -> None:
     ):
         found = reading(limit, np.empty((0, 1)), rate(5, 10))
         assert isinstance(found.harm, NotEstimable)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (Guardrail("aov", may_worsen_by=Decimal(4)), (2.0, 4.0)),
+        (Guardrail("aov", may_worsen_by_relative=Decimal("0.2")), (-2.0, 0.0)),
+        (Guardrail("aov", at_most=Decimal(30)), (18.0, 30.0)),
+    ],
+)
+@pytest.mark.parametrize("look", [FIXED, ANYTIME])
+def test_a_ratio_is_limited_in_its_own_unit(
+    limit: Guardrail, expected: tuple[float, float], look: Look
+) -> None:
+    """Orders of about 20 and 18: harm 2 against 4, 18 - 0.8 * 20 = 2 above, level 18 of 30."""
+    aov = Metric("aov", "ratio", None, None, timedelta(0), "increase",
+                 numerator="revenue", denominator="orders")  # fmt: skip
+    spec = experiment(metrics=(aov,))
+    rng = np.random.default_rng(3)
+    sides = []
+    for basket in (18.0, 20.0):
+        orders = rng.poisson(1.0, 8000).astype(np.float64)
+        revenue = orders * basket + np.where(orders > 0, rng.normal(0, 1, 8000), 0)
+        sides.append(Moments.of(("revenue", "orders"), np.column_stack([revenue, orders])))
+    found = read_guardrail(spec, limit, sides[0], sides[1], look=look, alpha=0.05)
+    middle, allowed = expected
+    assert found.limit == allowed
+    assert isinstance(found.harm, Interval)
+    assert found.harm.lower < found.harm.upper
+    assert found.harm.lower == pytest.approx(middle, abs=0.2)
+    assert found.harm.upper == pytest.approx(middle, abs=0.2)
+    assert found.is_kept

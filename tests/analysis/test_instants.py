@@ -26,7 +26,7 @@ EXPECTED = [(at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 def test_stored_tables_give_the_stored_integer_in_every_session_zone(zone: str) -> None:
     rows = pa.table({"at": pa.array(INSTANTS, pa.timestamp("us", "UTC"))})
     with open_engine() as engine:
-        engine.con.execute(f"SET TimeZone = '{zone}'")
+        engine.raw_sql(f"SET TimeZone = '{zone}'")
         table = engine.create_table("instants", rows)
         expression = microseconds(table["at"].cast("timestamp('UTC')"))
         assert "EPOCH_US" in str(ibis.to_sql(expression))

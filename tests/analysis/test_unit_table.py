@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,8 @@ from klartext.experiments.experiment import (
     ContributionMargin,
     CostLine,
     Costs,
+    Covariate,
+    Filter,
     Metric,
     Rollout,
     Saving,
@@ -276,6 +279,151 @@ def test_net_and_outlook_follow_from_margin_and_cost() -> None:
         tables([exposure(1, "ai")], [purchase(1, "10")], [call("4", unit=1)]),
     )
     assert (rows[1]["net"], rows[1]["outlook"]) == (6.0, 3.0)
+
+
+def test_a_count_counts_events_and_a_delay_moves_its_window() -> None:
+    orders = Metric("orders", "count", "purchase", None, 7 * DAY, "increase", delay=DAY)
+    spec = experiment(metrics=(REVENUE, orders))
+    at = [1 - 1e-6, 1, 1, 5, 8 - 1e-6, 8]
+    rows = unit_rows(
+        spec, tables([exposure(1, "ai")], [event(1, days=days, value=Decimal(1)) for days in at])
+    )
+    assert (rows[1]["orders"], rows[1]["revenue"]) == (4.0, 6.0)
+    assert windows(spec).maturity == 14 * DAY
+    late = replace(orders, delay=10 * DAY)
+    assert windows(experiment(metrics=(REVENUE, late))).maturity == 17 * DAY
+
+
+def test_retention_is_an_event_between_two_times() -> None:
+    week_2 = Metric("week_2", "retention", "visit", None, 7 * DAY, "increase", delay=7 * DAY)
+    facts = tables(
+        [exposure(unit, "ai") for unit in (1, 2, 3, 4)],
+        [event(1, "visit", days=7), event(1, "visit", days=8), event(2, "visit", days=14),
+         event(3, "visit", days=6.9), event(4, "visit", days=13.9)],
+    )  # fmt: skip
+    rows = unit_rows(experiment(metrics=(REVENUE, week_2)), facts)
+    assert [rows[unit]["week_2"] for unit in (1, 2, 3, 4)] == [1.0, 0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (Filter("country", "text", "in", ("AT", "DE")), 2),
+        (Filter("items", "integer", "in", ("2", "7")), 2),
+        (Filter("items", "integer", "at_least", ("2",)), 4),
+        (Filter("items", "integer", "above", ("2.5",)), 3),
+        (Filter("score", "number", "below", ("0.3",)), 1),
+        (Filter("score", "number", "at_most", ("0.3",)), 2),
+        (Filter("new", "boolean", "in", ("false",)), 1),
+        (Filter("amount_net", "money", "above", ("0.1",)), 1),
+        (Filter("amount_net", "money", "at_least", ("0.1",)), 2),
+    ],
+)
+def test_filters_let_through_what_they_name(condition: Filter, expected: int) -> None:
+    """Events lack the property in turn: what is not known never passes."""
+    orders = Metric("orders", "count", "purchase", None, 14 * DAY, "increase", filters=(condition,))
+    facts = tables(
+        [exposure(1, "ai")],
+        [
+            event(1, p_country="DE", p_items=1, p_score=0.1, p_new=True),
+            event(1, p_country="AT", p_items=2, p_score=0.3, p_new=False),
+            event(1, p_country="NO", p_items=3, p_score=0.5, p_amount_net=Decimal("0.1")),
+            event(1, p_items=7, p_amount_net=Decimal("0.100000000001")),
+            event(1, p_items=8),
+        ],
+    )
+    assert unit_rows(experiment(metrics=(REVENUE, orders)), facts)[1]["orders"] == expected
+
+
+def test_several_filters_hold_together_and_for_refunds_too() -> None:
+    filters = (
+        Filter("country", "text", "in", ("DE",)),
+        Filter("items", "integer", "at_least", ("2",)),
+    )
+    metric = replace(REVENUE_NET_OF_REFUNDS, filters=filters)
+    german: dict[str, Any] = {"p_country": "DE", "p_items": 2}
+    back: dict[str, Any] = {"value": Decimal(3), "currency": "EUR"}
+    facts = tables(
+        [exposure(1, "ai")],
+        [
+            purchase(1, "10", **german),
+            purchase(1, "100", p_country="DE", p_items=1),
+            purchase(1, "1000", p_items=2),
+            event(1, "refund", **back, **german),
+            event(1, "refund", **back),
+        ],
+    )
+    assert unit_rows(experiment(metrics=(metric,)), facts)[1]["revenue"] == 7.0
+    undeclared = (Filter("colour", "text", "in", ("red",)),)
+    with pytest.raises(KlartextError, match=r"'colour', which klartext\.yaml does not declare"):
+        unit_rows(experiment(metrics=(replace(metric, filters=undeclared),)), facts)
+
+
+def test_a_ratio_has_no_column() -> None:
+    aov = Metric("aov", "ratio", None, None, timedelta(0), "increase",
+                 numerator="revenue", denominator="conversion")  # fmt: skip
+    spec = experiment(metrics=(CONVERSION, REVENUE, aov))
+    assert "aov" not in value_columns(spec)
+    assert unit_rows(spec, tables([exposure(1, "ai")], [purchase(1, "5")]))[1]["revenue"] == 5.0
+
+
+def test_a_cap_cuts_the_metric_and_the_margin_but_not_the_cost() -> None:
+    spec = experiment(metrics=(CONVERSION, replace(REVENUE, cap=Decimal(100))))
+    facts = tables(
+        [exposure(1, "ai"), exposure(2, "ai")],
+        [purchase(1, "70"), purchase(1, "80"), purchase(2, "99.5")],
+        [call("120", unit=1)],
+    )
+    rows = unit_rows(spec, facts)
+    assert value_columns(spec)[:3] == ("conversion", "revenue", "revenue.uncapped")
+    assert [rows[unit]["revenue"] for unit in (1, 2)] == [100.0, 99.5]
+    assert [rows[unit]["revenue.uncapped"] for unit in (1, 2)] == [150.0, 99.5]
+    assert (rows[1]["margin"], rows[1]["cost"]) == (100.0, 120.0)
+
+
+def test_a_covariate_looks_back_from_the_exposure() -> None:
+    back = (Covariate(lookback=7 * DAY),)
+    conversion, revenue = replace(CONVERSION, covariates=back), replace(REVENUE, covariates=back)
+    aov = Metric("aov", "ratio", None, None, timedelta(0), "increase", numerator="revenue",
+                 denominator="conversion", covariates=(Covariate(lookback=14 * DAY),))  # fmt: skip
+    spec = experiment(metrics=(conversion, revenue, aov))
+    facts = tables(
+        [exposure(1, "ai"), exposure(2, "ai")],
+        [
+            purchase(1, "1", occurred_at=START),
+            purchase(1, "2", occurred_at=START - MICROSECOND),
+            purchase(1, "4", days=-7),
+            purchase(1, "8", occurred_at=START - 7 * DAY - MICROSECOND),
+            purchase(1, "16", occurred_at=START - 14 * DAY - MICROSECOND),
+        ],
+    )
+    rows = unit_rows(spec, facts)
+    week, fortnight = f"{7 * 24}h", f"{14 * 24}h"
+    assert rows[1]["revenue"] == 1.0
+    assert rows[1][f"revenue.before.{week}"] == 6.0
+    assert rows[1][f"conversion.before.{week}"] == 1.0
+    assert rows[1][f"revenue.before.{fortnight}"] == 14.0
+    assert rows[2][f"revenue.before.{week}"] == 0.0
+
+
+def test_a_named_covariate_is_its_latest_value_before_the_exposure() -> None:
+    spec = experiment(metrics=(replace(REVENUE, covariates=(Covariate("history"),)),))
+    known = "covariate.history"
+    facts = tables(
+        [exposure(1, "ai"), exposure(2, "ai"), exposure(3, "control")],
+        [
+            event(1, known, days=-2, value=Decimal(99), currency="EUR"),
+            event(1, known, days=-1, value=Decimal(7), currency="EUR"),
+            event(1, known, days=-1, value=Decimal(5), currency="EUR"),
+            event(1, known, occurred_at=START, value=Decimal(50), currency="EUR"),
+            event(2, known, days=-1, value=Decimal(3), currency="USD"),
+            event(3, "covariate.other", days=-1, value=Decimal(3)),
+            purchase(1, "10"),
+        ],
+    )
+    rows = unit_rows(spec, facts)
+    assert [rows[unit][known] for unit in (1, 2, 3)] == [7.0, 0.0, 0.0]
+    assert rows[1]["revenue"] == 10.0
 
 
 def test_the_order_and_the_repetition_of_facts_change_nothing() -> None:

@@ -18,10 +18,12 @@ from klartext.experiments.experiment import (
     Costs,
     DecisionRule,
     Experiment,
+    Filter,
     Guardrail,
     Inference,
     Metric,
     Plan,
+    Refunds,
     Rollout,
     Variant,
     Worth,
@@ -30,6 +32,8 @@ from klartext.experiments.experiment import (
 AI = Variant("ai", 300_000, {"template": "generated"}, AiModel("gpt-4o", prompt="subject@7"))
 CONVERSION = Metric("conversion", "conversion", "purchase", None, timedelta(days=14), "increase")
 REVENUE = replace(CONVERSION, key="revenue", kind="mean", value="value")
+BACK = Refunds("refund", timedelta(days=28))
+GERMAN = Filter("country", "text", "in", ("DE",))
 OLD = Experiment(
     key="mail",
     title="Mail",
@@ -131,6 +135,18 @@ def test_unnamed_inner_fields_are_never_safe() -> None:
         (
             replace(OLD, metrics=(CONVERSION, replace(REVENUE, window=timedelta(days=7)))),
             {"metrics[revenue].window": "refused"},
+        ),
+        (
+            replace(OLD, metrics=(CONVERSION, replace(REVENUE, refunds=BACK))),
+            {"metrics[revenue].refunds": "refused"},
+        ),
+        (
+            replace(OLD, metrics=(CONVERSION, replace(REVENUE, filters=(GERMAN,)))),
+            {"metrics[revenue].filters[0]": "refused"},
+        ),
+        (
+            replace(OLD, metrics=(CONVERSION, replace(REVENUE, delay=timedelta(days=1)))),
+            {"metrics[revenue].delay": "refused"},
         ),
         (replace(OLD, control="ai"), {"control": "refused"}),
         (replace(OLD, layer="other"), {"layer": "refused"}),

@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
+from scipy import stats
 
 import klartext
 from klartext.analysis.estimate import Estimate, Interval
@@ -216,6 +218,80 @@ def test_hillstrom(hillstrom: OpenWorkspace) -> None:
     assert not found.registered
     assert found.rule_alpha == near(0.025)
     assert "human_review" in found.completeness.left_out
+
+
+def test_hillstrom_adjusted_for_history(hillstrom: OpenWorkspace) -> None:
+    """Reference: shared/data/README.md for CUPED; statsmodels ``spend ~ t * history`` for Lin.
+
+    A year's spend removes less than 0.1 % of the variance, and every output says so.
+    """
+    found = hillstrom.analyze("hillstrom-mail")
+    results = {one.variant: one for one in found.metrics if one.metric == "spend"}
+    references = {"mens": (0.7674802348, 0.767438), "womens": (0.4227135872, 0.422701)}
+    for variant, (lin, cuped) in references.items():
+        adjustment = results[variant].adjustment
+        assert [name for name, _ in results[variant].estimates[:2]] == ["lin", "cuped"]
+        estimates = dict(results[variant].estimates)
+        for method, value in (("lin", lin), ("cuped", cuped)):
+            found_value = estimates[method]
+            assert isinstance(found_value, Estimate)
+            assert found_value.value == _near(5e-7)(value)
+        assert adjustment is not None
+        assert adjustment.covariates == ("covariate.history",)
+        assert adjustment.variance_removed == _near(1e-4)(0.0003)
+
+
+def test_hillstrom_spend_per_visit(hillstrom: OpenWorkspace, shared_data: Path) -> None:
+    """Reference: the delta method with numpy on the file itself."""
+    rows = pd.read_csv(shared_data / "hillstrom" / "hillstrom.csv")
+    found = hillstrom.analyze("hillstrom-mail")
+    (result,) = [
+        one for one in found.metrics if (one.metric, one.variant) == ("spend-per-visit", "mens")
+    ]
+    levels, variances = [], []
+    for segment in ("Mens E-Mail", "No E-Mail"):
+        units = rows[rows["segment"] == segment]
+        level = units["spend"].sum() / units["visit"].sum()
+        parts = (units["spend"] - level * units["visit"]) / units["visit"].mean()
+        levels.append(level)
+        variances.append(parts.var() / len(units))
+    estimate = dict(result.estimates)["ratio"]
+    assert isinstance(estimate, Estimate)
+    assert result.is_money
+    assert estimate.value == pytest.approx(levels[0] - levels[1], rel=1e-9)
+    assert estimate.std_error == pytest.approx(sum(variances) ** 0.5, rel=1e-9)
+
+
+def test_a_cap_takes_one_player_out_of_the_result_of_cookie_cats(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    """Reference: shared/data/README.md for the raw rounds; scipy on capped ones."""
+    shutil.copytree(EXAMPLES / "cookie_cats", tmp_path, dirs_exist_ok=True)
+    settings = tmp_path / "klartext.yaml"
+    settings.write_text(settings.read_text() + f"pseudonym_key: {tmp_path / 'cats.key'}\n")
+    session = klartext.open(tmp_path)
+    registry.apply(session, (), actor="lena.vogt")
+    data = shared_data / "cookie_cats" / "cookie_cats.csv"
+    (mapping,) = (tmp_path / "mappings").iterdir()
+    facts.ingest(session, data, mapping)
+    (result,) = [
+        one for one in session.analyze("cookie-cats-gate").metrics if one.metric == "rounds"
+    ]
+    estimates = dict(result.estimates)
+    raw, capped = estimates["uncapped"], estimates["welch"]
+    assert isinstance(raw, Estimate)
+    assert isinstance(capped, Estimate)
+    assert raw.value == _near(5e-7)(-1.157488)
+    assert raw.p_value == _near(5e-7)(0.375924)
+    rows = pd.read_csv(data)
+    rounds = rows["sum_gamerounds"].clip(upper=3000)
+    test = stats.ttest_ind(
+        rounds[rows["version"] == "gate_40"],
+        rounds[rows["version"] == "gate_30"],
+        equal_var=False,
+    )
+    assert capped.p_value == pytest.approx(test.pvalue, rel=1e-9)
+    assert capped.value > raw.value / 2
 
 
 def test_a_finished_experiment_is_decided_and_starts_nothing(hillstrom: OpenWorkspace) -> None:

@@ -18,8 +18,10 @@ from klartext.experiments.experiment import (
     ContributionMargin,
     CostLine,
     Costs,
+    Covariate,
     DecisionRule,
     Experiment,
+    Filter,
     Guardrail,
     Inference,
     Metric,
@@ -91,12 +93,26 @@ experiments = st.builds(
         st.builds(
             Metric,
             texts,
-            st.sampled_from(["conversion", "mean"]),
-            texts,
+            st.sampled_from(["conversion", "mean", "count", "ratio", "retention"]),
+            maybe() | texts,
             maybe() | texts,
             durations,
             st.sampled_from(["increase", "decrease"]),
             maybe() | st.builds(Refunds, texts, durations),
+            durations,
+            many(
+                st.builds(
+                    Filter,
+                    texts,
+                    st.sampled_from(["text", "number", "integer", "boolean", "money"]),
+                    st.sampled_from(["in", "above", "at_least", "below", "at_most"]),
+                    many(texts),
+                )
+            ),
+            maybe() | texts,
+            maybe() | texts,
+            maybe() | decimals,
+            many(st.builds(Covariate, maybe() | texts, maybe() | durations)),
         )
     ),
     guardrails=many(

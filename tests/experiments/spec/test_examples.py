@@ -24,4 +24,7 @@ def test_examples_are_valid_and_their_mappings_fit(name: str) -> None:
     assert isinstance(mapping, UnitTableMapping)
     assert mapping.experiment == experiment.key
     assert set(mapping.variant.values.values()) == {variant.key for variant in experiment.variants}
-    assert {metric.event for metric in experiment.metrics} == mapping.outcomes.keys()
+    events = {metric.event for metric in experiment.metrics if metric.event is not None}
+    assert events == mapping.outcomes.keys()
+    named = {c.name for metric in experiment.metrics for c in metric.covariates if c.name}
+    assert named <= mapping.covariates.keys()

@@ -13,6 +13,8 @@ from tests.experiments.spec.conftest import Read, document
 
 BANDIT = {"kind": "bandit", "bandit": {"policy": "thompson", "reward": "conversion"}}
 RETROSPECTIVE = {"registration": "retrospective", "inference": {"alpha": "5%"}}
+RATIO = {"metrics.3": {"key": "x", "kind": "ratio", "numerator": "revenue",
+                       "denominator": "conversion"}}  # fmt: skip
 LINE = "costs.lines.0"
 RANGE = "value.0.contribution_margin"
 
@@ -57,6 +59,19 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "MetricSyntax.window": {"metrics.2.window": "7d"},
     "MetricSyntax.direction": {"metrics.2.direction": "decrease"},
     "MetricSyntax.refunds": {"metrics.2.refunds": {"event": "refund"}},
+    "MetricSyntax.delay": {"metrics.2.delay": "1d"},
+    "MetricSyntax.between": ({"metrics.3": {"key": "x", "kind": "retention", "event": "e",
+                                            "between": ["1d", "2d"]}},
+                             {"metrics.3.between": ["1d", "3d"]}),
+    "MetricSyntax.filters": {"metrics.2.filters": {"country": "DE"}},
+    "MetricSyntax.numerator": (RATIO, {"metrics.3.numerator": "unsubscribe"}),
+    "MetricSyntax.denominator": (RATIO, {"metrics.3.denominator": "unsubscribe"}),
+    "MetricSyntax.cap": {"metrics.2.cap": "500 EUR"},
+    "MetricSyntax.covariates": {"metrics.2.covariates": ["history"]},
+    "LookbackSyntax.lookback": ({"metrics.2.covariates": [{"lookback": "28d"}]},
+                                {"metrics.2.covariates": [{"lookback": "14d"}]}),
+    **{f"ComparisonSyntax.{key}": {"metrics.2.filters": {"items": {key: 2}}}
+       for key in ("above", "at_least", "below", "at_most")},
     "RefundsSyntax.event": {"metrics.2.refunds.event": "return"},
     "RefundsSyntax.window": {"metrics.2.refunds.window": "30d"},
     "GuardrailSyntax.metric": {"guardrails.0.metric": "conversion"},

@@ -16,6 +16,7 @@ from klartext.experiments.experiment import (
     CostLine,
     Costs,
     DecisionRule,
+    Filter,
     Guardrail,
     Inference,
     Metric,
@@ -33,6 +34,38 @@ from tests.experiments.spec.conftest import EXPERIMENT, METRICS, Read, changed
 
 DAY = timedelta(days=1)
 D = Decimal
+
+
+def test_every_kind_of_metric(read: Read) -> None:
+    end = "refunds: {event: refund, window: 45d}}\n"
+    more = """\
+  - {key: orders, kind: count, event: purchase, delay: 1d, window: 7d}
+  - {key: week_2, kind: retention, event: visit, between: [7d, 14d]}
+  - {key: aov, kind: ratio, numerator: revenue, denominator: orders}
+  - {key: late, kind: mean, event: purchase, delay: 1d, refunds: {event: refund}}
+"""
+    *_, orders, week, aov, late = read(changed((end, end + more))).experiment.metrics
+    assert (orders.kind, orders.delay, orders.closes_after) == ("count", DAY, 8 * DAY)
+    assert (week.delay, week.window, week.is_rate) == (7 * DAY, 7 * DAY, True)
+    assert (aov.event, aov.numerator, aov.denominator) == (None, "revenue", "orders")
+    assert aov.closes_after == timedelta(0)
+    assert late.refunds == Refunds("refund", 29 * DAY)
+
+
+def test_filters_have_one_spelling(read: Read) -> None:
+    def filters(text: str) -> tuple[Filter, ...]:
+        written = f"value: amount_net, filters: {text}"
+        return read(changed(("value: amount_net", written))).experiment.metrics[2].filters
+
+    expected = (
+        Filter("amount_net", "money", "below", ("49.9",)),
+        Filter("country", "text", "in", ("AT", "DE")),
+        Filter("items", "integer", "above", ("1",)),
+        Filter("items", "integer", "at_most", ("9",)),
+    )
+    one = "{country: [DE, AT], items: {above: 1, at_most: 9}, amount_net: {below: 49.90 EUR}}"
+    other = "{amount_net: {below: 49.9 EUR}, items: {at_most: 9, above: 1}, country: [AT, DE, AT]}"
+    assert filters(one) == filters(other) == expected
 
 
 def test_the_example_of_the_design(read: Read) -> None:

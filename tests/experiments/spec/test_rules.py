@@ -2,12 +2,14 @@
 
 import pytest
 
-from tests.experiments.spec.conftest import Mistakes, changed
+from klartext.experiments.workspace import Workspace
+from tests.experiments.spec.conftest import METRICS, Mistakes, changed
 
 CONTROL = "{key: control, weight: 50%"
 AI = "{key: ai, weight: 50%"
 REVENUE = "kind: mean, event: purchase, value: amount_net"
 LINE = "{category: human_review, amount: 1.20 EUR, per: review, variant: ai}"
+END = "refunds: {event: refund, window: 45d}}\n"
 LAST = "discount_rate: 10%}\n"
 
 
@@ -29,11 +31,66 @@ def test_the_example_has_no_mistake(mistakes: Mistakes) -> None:
         ("- conversion ", "- conversion\n  - ai.error_rate ", "metrics[1]", "metrics of AI calls are not supported"),
         ("- unsubscribe", "- unsubscribe\n  - conversion", "metrics[2]", "is 'conversion', which another metric has"),
         ("- unsubscribe", "- {key: cost, kind: conversion, event: purchase}\n  - unsubscribe", "metrics[1].key", "is 'cost', which is a column of every unit table"),
-        ("kind: mean", "kind: ratio", "metrics[2].kind", "is ratio: that is not supported"),
+        ("kind: mean", "kind: quantile", "metrics[2].kind", "is quantile: that is not supported"),
+        (END, END + "  - {key: x, kind: count}\n", "metrics[3].kind", "event is missing"),
+        (END, END + "  - {key: x, kind: count, event: e, value: items}\n", "metrics[3].value",
+         "does not go with kind: count, which has no amount"),
+        (END, END + "  - {key: x, kind: retention, event: e}\n", "metrics[3].kind",
+         "between: [7d, 14d]"),
+        (END, END + "  - {key: x, kind: retention, event: e, between: [1d, 2d], delay: 1d}\n",
+         "metrics[3].delay", "Remove it: between says both."),
+        (END, END + "  - {key: x, kind: retention, event: e, between: [2d, 1d]}\n",
+         "metrics[3].between", "ends after its start"),
+        (END, END + "  - {key: x, kind: retention, event: e, between: 7d}\n",
+         "metrics[3].between", "a list of two durations"),
+        (END, END + "  - {key: x, kind: count, event: e, between: [1d, 2d]}\n",
+         "metrics[3].between", "does not go with kind: count"),
+        (END, END + "  - {key: x, kind: ratio, numerator: revenue}\n", "metrics[3].kind",
+         "denominator is missing"),
+        (END, END + "  - {key: x, kind: ratio, numerator: revenue, denominator: order}\n",
+         "metrics[3].denominator", "is not a metric of this experiment"),
+        (END, END + "  - {key: x, kind: ratio, numerator: revenue, denominator: x}\n",
+         "metrics[3].denominator", "which is a ratio itself"),
+        (END, END + "  - {key: x, kind: ratio, numerator: revenue, denominator: revenue}\n",
+         "metrics[3].denominator", "which is the numerator too"),
+        (END, END + "  - {key: x, kind: ratio, numerator: revenue, denominator: conversion, event: e}\n",
+         "metrics[3].event", "no events of its own"),
+        ("value: amount_net", "value: amount_net, delay: 50d", "metrics[2].refunds.window",
+         "closes before the delay"),
+        ("value: amount_net", "value: amount_net, filters: {cuntry: DE}",
+         "metrics[2].filters.cuntry", "Did you mean 'country'?"),
+        ("value: amount_net", "value: amount_net, filters: {country: 49}",
+         "metrics[2].filters.country", "has the value 49, but country is declared as text"),
+        ("value: amount_net", "value: amount_net, filters: {items: true}",
+         "metrics[2].filters.items", "has the value true"),
+        ("value: amount_net", "value: amount_net, filters: {country: []}",
+         "metrics[2].filters.country", "Name at least one"),
+        ("value: amount_net", "value: amount_net, filters: {country: {at_least: 2}}",
+         "metrics[2].filters.country", "has no order"),
+        ("value: amount_net", "value: amount_net, filters: {items: {at_least: 2 EUR}}",
+         "metrics[2].filters.items.at_least", "Write a number"),
+        ("value: amount_net", "value: amount_net, filters: {amount_net: {above: 2}}",
+         "metrics[2].filters.amount_net.above", "Write an amount"),
+        ("value: amount_net", "value: amount_net, filters: {items: {}}",
+         "metrics[2].filters.items", "Add one of above"),
+        ("value: amount_net", "value: amount_net, filters: {amount_net: 5}",
+         "metrics[2].filters.amount_net", "Compare it"),
+        (END, END + "  - {key: x, kind: ratio, numerator: revenue, denominator: conversion}\n"
+         "  - {key: y, kind: ratio, numerator: x, denominator: conversion}\n",
+         "metrics[4].numerator", "which is a ratio itself"),
         ("value: amount_net", "value: amount_nett", "metrics[2].value", "Did you mean 'amount_net'?"),
         ("value: amount_net", "value: country", "metrics[2].value", "declared as text and has no sum"),
         ("window: 14d, refunds", "window: 14d, covariate: {lookback: 28d}, refunds",
-         "metrics[2].covariate", "is not supported in this version"),
+         "metrics[2].covariate", "Write covariates: with a list such as [{lookback: 28d}]."),
+        ("value: amount_net", "value: amount_net, covariates: [history, {lookback: 7d}, history]",
+         "metrics[2].covariates[2]", "was named before"),
+        ("value: amount_net", "value: amount_net, cap: 500", "metrics[2].cap", "'500 EUR'"),
+        ("value: amount_net", "value: amount_net, cap: 0 EUR", "metrics[2].cap", "not above 0"),
+        ("value: amount_net", "value: amount_net, cap: 99%", "metrics[2].cap", "a number or an amount"),
+        (END, END + "  - {key: x, kind: count, event: e, cap: 5 EUR}\n", "metrics[3].cap",
+         "is money, but the metric is not"),
+        (END, END + "  - {key: x, kind: conversion, event: e, cap: 1}\n", "metrics[3].cap",
+         "does not go with kind: conversion"),
         # guardrails
         ("0.2pp}", "0.2pp, at_most: 1%}", "guardrails[0]", "needs exactly one limit"),
         (", may_worsen_by: 0.2pp", "", "guardrails[0]", "Add may_worsen_by: 0.2pp, or at_most: 1%"),
@@ -97,6 +154,29 @@ def test_one_mistake_is_said_once(
     assert words in str(problem)
     assert problem.line > 0
     assert problem.fix.endswith((".", "?"))
+
+
+def test_a_ratio_is_worth_nothing_and_limited_in_its_own_unit(mistakes: Mistakes) -> None:
+    ratio = "  - {key: aov, kind: ratio, numerator: revenue, denominator: conversion}\n"
+    (problem,) = mistakes((END, END + ratio), ("{metric: revenue, contr", "{metric: aov, contr"))
+    assert (problem.path, problem.code) == ("value[0].metric", "ratio-value")
+    assert "Value its numerator, revenue." in str(problem)
+    guardrail = ("{metric: unsubscribe, may_worsen_by: 0.2pp}", "{metric: aov, may_worsen_by: 1pp}")
+    (problem,) = mistakes((END, END + ratio), guardrail)
+    assert (problem.path, problem.code) == ("guardrails[0].may_worsen_by", "guardrail-unit")
+    fitting = (guardrail[0], "{metric: aov, may_worsen_by: 2 EUR}")
+    assert mistakes((END, END + ratio), fitting) == ()
+
+
+def test_a_shared_ratio_needs_its_parts_in_the_experiment(
+    mistakes: Mistakes, workspace: Workspace
+) -> None:
+    shared = "  - {key: aov, kind: ratio, numerator: revenue, denominator: orders}\n"
+    shared += "  - {key: orders, kind: count, event: purchase}\n"
+    (workspace.root / "metrics.yaml").write_text(METRICS + shared)
+    (problem,) = mistakes((END, END + "  - aov\n"))
+    assert (problem.path, problem.fix) == ("metrics[3]", "Add orders to metrics.")
+    assert mistakes((END, END + "  - aov\n  - orders\n")) == ()
 
 
 BANDIT = (

@@ -1,0 +1,36 @@
+"""What the net benefit would be without caps: a cap must not make the verdict."""
+
+from __future__ import annotations
+
+from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.moments import Moments
+from klartext.analysis.result import DecisionView, Number
+from klartext.analysis.unit_table import uncapped
+from klartext.experiments.experiment import ContributionMargin, Experiment, Saving
+
+
+def uncapped_net_benefit(
+    experiment: Experiment, treatment: Moments, control: Moments, view: DecisionView
+) -> Number | None:
+    """Return the raw net benefit of the decision view without caps; None when nothing is capped.
+
+    Notes
+    -----
+    The margin is linear in the metrics, so the mean of the margin without caps differs by the
+    value of each metric times the difference of its two means.
+    """
+    columns = uncapped(experiment)
+    entries = [entry for entry in experiment.value if not isinstance(entry, Saving)]
+    if not any(entry.metric in columns for entry in entries):
+        return None
+    if isinstance(view.net_benefit, NotEstimable):
+        return view.net_benefit
+    more = 0.0
+    for entry in entries:
+        if entry.metric not in columns:
+            continue
+        worth = entry.rate if isinstance(entry, ContributionMargin) else entry.amount
+        for sign, moments in ((1, treatment), (-1, control)):
+            cut = moments.sample(columns[entry.metric]).mean - moments.sample(entry.metric).mean
+            more += sign * float(worth.base) * cut
+    return view.net_benefit + view.units * view.persistence * more

@@ -1,0 +1,194 @@
+"""The same expression on DuckDB, PostgreSQL and Spark: real engines, nasty facts, one answer."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import ibis
+import pytest
+
+from klartext.analysis.engine import EngineError, connect, open_engine, rows_of
+from klartext.analysis.instants import microseconds
+from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.unit_table import build
+from klartext.experiments.engines import (
+    DuckDbEngine,
+    EngineSettings,
+    PostgresEngine,
+    SparkEngine,
+)
+from klartext.experiments.facts import TABLES, FactsStore, FactTables
+from tests.analysis import nasty
+from tests.analysis.samples import WATERMARK, Tables
+
+SEED = 20261121
+EXACT = ("counts", "events", "all_units", "all_events", "first_exposure", "last_exposure",
+         "usage", "highest_price", "amounts", "strangers")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def facts() -> nasty.Facts:
+    return nasty.generate(SEED, units=1_500)
+
+
+@pytest.fixture(scope="module")
+def store(facts: nasty.Facts, tmp_path_factory: pytest.TempPathFactory) -> FactsStore:
+    return facts.deliver(tmp_path_factory.mktemp("facts"))
+
+
+def answers(
+    settings: EngineSettings, store: FactsStore | None
+) -> tuple[dict[int, dict[str, Any]], Readout]:
+    """Compute the unit table and the readout; without a store, of the engine's own tables."""
+    spec = nasty.spec()
+    with open_engine(settings) as engine:
+        found: FactTables | Tables
+        if store is None:
+            found = FactTables(**{name: engine.table(name) for name in TABLES})
+        else:
+            found = store.tables(engine)
+        units = rows_of(engine, build(spec, found, WATERMARK))
+        readout = read_out(spec, found, WATERMARK, engine=engine)
+    return {row["unit"]: row for row in units}, readout
+
+
+@pytest.fixture(scope="module")
+def reference(store: FactsStore) -> tuple[dict[int, dict[str, Any]], Readout]:
+    return answers(DuckDbEngine(), store)
+
+
+def assert_alike(
+    found: tuple[dict[int, dict[str, Any]], Readout],
+    expected: tuple[dict[int, dict[str, Any]], Readout],
+) -> None:
+    """Rows of units and moments within 1e-9 of each other, counts and exact sums equal."""
+    units, readout = found
+    assert units.keys() == expected[0].keys()
+    for unit, row in expected[0].items():
+        for name, value in row.items():
+            if isinstance(value, float):
+                assert math.isclose(units[unit][name], value, rel_tol=1e-9), (unit, name)
+            elif name != "exposed_at":  # the readout compares instants, in microseconds
+                assert units[unit][name] == value, (unit, name)
+    for name in EXACT:
+        assert getattr(readout, name) == getattr(expected[1], name), name
+    for variant, moments in expected[1].moments.items():
+        other = readout.moments[variant]
+        assert other.n == moments.n
+        assert (other.nonzero == moments.nonzero).all()
+        assert other.mean == pytest.approx(moments.mean, rel=1e-9)
+        scale = moments.m2.diagonal() ** 0.5
+        for i, column in enumerate(moments.columns):
+            where = (variant, column)
+            assert other.m3[i] == pytest.approx(
+                moments.m3[i], rel=1e-9, abs=1e-9 * scale[i] ** 3
+            ), where
+            for j in range(i + 1):
+                bound = 1e-9 * scale[i] * scale[j]
+                assert other.m2[i, j] == pytest.approx(moments.m2[i, j], abs=bound), where
+
+
+def test_the_nasty_facts_hold_what_they_promise(
+    reference: tuple[dict[int, dict[str, Any]], Readout],
+) -> None:
+    units, readout = reference
+    assert len(units) == 1_500
+    by_variant = {count.variant: count for count in readout.counts}
+    assert by_variant["solo"].exposed == 1
+    assert by_variant["empty"].exposed == 0
+    assert all(by_variant[key].excluded > 10 for key in ("control", "ai"))
+    assert all(by_variant[key].exposed > by_variant[key].mature for key in ("control", "ai"))
+    assert {row.charged_to for row in readout.usage} == {"unit", "shared", "nobody"}
+    assert any(row.unpriced for row in readout.usage)
+    assert readout.strangers > 10
+    assert max(row["huge"] for row in units.values()) > 1.9e9
+    revenue = next(one for one in readout.amounts if one.metric == "revenue")
+    assert revenue.missing
+    assert revenue.foreign
+    assert revenue.negative_refunds
+
+
+def test_postgresql_agrees(
+    facts: nasty.Facts,
+    store: FactsStore,
+    postgres: PostgresEngine,
+    reference: tuple[dict[int, dict[str, Any]], Readout],
+) -> None:
+    facts.load(store, postgres.url)
+    assert_alike(answers(postgres, None), reference)
+
+
+@pytest.mark.slow
+def test_spark_agrees_on_several_processes(
+    store: FactsStore,
+    spark: SparkEngine,
+    reference: tuple[dict[int, dict[str, Any]], Readout],
+) -> None:
+    assert_alike(answers(spark, store), reference)
+
+
+@pytest.mark.slow
+def test_spark_reads_old_and_new_files_and_empty_tables(tmp_path: Path, spark: SparkEngine) -> None:
+    few = nasty.generate(7, units=20)
+    root = tmp_path / "facts with space"
+    before = FactsStore(str(root), {})
+    before.append("events", few.arrow(before, "events"), application="one", version=1)
+    after = FactsStore(str(root), {"amount_net": "money", "country": "text"})
+    after.append("events", few.arrow(after, "events"), application="two", version=1)
+    with open_engine(spark) as engine, open_engine() as other:
+        for name in TABLES:
+            counted = [
+                rows_of(
+                    backend,
+                    table.aggregate(
+                        rows=table.count(),
+                        first=microseconds(table.occurred_at.min()),
+                        days=table.day.nunique(),
+                        amounts=table.p_amount_net.sum() if name == "events" else ibis.literal(0),
+                    ),
+                )
+                for backend in (engine, other)
+                for table in [getattr(after.tables(backend), name)]
+            ]
+            assert counted[0] == counted[1], name
+        assert counted[0][0]["rows"] == 0
+        readout = read_out(nasty.spec(), after.tables(engine), WATERMARK, engine=engine)
+    assert [count.exposed for count in readout.counts] == [0] * 5
+
+
+@pytest.mark.parametrize("dialect", ["bigquery", "snowflake", "databricks"])
+def test_the_unit_table_compiles_for_other_warehouses(dialect: str) -> None:
+    unbound = Tables(
+        **{
+            name: ibis.table(FactsStore("x", {"amount_net": "money"}).schema(name), name=name)
+            for name in TABLES
+        }
+    )
+    sql = str(ibis.to_sql(build(nasty.spec(), unbound, WATERMARK), dialect=dialect))  # type: ignore[arg-type]  # alike
+    assert "exposures" in sql
+    assert sql.count("SELECT") > 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "module", "extra"),
+    [
+        (SparkEngine("local[1]"), "pyspark.sql", "spark"),
+        (PostgresEngine("postgresql://localhost/x"), "psycopg", "postgres"),
+    ],
+)
+def test_a_missing_package_names_the_command(
+    monkeypatch: pytest.MonkeyPatch, settings: EngineSettings, module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(EngineError, match=rf"pip install 'klartext\[{extra}\]'"):
+        connect(settings)
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
+    silent = PostgresEngine("postgresql://reader:secret@localhost:1/shop")
+    with pytest.raises(EngineError, match="PostgreSQL does not answer at localhost") as caught:
+        connect(silent)
+    assert "secret" not in str(caught.value)
