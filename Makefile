@@ -71,6 +71,13 @@ java:  ## Java 17 for Spark: found, or installed where apt-get may
 slow: java $(STAMP)/dev  ## the long simulations, and Spark in several processes
 	$(BIN)/pytest -q -n 2 -m slow
 
+.PHONY: calibrate bench-facts
+calibrate: $(STAMP)/dev  ## coverage, false alarms and power of every method; writes docs/calibration.md
+	$(BIN)/python -m benchmarks.calibrate
+
+bench-facts: $(STAMP)/dev  ## facts to readout against SQL by hand and other tools; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.facts
+
 doctest: $(STAMP)/dev
 	$(BIN)/pytest -q --doctest-modules $(addprefix src/klartext/,$(PACKAGES)) --ignore-glob='*/migrations/*'
 

@@ -23,6 +23,7 @@ from benchmarks.facts import handwritten
 from benchmarks.facts.scenario import PROPERTIES, WATERMARK, experiment
 from klartext.analysis.engine import open_engine
 from klartext.analysis.readout import Readout, read_out
+from klartext.experiments.engines import DuckDbEngine
 from klartext.experiments.facts import FactsStore
 
 Plan = Mapping[str, Any]
@@ -32,9 +33,8 @@ Answer = dict[str, Any]
 def klartext(plan: Plan) -> Answer:
     """Our path, as `klartext analyze` runs it."""
     store = FactsStore(plan["root"], PROPERTIES)  # type: ignore[arg-type] # literals widen to str
-    with open_engine(
-        memory_limit=plan["memory_limit"], threads=plan["threads"], spill=Path(plan["spill"])
-    ) as engine:
+    settings = DuckDbEngine(plan["memory_limit"], plan["threads"], Path(plan["spill"]))
+    with open_engine(settings) as engine:
         found = read_out(experiment(), store.tables(engine), WATERMARK, engine=engine)
     return _of_readout(found)
 

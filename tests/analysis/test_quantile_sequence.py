@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
-from klartext.analysis import contrast, quantiles
+from klartext.analysis import contrast, quantile_sequence, quantiles
 from klartext.analysis.estimate import Estimate, Interval, NotEstimable
 from klartext.analysis.moments import FloatArray
 from klartext.analysis.quantiles import Observations
-from klartext.analysis.sequential import mixture, quantile_sequence
+from klartext.analysis.sequential import mixture
 
 ALPHA = 0.05
 TAIL = -2 * math.log(ALPHA)
