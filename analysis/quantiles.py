@@ -159,7 +159,7 @@ def difference(treatment: Observations, control: Observations, q: float) -> Cont
     """Difference of a quantile between two independent variants, for a single look.
 
     Refused for the reasons of `quantile`, in either variant. The contrast is not for anytime
-    multipliers: see `klartext.analysis.sequential.quantile_sequence`.
+    multipliers: see `klartext.analysis.quantile_sequence`.
 
     Raises
     ------
