@@ -37,7 +37,7 @@ def first_is_higher(one: tuple[int, int], other: tuple[int, int]) -> Fraction:
 def loss_of_first(one: tuple[int, int], other: tuple[int, int]) -> float:
     """E max(p2 - p1, 0), exact for integers.
 
-    Stucchio (2015), "Bayesian A/B testing at VWO", section 4: with p Beta(a, b), p times its
+    Stucchio (2015), "Bayesian A/B testing at VWO": with p Beta(a, b), p times its
     density is a / (a + b) times the density of Beta(a + 1, b).
     """
     (a1, b1), (a2, b2) = one, other

@@ -41,9 +41,9 @@ def test_two_rates_agree_with_the_exact_sums(one: tuple[int, int], other: tuple[
     assert found.expected_loss[1] - found.expected_loss[0] == pytest.approx(gap, rel=1e-9)
 
 
-def test_a_published_expected_loss() -> None:
+def test_expected_loss_of_uniform_rates_by_hand() -> None:
     # uniform priors, nothing seen: E max(p2 - p1, 0) of two uniforms is 1/6, of three E max - 1/2
-    # = 3/4 - 1/2 (David, Nagaraja, "Order Statistics", example 3.1.1)
+    # = 3/4 - 1/2; the largest of k uniforms has mean k / (k + 1)
     for k, expected in ((2, 1 / 6), (3, 1 / 4), (4, 3 / 10)):
         found = standing([BetaPosterior(1, 1)] * k, direction="increase")
         assert found.expected_loss == pytest.approx([expected] * k, rel=1e-13)
@@ -58,7 +58,7 @@ def test_two_counts_agree_with_the_incomplete_beta_function() -> None:
         assert found.probability_best[0] == pytest.approx(expected, abs=1e-10)
 
 
-def test_two_means_with_one_scale_agree_with_the_cauchy_sum() -> None:
+def test_two_means_agree_with_the_normal_limit() -> None:
     # with 10^8 degrees of freedom t is normal: P = Phi(d / s), loss s (phi(z) - z Phi(-z))
     one, other = StudentPosterior(1e8, 0.3, 0.3), StudentPosterior(1e8, 0.0, 0.4)
     found = standing([one, other], direction="increase")

@@ -73,8 +73,7 @@ def test_eight_schools_agree_with_the_book(schools: Hierarchy) -> None:
 
 
 def test_eight_schools_conditional_moments_of_the_book() -> None:
-    # equations 5.17, 5.18 and 5.20 at a fixed tau: a likelihood-free check of the shrinkage, from
-    # a prior whose mass is at tau = 0 only: complete pooling, mean 7.69 and sd 4.07 (page 120)
+    # equation 5.20 at tau = 0, from a prior whose mass is all there: complete pooling, mean 7.69 and sd 4.07
     found = hierarchy.posterior(
         SCHOOLS[:, None], (ERRORS**2)[:, None, None], mean_prior_sd=None, scale_prior_sd=1e-4
     )
