@@ -73,7 +73,8 @@ def test_eight_schools_agree_with_the_book(schools: Hierarchy) -> None:
 
 
 def test_eight_schools_conditional_moments_of_the_book() -> None:
-    # equation 5.20 at tau = 0, from a prior whose mass is all there: complete pooling, mean 7.69 and sd 4.07
+    # equation 5.20 at tau = 0, from a prior whose mass is all there: complete pooling, mean
+    # 7.69 and sd 4.07
     found = hierarchy.posterior(
         SCHOOLS[:, None], (ERRORS**2)[:, None, None], mean_prior_sd=None, scale_prior_sd=1e-4
     )
