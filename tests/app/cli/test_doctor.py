@@ -35,15 +35,17 @@ def test_a_working_workspace_is_healthy(mails: Shop, run: Run) -> None:
 def test_a_new_workspace_lacks_things_but_is_healthy_and_stays_untouched(
     tmp_path: Path, run: Run
 ) -> None:
+    root = tmp_path / "shop"
+    root.mkdir()
     key = tmp_path / "secret.key"
-    (tmp_path / "klartext.yaml").write_text(
+    (root / "klartext.yaml").write_text(
         f"schema: klartext/workspace/v1\nname: shop\npseudonym_key: {key}\n"
     )
-    ran = run("-w", str(tmp_path), "doctor")
+    ran = run("-w", str(root), "doctor")
     assert ran.status == 0
     assert "absent  state " in ran.out
     assert "absent  key " in ran.out
-    assert [path.name for path in tmp_path.iterdir()] == ["klartext.yaml"]
+    assert [path.name for path in root.iterdir()] == ["klartext.yaml"]
 
 
 def test_what_does_not_work_is_a_finding(mails: Shop, run: Run) -> None:

@@ -266,13 +266,14 @@ def test_a_cap_takes_one_player_out_of_the_result_of_cookie_cats(
     tmp_path: Path, shared_data: Path
 ) -> None:
     """Reference: shared/data/README.md for the raw rounds; scipy on capped ones."""
-    shutil.copytree(EXAMPLES / "cookie_cats", tmp_path, dirs_exist_ok=True)
-    settings = tmp_path / "klartext.yaml"
+    root = tmp_path / "cats"
+    shutil.copytree(EXAMPLES / "cookie_cats", root)
+    settings = root / "klartext.yaml"
     settings.write_text(settings.read_text() + f"pseudonym_key: {tmp_path / 'cats.key'}\n")
-    session = klartext.open(tmp_path)
+    session = klartext.open(root)
     registry.apply(session, (), actor="lena.vogt")
     data = shared_data / "cookie_cats" / "cookie_cats.csv"
-    (mapping,) = (tmp_path / "mappings").iterdir()
+    (mapping,) = (root / "mappings").iterdir()
     facts.ingest(session, data, mapping)
     (result,) = [
         one for one in session.analyze("cookie-cats-gate").metrics if one.metric == "rounds"
