@@ -79,9 +79,9 @@ def _measure(
         answers: dict[str, Any] = {}
         for path in paths:
             load = os.getloadavg()[0]
-            found = json.loads(_output(_command(path, pythons, plan_file)))
+            found = json.loads(_output(_command(path, pythons, plan_file))) | {"load": load}
             answers[path] = found.pop("answer", None) or found.pop("means", None)
-            runs[path].append(found | {"load": load})
+            runs[path].append(found)
             _say(f"{plan['size']} round {number + 1}: {path}: {report.figures(found)}")
         _require_agreement(answers)
     return {
