@@ -75,8 +75,10 @@ slow: java $(STAMP)/dev  ## the long simulations, and Spark in several processes
 calibrate: $(STAMP)/dev  ## coverage, false alarms and power of every method; writes docs/calibration.md
 	$(BIN)/python -m benchmarks.calibrate
 
-bench-facts: $(STAMP)/dev  ## facts to readout against SQL by hand and other tools; writes docs/benchmarks.md
-	$(BIN)/python -m benchmarks.facts
+FOLDER ?= build/bench-facts
+SIZE ?= 10m
+bench-facts: $(STAMP)/dev  ## FOLDER= SIZE=: facts to readout against SQL by hand and other tools; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.facts --folder $(FOLDER) --size $(SIZE)
 
 doctest: $(STAMP)/dev
 	$(BIN)/pytest -q --doctest-modules $(addprefix src/klartext/,$(PACKAGES)) --ignore-glob='*/migrations/*'
