@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from klartext.analysis.engine import connect
 from klartext.experiments.engines import PostgresEngine, SparkEngine
 
-# On a busy machine a deadline only makes property tests flaky.
-hypothesis_settings.register_profile("no-deadline", deadline=None)
-hypothesis_settings.load_profile("no-deadline")
+# On a busy machine a deadline only makes property tests flaky. CI judges a change by the same
+# examples every time; people explore.
+hypothesis_settings.register_profile("klartext", deadline=None, derandomize="CI" in os.environ)
+hypothesis_settings.load_profile("klartext")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
