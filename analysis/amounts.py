@@ -8,7 +8,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis.backends import BaseBackend
 
-from klartext.analysis import unit_table
+from klartext.analysis import hits
 from klartext.analysis.engine import rows_of
 from klartext.experiments.experiment import Experiment, Metric
 
@@ -45,14 +45,14 @@ class Amounts:
 
 
 def counters(experiment: Experiment, events: ir.Table) -> dict[str, ir.IntegerScalar]:
-    """Return the aggregates that `examine` adds up, for `klartext.analysis.unit_table.outcomes`.
+    """Return the aggregates that `examine` adds up, for `klartext.analysis.outcomes.outcomes`.
 
     Parameters
     ----------
     experiment
         Resolved spec.
     events
-        From `klartext.analysis.unit_table.events_in_window`.
+        From `klartext.analysis.outcomes.events_in_window`.
     """
     return {
         f"{name}.{place}": events.count(where=where)
@@ -73,7 +73,7 @@ def examine(
     events
         All events, for the types of their properties.
     outcomes
-        From `klartext.analysis.unit_table.outcomes`, with `counters`.
+        From `klartext.analysis.outcomes.outcomes`, with `counters`.
     engine
         The engine of both.
     """
@@ -105,16 +105,16 @@ def _conditions(
 ) -> dict[str, ir.BooleanValue]:
     """Which events each counter counts."""
     never = ibis.literal(False)  # noqa: FBT003 - a value
-    hit = unit_table.hits(experiment, events, metric)
-    empty = hit & unit_table.amount(experiment, events, metric).isnull()
-    foreign = unit_table.is_foreign(experiment, events)
+    hit = hits.hits(experiment, events, metric)
+    empty = hit & hits.amount(experiment, events, metric).isnull()
+    foreign = hits.is_foreign(experiment, events)
     # A declared property is in the reporting currency or no money at all.
     is_own = metric.value == "value"
     missing, elsewhere = (empty & ~foreign, empty & foreign) if is_own else (empty, never)
     refunds, negative = never, never
     if metric.refunds is not None:
-        refunds = unit_table.refund_hits(experiment, events, metric)
-        taken = unit_table.refund_amount(experiment, events, metric)
+        refunds = hits.refund_hits(experiment, events, metric)
+        taken = hits.refund_amount(experiment, events, metric)
         missing |= refunds & taken.isnull() & ~foreign
         elsewhere |= refunds & taken.isnull() & foreign
         negative = refunds & (taken < 0)

@@ -12,6 +12,7 @@ from typing import Literal
 from klartext.analysis import attribution, decision
 from klartext.analysis.adjusted import read_adjusted
 from klartext.analysis.breakdown import cost_items
+from klartext.analysis.columns import uncapped
 from klartext.analysis.data_checks import data_checks
 from klartext.analysis.estimate import Estimate, NotEstimable
 from klartext.analysis.guardrails import read_guardrail
@@ -29,8 +30,8 @@ from klartext.analysis.result import (
     TreatmentResult,
 )
 from klartext.analysis.uncapped import uncapped_net_benefit
-from klartext.analysis.unit_table import uncapped, windows
 from klartext.analysis.value import Period, spent, window_view
+from klartext.analysis.windows import windows
 from klartext.experiments.experiment import ContributionMargin, Experiment, Metric
 from klartext.experiments.ledger.accrual import Accrual, left_out
 

@@ -18,12 +18,16 @@ import ibis.expr.types as ir
 import numpy as np
 from ibis.backends import BaseBackend
 
-from klartext.analysis import amounts, attribution, unit_table
+from klartext.analysis import amounts, attribution
 from klartext.analysis.amounts import Amounts
+from klartext.analysis.columns import count_columns, value_columns
 from klartext.analysis.engine import materialised, rows_of
+from klartext.analysis.exposed import exposed_units, with_covariates
 from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
+from klartext.analysis.outcomes import events_in_window, outcomes
 from klartext.analysis.result import VariantCounts
+from klartext.analysis.unit_table import assemble
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
@@ -155,16 +159,16 @@ def _read(
     engine: BaseBackend,
     keep: Callable[[ir.Table], ir.Table],
 ) -> Readout:
-    exposed = keep(unit_table.exposed_units(experiment, tables.exposures, watermark))
-    events = unit_table.events_in_window(experiment, tables.events, watermark, exposed)
+    exposed = keep(exposed_units(experiment, tables.exposures, watermark))
+    events = events_in_window(experiment, tables.events, watermark, exposed)
     examined = amounts.counters(experiment, events)
-    outcomes = keep(unit_table.outcomes(experiment, events, examined))
+    per_unit = keep(outcomes(experiment, events, examined))
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, exposed)
-    known = unit_table.with_covariates(experiment, exposed, tables.events, watermark)
-    units = keep(unit_table.assemble(experiment, known, outcomes, calls))
+    known = with_covariates(experiment, exposed, tables.events, watermark)
+    units = keep(assemble(experiment, known, per_unit, calls))
     groups = rows_of(engine, reduced(experiment, units))
     usage, highest = _usage(calls, engine)
-    columns = unit_table.value_columns(experiment)
+    columns = value_columns(experiment)
     compared = [group for group in groups if group["mature"] and not group["excluded"]]
     included = [group for group in groups if not group["excluded"]]
     exposures = [from_microseconds(group[end]) for group in groups for end in ("first", "last")]
@@ -189,7 +193,7 @@ def _read(
         last_exposure=max(exposures, default=None),
         usage=usage,
         highest_price=highest,
-        amounts=amounts.examine(experiment, tables.events, outcomes, engine),
+        amounts=amounts.examine(experiment, tables.events, per_unit, engine),
         strangers=_strangers(experiment, tables.exposures, watermark, engine),
     )
 
@@ -199,8 +203,8 @@ def reduced(experiment: Experiment, units: ir.Table) -> ir.Table:
 
     Columns are numbered, since a metric may be called anything.
     """
-    columns = unit_table.value_columns(experiment)
-    counted = unit_table.count_columns(experiment)
+    columns = value_columns(experiment)
+    counted = count_columns(experiment)
     means = units.group_by(*_GROUP).aggregate(
         n=units.count(),
         first=microseconds(units.exposed_at.min()),
@@ -254,7 +258,7 @@ def _group_moments(columns: tuple[str, ...], group: Mapping[str, Any]) -> Moment
 def _events(experiment: Experiment, groups: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
     return {
         (variant.key, name): sum(int(group[f"events{i}"]) for group in _of(groups, variant.key))
-        for i, name in enumerate(unit_table.count_columns(experiment))
+        for i, name in enumerate(count_columns(experiment))
         for variant in experiment.variants
     }
 

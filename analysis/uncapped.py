@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from klartext.analysis.columns import uncapped
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
 from klartext.analysis.result import DecisionView, Number
-from klartext.analysis.unit_table import uncapped
 from klartext.experiments.experiment import ContributionMargin, Experiment, Saving
 
 

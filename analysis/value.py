@@ -14,7 +14,7 @@ from klartext.analysis.look import Look, scaled
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import Number, VariantCounts, WindowView
-from klartext.analysis.unit_table import windows
+from klartext.analysis.windows import windows
 from klartext.experiments.experiment import Experiment, Metric, Saving, Worth
 from klartext.experiments.ledger.accrual import Accrual, accrue, months_between
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from klartext.analysis.columns import value_columns
 from klartext.analysis.moments import Moments
-from klartext.analysis.unit_table import value_columns
 from klartext.experiments.experiment import Assumption, CostLine, Costs
 from tests.analysis.samples import (
     CONVERSION,

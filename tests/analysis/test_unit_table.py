@@ -10,13 +10,8 @@ from typing import Any
 
 import pytest
 
-from klartext.analysis.unit_table import (
-    KEY_COLUMNS,
-    MONEY_COLUMNS,
-    Windows,
-    value_columns,
-    windows,
-)
+from klartext.analysis.columns import KEY_COLUMNS, MONEY_COLUMNS, value_columns
+from klartext.analysis.windows import Windows, windows
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import (
     UNIT_TABLE_COLUMNS,

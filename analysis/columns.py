@@ -1,0 +1,56 @@
+"""The columns of the unit table, and of which metrics they are."""
+
+from __future__ import annotations
+
+from klartext.analysis import covariates
+from klartext.experiments.errors import KlartextError
+from klartext.experiments.experiment import Experiment, Metric
+
+MONEY_COLUMNS = ("margin", "cost", "net", "outlook", "cost_high", "outlook_high")
+"""Columns every unit table has beside the metrics."""
+
+KEY_COLUMNS = ("unit", "variant", "exposed_at", "excluded", "mature")
+
+
+def counted_metrics(experiment: Experiment) -> tuple[Metric, ...]:
+    """Metrics with a column of their own: all but ratios, which divide two of the others."""
+    return tuple(metric for metric in experiment.metrics if metric.kind != "ratio")
+
+
+def uncapped(experiment: Experiment) -> dict[str, str]:
+    """Map each capped metric to the column of its values without the cap."""
+    return {
+        metric.key: f"{metric.key}.uncapped"
+        for metric in counted_metrics(experiment)
+        if metric.cap is not None
+    }
+
+
+def value_columns(experiment: Experiment) -> tuple[str, ...]:
+    """Names of the float64 columns: metrics but ratios, uncapped ones, covariates, then money.
+
+    Raises
+    ------
+    KlartextError
+        A metric is named like another column of the unit table.
+    """
+    metrics = tuple(metric.key for metric in counted_metrics(experiment))
+    taken = sorted({*MONEY_COLUMNS, *KEY_COLUMNS}.intersection(metrics))
+    if taken:
+        raise KlartextError(
+            f"metric {taken[0]!r} of {experiment.key} has the name of a column of the unit "
+            "table; give it another key"
+        )
+    beside = (*uncapped(experiment).values(), *covariates.all_columns(experiment))
+    return (*metrics, *beside, *MONEY_COLUMNS)
+
+
+def count_columns(experiment: Experiment) -> dict[str, str]:
+    """Map each event name that a cost line counts to its column."""
+    names = {line.event for line in experiment.costs.lines if line.event is not None}
+    return {name: f"events.{name}" for name in sorted(names)}
+
+
+def metric_columns(experiment: Experiment) -> dict[str, Metric]:
+    """Map the column of each counted metric in the outcomes to the metric."""
+    return {f"metric.{metric.key}": metric for metric in counted_metrics(experiment)}

@@ -1,0 +1,86 @@
+"""The exposed units: variant of the first exposure, maturity, and what was known before it."""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+
+from klartext.analysis import covariates
+from klartext.analysis.hits import is_foreign
+from klartext.analysis.instants import microseconds, since_epoch, whole
+from klartext.analysis.windows import windows
+from klartext.experiments.experiment import Experiment
+from klartext.experiments.watermark import Watermark
+
+_SLOT_BITS = 8  # a variant's place in the spec, packed under the instant: one MIN finds both
+
+
+def exposed_units(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> ir.Table:
+    """Return unit, variant, exposed_at, exposed_us (since 1970), excluded and mature."""
+    keys = [variant.key for variant in experiment.variants]
+    seen = exposures.filter(
+        exposures.ingest_batch <= watermark.batch,
+        exposures.experiment == experiment.key,
+        exposures.variant.isin(keys),
+    )
+    slot = ibis.cases(*((seen.variant == key, place) for place, key in enumerate(keys)))
+    seen = seen.select(
+        "unit",
+        "occurred_at",
+        instant=microseconds(seen.occurred_at),
+        slot=slot.cast("int64"),
+    )
+    first = seen.group_by("unit").aggregate(
+        packed=(seen.instant * (1 << _SLOT_BITS) + seen.slot).min(),
+        exposed_at=seen.occurred_at.min(),
+        lowest=seen.slot.min(),
+        highest=seen.slot.max(),
+    )
+    place = first.packed & ((1 << _SLOT_BITS) - 1)
+    units = first.select(
+        "unit",
+        "exposed_at",
+        variant=ibis.cases(*((place == i, key) for i, key in enumerate(keys))),
+        exposed_us=first.packed >> _SLOT_BITS,
+        excluded=first.lowest != first.highest,
+    )
+    wait = whole(windows(experiment).maturity + experiment.lateness)
+    cutoff = since_epoch(watermark.cutoff)
+    return units.mutate(mature=units.exposed_us + wait <= cutoff)
+
+
+def with_covariates(
+    experiment: Experiment, units: ir.Table, events: ir.Table, watermark: Watermark
+) -> ir.Table:
+    """Return the exposed units with the latest value of each named covariate before exposure.
+
+    Null without one. Of several at one instant the largest counts, so that no order of delivery
+    matters.
+    """
+    names = covariates.named(experiment)
+    if not names:
+        return units
+    known = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(names))
+    known = known.inner_join(units.select("unit", "exposed_us"), "unit")
+    known = known.mutate(instant=microseconds(known.occurred_at))
+    known = known.filter(
+        known.instant < known.exposed_us,
+        known.value.notnull(),
+        ~is_foreign(experiment, known),
+    )
+    latest = known.group_by("unit", "name").aggregate(
+        last=known.instant.max(), owner=known.unit.max(), called=known.name.max()
+    )
+    latest = latest.select("owner", "called", "last")
+    known = known.inner_join(
+        latest,
+        [
+            known.unit == latest.owner,
+            known.name == latest.called,
+            known.instant == latest["last"],
+        ],
+    )
+    values = known.group_by("unit").aggregate(
+        **{f"pre.{name}": known.value.max(where=known.name == name) for name in names}
+    )
+    return units.left_join(values, "unit").drop("unit_right")

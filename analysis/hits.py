@@ -1,0 +1,79 @@
+"""Hits: which events a metric counts for a unit, and what each adds to it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import ibis
+import ibis.expr.types as ir
+
+from klartext.analysis.filters import filtered
+from klartext.analysis.instants import whole
+from klartext.experiments.errors import KlartextError
+from klartext.experiments.experiment import Experiment, Metric
+
+
+def counts(
+    events: ir.Table, name: str, window: timedelta, *, delay: timedelta = timedelta(0)
+) -> ir.BooleanValue:
+    """Whether an event of `klartext.analysis.outcomes.events_in_window` is called ``name``, from ``delay`` to ``window``.
+
+    Both are counted from the exposure; ``window`` itself is outside.
+    """
+    return (events.name == name) & (events.age >= whole(delay)) & (events.age < whole(window))
+
+
+def hits(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.BooleanValue:
+    """Whether a metric counts an event: name, time after exposure and filters.
+
+    Raises
+    ------
+    KlartextError
+        A property is not declared in the workspace, or the metric has no events of its own.
+    """
+    if metric.event is None:
+        raise KlartextError(f"metric {metric.key!r} of {experiment.key} has no event")
+    hit = counts(events, metric.event, metric.closes_after, delay=metric.delay)
+    return filtered(experiment, events, metric, hit)
+
+
+def refund_hits(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.BooleanValue:
+    """Whether an event is a refund of the metric, by the metric's own delay and filters."""
+    if metric.refunds is None:
+        return ibis.literal(False)  # noqa: FBT003 - a column of no
+    back = counts(events, metric.refunds.event, metric.refunds.window, delay=metric.delay)
+    return filtered(experiment, events, metric, back)
+
+
+def amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
+    """Return what an event adds to a mean metric; null where it has no such number.
+
+    An amount in another currency than the experiment's is null too: unlike currencies never add,
+    and `klartext.analysis.readout` reports it.
+
+    Raises
+    ------
+    KlartextError
+        The property is not declared in the workspace.
+    """
+    if metric.value == "value":
+        foreign = is_foreign(experiment, events)
+        return foreign.ifelse(ibis.null(events.value.type()), events.value)
+    column = f"p_{metric.value}"
+    if column not in events.columns:
+        raise KlartextError(
+            f"metric {metric.key!r} of {experiment.key} sums the property {metric.value!r}, "
+            "which klartext.yaml does not declare"
+        )
+    return events[column]
+
+
+def refund_amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
+    """Return what a refund takes off a mean metric: the metric's property, else its own amount."""
+    own = is_foreign(experiment, events).ifelse(ibis.null(events.value.type()), events.value)
+    return ibis.coalesce(amount(experiment, events, metric), own)
+
+
+def is_foreign(experiment: Experiment, events: ir.Table) -> ir.BooleanValue:
+    """Whether the event's own amount is money in another currency than the experiment's."""
+    return events.currency.notnull() & (events.currency != experiment.currency)
