@@ -16,9 +16,10 @@ from klartext.experiments.experiment import Experiment, Metric
 def counts(
     events: ir.Table, name: str, window: timedelta, *, delay: timedelta = timedelta(0)
 ) -> ir.BooleanValue:
-    """Whether an event of `klartext.analysis.outcomes.events_in_window` is called ``name``, from ``delay`` to ``window``.
+    """Whether an event with an ``age`` is called ``name``, from ``delay`` to ``window``.
 
-    Both are counted from the exposure; ``window`` itself is outside.
+    Both are counted from the exposure; ``window`` itself is outside. The age is from
+    `klartext.analysis.outcomes.events_in_window`.
     """
     return (events.name == name) & (events.age >= whole(delay)) & (events.age < whole(window))
 
