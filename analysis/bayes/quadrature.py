@@ -58,12 +58,14 @@ def merged(cuts: Sequence[FloatArray], *, scaled: bool) -> FloatArray:
         gaps = [b - a for a, b in pairwise(places)]
         found += zip(places, map(min, [gaps[0], *gaps], [*gaps, gaps[-1]]), strict=True)
     found.sort()
-    kept = [found[0][0]]
+    kept, own_gap = [found[0][0]], found[0][1]
     for cut, gap in found[1:-1]:
         if cut - kept[-1] > _NEAR * gap:
             kept.append(cut)
+            own_gap = gap
     last, gap = found[-1]
-    if len(kept) > 1 and last - kept[-1] <= _NEAR * gap:
+    # The end of a wide posterior must not take the place of a narrow one's cut beside it.
+    if len(kept) > 1 and last - kept[-1] <= _NEAR * min(gap, own_gap):
         kept.pop()
     kept.append(last)
     if not scaled:
