@@ -21,6 +21,7 @@ from klartext.analysis.result import (
     Decision,
     DecisionView,
     Number,
+    Prospect,
     Reason,
     TreatmentResult,
     Verdict,
@@ -32,6 +33,9 @@ COMPLETE_SHARE = 0.95
 
 LIMITED_PROBABILITY = 0.9
 """P(NB > 0) from which GO_LIMITED is possible at the registered end."""
+
+FUTILE_PROBABILITY = 0.05
+"""Predictive probability of a GO by the registered end below which a test may be futile."""
 
 _WEEK = timedelta(days=7)
 
@@ -70,6 +74,8 @@ class Evidence:
         How much of the AI cost is known.
     approved
         Roles that have signed.
+    prospect
+        What the rest of the test may bring.
     uncapped
         Raw net benefit without the caps on metrics; None when no metric of value has one.
     """
@@ -90,6 +96,7 @@ class Evidence:
     duration: timedelta
     completeness: CostCompleteness
     approved: frozenset[str]
+    prospect: Prospect
     uncapped: Number | None = None
 
 
@@ -102,7 +109,8 @@ def decide(evidence: Evidence) -> Decision:
     Notes
     -----
     STOP (loss) and GO each err with probability at most alpha/2, however often one looks, as far
-    as the intervals behind them hold. What the registered end decides has no such guarantee.
+    as the intervals behind them hold. Futility and what the registered end decides have no such
+    guarantee.
     """
     for rule in RULES:
         decision = rule(evidence)
@@ -242,6 +250,45 @@ def _go(evidence: Evidence) -> Decision | None:
     return _signed(evidence, "GO", "go", conditions)
 
 
+def _futility(evidence: Evidence) -> Decision | None:
+    """Stop what can hardly pass, is expected to lose, and is not worth learning more about."""
+    prospect = evidence.prospect
+    gain: Number = (
+        prospect.wait_value
+        if isinstance(prospect.wait_value, NotEstimable)
+        else prospect.wait_cost
+        if isinstance(prospect.wait_cost, NotEstimable)
+        else prospect.wait_value - prospect.wait_cost
+    )
+    reasons = (
+        _condition(
+            "predictive_probability",
+            prospect.predictive_probability,
+            "<",
+            FUTILE_PROBABILITY,
+            "chance that the lower bound of the net benefit gets above zero by the registered end",
+        ),
+        _condition(
+            "expected_net_benefit",
+            evidence.view.posterior_mean,
+            "<=",
+            0.0,
+            "posterior mean of the net benefit",
+        ),
+        _condition(
+            "value_of_waiting",
+            gain,
+            "<",
+            0.0,
+            "what the best length of further testing tells is worth, less what it costs",
+        ),
+        _min_duration(evidence),
+    )
+    if not all(reason.met for reason in reasons):
+        return None
+    return _decision(evidence, "STOP", "futility", reasons)
+
+
 def _end(evidence: Evidence) -> Decision | None:
     if not evidence.at_end:
         return None
@@ -277,8 +324,8 @@ def _continue(evidence: Evidence) -> Decision:
     return _decision(evidence, "CONTINUE", "continue", _conditions(evidence))
 
 
-RULES: tuple[Rule, ...] = (_safety, _invalid, _adaptive, _loss, _go, _end)
-"""In order of precedence. Futility needs the value of more data, which is not computed yet."""
+RULES: tuple[Rule, ...] = (_safety, _invalid, _adaptive, _loss, _go, _futility, _end)
+"""In order of precedence."""
 
 
 def _conditions(evidence: Evidence) -> Iterator[Reason]:
@@ -408,7 +455,7 @@ def _approvals(evidence: Evidence) -> Reason:
 def _condition(  # noqa: PLR0913 - one comparison, read from left to right
     code: str,
     value: Number,
-    relation: Literal[">", ">=", "<="],
+    relation: Literal[">", ">=", "<=", "<"],
     threshold: float,
     detail: str,
     *,
@@ -418,7 +465,12 @@ def _condition(  # noqa: PLR0913 - one comparison, read from left to right
     if isinstance(value, NotEstimable):
         why = f"{detail}: not known, {value.detail}"
         return Reason(code, False, None, threshold, subject, why)  # noqa: FBT003 - met
-    met = {">": value > threshold, ">=": value >= threshold, "<=": value <= threshold}[relation]
+    met = {
+        ">": value > threshold,
+        ">=": value >= threshold,
+        "<=": value <= threshold,
+        "<": value < threshold,
+    }[relation]
     return Reason(code, met, value, threshold, subject, detail)
 
 

@@ -165,7 +165,7 @@ def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
 
 
 def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
-    window, outlook = treatment.window, treatment.outlook
+    window, outlook, prospect = treatment.window, treatment.outlook, treatment.prospect
     return {
         **_object(
             variant=treatment.variant,
@@ -205,6 +205,18 @@ def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
             full_cost_net_benefit=outlook.full_cost_net_benefit,
             npv=outlook.npv,
             payback_months=outlook.payback_months,
+        ),
+        "prospect": _object(
+            perfect_information=prospect.perfect_information,
+            predictive_probability=prospect.predictive_probability,
+            wait_weeks=prospect.wait_weeks,
+            wait_value=prospect.wait_value,
+            wait_cost=prospect.wait_cost,
+            forecast=(
+                prospect.forecast
+                if isinstance(prospect.forecast, NotEstimable)
+                else prospect.forecast.isoformat()
+            ),
         ),
         "costs": [_cost(item) for item in treatment.costs],
         "decision": _decision(treatment.decision),

@@ -19,6 +19,7 @@ from klartext.analysis.guardrails import read_guardrail
 from klartext.analysis.look import Look, planned_look
 from klartext.analysis.moments import Moments
 from klartext.analysis.projection import decision_view
+from klartext.analysis.prospect import prospect_of
 from klartext.analysis.ratio_metrics import Quantity, Ratio, quantity
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
@@ -235,6 +236,7 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         )
         for bound in _BOUNDS
     )
+    prospect = prospect_of(experiment, readout, treatment, look=look, view=view)
     evidence = decision.Evidence(
         variant=treatment,
         rule=experiment.decision,
@@ -263,6 +265,7 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         uncapped=uncapped_net_benefit(experiment, one, base, view),
         completeness=subject.completeness,
         approved=subject.approved,
+        prospect=prospect,
     )
     return TreatmentResult(
         variant=treatment,
@@ -278,6 +281,7 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         outlook=view,
         costs=cost_items(experiment, readout, subject.accruals, treatment),
         decision=decision.decide(evidence),
+        prospect=prospect,
     )
 
 

@@ -111,6 +111,17 @@ class Look:
             return refused
         return mixture.multiplier(one.n + other.n, self.planned_n, alpha=alpha)
 
+    def multiplier_ahead(self, n: int, *, alpha: float) -> float | None:
+        """Half-width in standard errors at a later look with ``n`` units of both variants.
+
+        None where the mode decides at no such look.
+        """
+        if self.planned_n is None:
+            return None
+        if self.mode == "anytime":
+            return mixture.multiplier(n, self.planned_n, alpha=alpha)
+        return means.multiplier_of(alpha) if n >= self.planned_n else None
+
     def estimates(
         self,
         treatment: Moments,

@@ -208,12 +208,20 @@ def _belief(
     effect = posterior.effect(one, base, margin="margin", cost=cost)
     if isinstance(effect, NotEstimable):
         return effect
-    prior_sd = float(experiment.inference.prior_relative_sd) * abs(base.sample("margin").mean)
-    if not (prior_sd > 0 and math.isfinite(prior_sd)):
-        return NotEstimable(
-            "no-prior", "the control has no margin, to which the prior's width is relative"
-        )
+    prior_sd = prior_sd_of(experiment, base)
+    if isinstance(prior_sd, NotEstimable):
+        return prior_sd
     return posterior.update(effect, prior_sd=prior_sd)
+
+
+def prior_sd_of(experiment: Experiment, control: Moments) -> Number:
+    """Return the prior's sd of the margin effect, money per unit, from the registered share."""
+    prior_sd = float(experiment.inference.prior_relative_sd) * abs(control.sample("margin").mean)
+    if prior_sd > 0 and math.isfinite(prior_sd):
+        return prior_sd
+    return NotEstimable(
+        "no-prior", "the control has no margin, to which the prior's width is relative"
+    )
 
 
 def _posterior(

@@ -8,6 +8,7 @@ in `CostItem`, which comes from the ledger and stays `Decimal`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -153,6 +154,25 @@ class DecisionView:
 
 
 @dataclass(frozen=True, slots=True)
+class Prospect:
+    """What the rest of a test may bring, as of today; money in the reporting currency.
+
+    ``perfect_information`` is the most that any further knowledge is worth (EVPI).
+    ``predictive_probability`` is the chance that the lower bound of the net benefit gets above
+    zero by the registered end. ``wait_weeks`` more weeks of testing pay best (or lose least):
+    what they tell is worth ``wait_value`` (EVSI) and costs ``wait_cost``. ``forecast`` is when the
+    test is expected to end.
+    """
+
+    perfect_information: Number
+    predictive_probability: Number
+    wait_weeks: int | NotEstimable
+    wait_value: Number
+    wait_cost: Number
+    forecast: datetime | NotEstimable
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """One condition of the rule: what was seen, the threshold, and whether it holds.
 
@@ -189,6 +209,7 @@ class TreatmentResult:
     outlook: DecisionView
     costs: tuple[CostItem, ...]
     decision: Decision
+    prospect: Prospect
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,16 @@ CONDITION_VALUES: Final[dict[str, str]] = {
     "cost_bounded": "money",
     "cost_complete": "share",
     "expected_loss": "money",
+    "expected_net_benefit": "money",
     "guardrail": "metric",
     "hurdle_probability": "probability",
     "min_duration": "days",
     "net_benefit_lower": "money",
     "net_benefit_upper": "money",
+    "predictive_probability": "probability",
     "probability_positive": "probability",
     "uncapped_net_benefit": "money",
+    "value_of_waiting": "money",
     **wording.CHECK_VALUES,
 }
 """What value and threshold of a condition are, by its code; else plain numbers."""

@@ -37,6 +37,7 @@ class Banner:
     measured: str | None
     also: str | None
     meaning: str
+    forecast: str | None
     next_step: str
     rule: str
 
@@ -67,6 +68,7 @@ def banner(document: ReportDocument, locale: Locale) -> Banner:
         else _measured(document, locale, lead),
         also=_also(document, locale),
         meaning=locale.text(by_rule if locale.has(by_rule) else f"{key}.meaning"),
+        forecast=_forecast(locale, lead) if verdict == "CONTINUE" else None,
         next_step=locale.text(f"{key}.{following}"),
         rule=rule(locale, decision),
     )
@@ -106,6 +108,20 @@ def _measured(document: ReportDocument, locale: Locale, lead: TreatmentResult) -
         ),
     )
     return f"{said} {locale.text('tile.pulled')}" if wording.is_pulled(outlook) else said
+
+
+def _forecast(locale: Locale, lead: TreatmentResult | None) -> str | None:
+    """Say when a decision is to be expected, and how likely it is a GO."""
+    if lead is None:
+        return None
+    chance, expected = lead.prospect.predictive_probability, lead.prospect.forecast
+    if isinstance(chance, NotEstimable) or isinstance(expected, NotEstimable):
+        return None
+    return locale.text(
+        "verdict.CONTINUE.forecast",
+        date=locale.date(expected),
+        chance=locale.probability(chance),
+    )
 
 
 def _also(document: ReportDocument, locale: Locale) -> str | None:

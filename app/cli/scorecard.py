@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from klartext.app.cli.columns import columns
 
 if TYPE_CHECKING:
     from klartext.analysis.estimate import ConfidenceSet
-    from klartext.analysis.result import Analysis, MetricResult, Number, Reason, TreatmentResult
+    from klartext.analysis.result import (
+        Analysis,
+        MetricResult,
+        Number,
+        Prospect,
+        Reason,
+        TreatmentResult,
+    )
 
 _MARKS = {True: "yes", False: "no", None: "–"}
-_SHARES = frozenset({"hurdle_probability", "probability_positive", "cost_complete"})
+_SHARES = frozenset(
+    {"hurdle_probability", "probability_positive", "predictive_probability", "cost_complete"}
+)
 
 
 def scorecard(analysis: Analysis) -> str:
@@ -107,7 +117,16 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
     yield "P(net benefit > 0)", _percent(outlook.probability_positive)
     yield "expected loss", _figure(outlook.expected_loss)
     yield "net present value, raw", _figure(outlook.npv)
+    yield from _prospect(one.prospect)
     yield "verdict", f"{one.decision.verdict} ({one.decision.rule})"
+
+
+def _prospect(prospect: Prospect) -> Iterator[tuple[str, str]]:
+    """Yield what waiting may bring, where there is something to wait for."""
+    if isinstance(prospect.predictive_probability, float):
+        yield "shown > 0 by the end, at most", _percent(prospect.predictive_probability)
+    if isinstance(prospect.forecast, datetime):
+        yield "decision expected by", prospect.forecast.date().isoformat()
 
 
 def _metrics(analysis: Analysis) -> str:

@@ -18,6 +18,7 @@ from klartext.analysis.result import (
     Decision,
     DecisionView,
     Number,
+    Prospect,
     TreatmentResult,
 )
 from klartext.analysis.value import _nothing
@@ -57,8 +58,11 @@ def view(
     )
 
 
+OPEN_END = Prospect(100.0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+FUTILE = Prospect(100.0, 0.049, 3, 10.0, 10.5, UNKNOWN)
 GOOD = view()
 OPEN = view(-50.0)
+LOSING = view(-900.0, 100.0, positive=0.02, hurdle=0.01, loss=500.0, mean=-400.0)
 LOSS = view(-900.0, -100.0, positive=0.001, hurdle=0.001, loss=500.0)
 KEPT = GuardrailReading("unsubscribe", Interval(-0.001, 0.001, 0.95), 0.002)
 UNCLEAR = GuardrailReading("unsubscribe", Interval(-0.001, 0.003, 0.95), 0.002)
@@ -90,6 +94,7 @@ def evidence(**given: Any) -> Evidence:
         "duration": timedelta(days=14),
         "completeness": COMPLETE,
         "approved": frozenset(),
+        "prospect": OPEN_END,
     }
     return Evidence(**(fields | given))
 
@@ -165,6 +170,46 @@ TRUTH: list[tuple[str, dict[str, Any], str, str]] = [
         {"adaptive": True, "spent": Decimal(9), "budget": Decimal(9)},
         "STOP",
         "safety",
+    ),
+    ("futile", {"view": LOSING, "prospect": FUTILE}, "STOP", "futility"),
+    ("futile, but a go", {"prospect": FUTILE}, "GO", "go"),
+    ("a loss beats futility", {"view": LOSS, "prospect": FUTILE}, "STOP", "loss"),
+    (
+        "futility beats the end",
+        {"view": LOSING, "prospect": FUTILE, "at_end": True},
+        "STOP",
+        "futility",
+    ),
+    (
+        "futile, but too early",
+        {"view": LOSING, "prospect": FUTILE, "duration": timedelta(days=13)},
+        "CONTINUE",
+        "continue",
+    ),
+    (
+        "a chance left",
+        {"view": LOSING, "prospect": replace(FUTILE, predictive_probability=0.05)},
+        "CONTINUE",
+        "continue",
+    ),
+    (
+        "a gain expected",
+        {"view": view(-50.0, mean=0.01), "prospect": FUTILE},
+        "CONTINUE",
+        "continue",
+    ),
+    (
+        "waiting pays",
+        {"view": LOSING, "prospect": replace(FUTILE, wait_cost=10.0)},
+        "CONTINUE",
+        "continue",
+    ),
+    ("no forecast possible", {"view": LOSING, "prospect": OPEN_END}, "CONTINUE", "continue"),
+    (
+        "futile in a broken split",
+        {"view": LOSING, "prospect": FUTILE, "checks": (SRM,)},
+        "INVALID",
+        "invalid",
     ),
     ("go at the end", {"at_end": True}, "GO", "go"),
     ("no evidence at the end", {"at_end": True, "view": OPEN}, "STOP", "no_evidence"),
@@ -250,13 +295,14 @@ def test_what_cannot_be_estimated_is_unmet_and_says_why() -> None:
     assert "too early" in reason.detail
 
 
-def test_futility_is_not_among_the_rules_yet() -> None:
+def test_the_rules_stand_in_their_order() -> None:
     assert [rule.__name__ for rule in RULES] == [
         "_safety",
         "_invalid",
         "_adaptive",
         "_loss",
         "_go",
+        "_futility",
         "_end",
     ]
 
@@ -269,6 +315,7 @@ def treatment(variant: str, verdict: Any, rule: str, mean: Number) -> TreatmentR
         outlook=view(mean=mean),
         costs=(),
         decision=Decision(variant, verdict, rule, ()),
+        prospect=OPEN_END,
     )
 
 

@@ -20,6 +20,7 @@ from klartext.analysis.result import (
     Decision,
     DecisionView,
     MetricResult,
+    Prospect,
     Reason,
     TreatmentResult,
     VariantCounts,
@@ -46,6 +47,7 @@ from klartext.reports.document import AuditAppendix, BatchRow, ReportDocument, T
 
 GENERATED: Final = datetime(2027, 4, 2, 8, 30, tzinfo=UTC)
 SHA: Final = "9f2c41d07b6e58a3c4d1e0f29a8b7c6d5e4f3021a9b8c7d6e5f40312233445566"[:64]
+PROSPECT: Final = Prospect(1200.0, 0.62, 3, 900.0, 400.0, datetime(2027, 4, 20, tzinfo=UTC))
 BURN_IN: Final = NotEstimable("burn-in", "a variant has 12 non-zero outcomes; 100 are needed")
 LEFT_OUT: Final = (
     "inference_compute",
@@ -422,7 +424,7 @@ def _treatment(
             Decimal(repr(round(amount, 12))), "genai-prices 0.2.3 gpt-4o 2.5/10 USD per 1M tokens",
         ),
     )  # fmt: skip
-    return TreatmentResult(variant, "control", window, outlook, costs, decision)
+    return TreatmentResult(variant, "control", window, outlook, costs, decision, PROSPECT)
 
 
 def _window(margin: float, cost: float, interval: tuple[float, float]) -> WindowView:
