@@ -26,7 +26,7 @@ from klartext.analysis.result import (
     TreatmentResult,
     Verdict,
 )
-from klartext.experiments.experiment import DecisionRule
+from klartext.experiments.experiment import DecisionRule, Gate
 
 COMPLETE_SHARE = 0.95
 """Share of calls and of money that must be priced and attributed for a GO."""
@@ -74,6 +74,10 @@ class Evidence:
         How much of the AI cost is known.
     approved
         Roles that have signed.
+    gates
+        Preflight checks of the spec, each with its latest result (None: none yet).
+    incidents
+        Reasons of the open ones.
     prospect
         What the rest of the test may bring.
     uncapped
@@ -98,6 +102,8 @@ class Evidence:
     approved: frozenset[str]
     prospect: Prospect
     uncapped: Number | None = None
+    gates: tuple[tuple[Gate, Decimal | None], ...] = ()
+    incidents: tuple[str, ...] = ()
 
 
 Rule = Callable[[Evidence], Decision | None]
@@ -176,7 +182,8 @@ def _or_least(value: Number) -> float:
 
 
 def _safety(evidence: Evidence) -> Decision | None:
-    reasons = [_guardrail(reading) for reading in evidence.guardrails if reading.is_broken]
+    reasons = [_unmet("incident", "incident", reason) for reason in evidence.incidents]
+    reasons += [_guardrail(reading) for reading in evidence.guardrails if reading.is_broken]
     if evidence.budget is not None and evidence.spent >= evidence.budget:
         reasons.insert(
             0,
@@ -348,6 +355,17 @@ def _conditions(evidence: Evidence) -> Iterator[Reason]:
         yield _guardrail(reading)
     yield _min_duration(evidence)
     yield from _cost_complete(evidence)
+    for gate, result in evidence.gates:
+        yield _condition(
+            "preflight",
+            NotEstimable("no-result", "no result was recorded")
+            if result is None
+            else float(result),
+            ">=",
+            float(gate.minimum),
+            "latest result of a check outside the data",
+            subject=gate.check,
+        )
 
 
 def _net_benefit_lower(view: DecisionView) -> Reason:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -52,12 +52,18 @@ class Registration:
         When the rule that binds was recorded.
     approved
         Roles that have signed a GO.
+    gates
+        Latest result of each preflight check that has one.
+    incidents
+        Reasons of the open incidents.
     """
 
     version: int
     sha256: str
     recorded_at: datetime
     approved: frozenset[str] = frozenset()
+    gates: Mapping[str, Decimal] = field(default_factory=dict)
+    incidents: tuple[str, ...] = ()
 
 
 def analyse(
@@ -95,7 +101,7 @@ def analyse(
         accruals=tuple(accruals),
         months=Fraction(0) if period is None else period.months,
         registered=_is_registered(experiment, registration, readout),
-        approved=registration.approved,
+        registration=registration,
         checks=data_checks(experiment, readout, completeness),
         completeness=completeness,
     )
@@ -132,7 +138,7 @@ class _Subject:
     accruals: tuple[Accrual, ...]
     months: Fraction
     registered: bool
-    approved: frozenset[str]
+    registration: Registration
     checks: tuple[Check, ...]
     completeness: CostCompleteness
 
@@ -264,7 +270,12 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         duration=_duration(experiment, readout),
         uncapped=uncapped_net_benefit(experiment, one, base, view),
         completeness=subject.completeness,
-        approved=subject.approved,
+        approved=subject.registration.approved,
+        gates=tuple(
+            (gate, subject.registration.gates.get(gate.check))
+            for gate in experiment.decision.preflight
+        ),
+        incidents=subject.registration.incidents,
         prospect=prospect,
     )
     return TreatmentResult(

@@ -260,6 +260,14 @@ class Approvals:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """A check outside the data that a GO needs, and the smallest result that passes."""
+
+    check: str
+    minimum: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionRule:
     """The thresholds of GO. ``expected_loss`` is money, ``hurdle_roi`` and others fractions."""
 
@@ -268,6 +276,7 @@ class DecisionRule:
     expected_loss: Decimal
     min_duration: timedelta
     approvals: Approvals | None
+    preflight: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,45 @@ looks = sa.Table(
     comment="Recorded by decide only.",
 )
 
+approvals = sa.Table(
+    "approvals",
+    metadata,
+    sa.Column("experiment", sa.ForeignKey("experiments.key"), primary_key=True),
+    sa.Column("look", sa.Integer, primary_key=True),
+    sa.Column("role", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("approved", sa.Boolean, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("evidence_sha256", sa.Text, nullable=False, comment="of looks.result"),
+    sa.Column("signed_at", Instant, nullable=False),
+)
+
+incidents = sa.Table(
+    "incidents",
+    metadata,
+    sa.Column("experiment", sa.ForeignKey("experiments.key"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("opened_at", Instant, nullable=False),
+    sa.Column("opened_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("closed_at", Instant),
+    sa.Column("closed_by", sa.Text),
+    sa.Column("comment", sa.Text),
+)
+
+preflights = sa.Table(
+    "preflights",
+    metadata,
+    sa.Column("id", Identity, primary_key=True, autoincrement=True),
+    sa.Column("experiment", sa.ForeignKey("experiments.key"), nullable=False, index=True),
+    sa.Column("check", sa.Text, nullable=False),
+    sa.Column("value", ExactDecimal, nullable=False),
+    sa.Column("evidence_sha256", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("recorded_at", Instant, nullable=False),
+    comment="The latest result of a check counts.",
+)
+
 outbox = sa.Table(
     "outbox",
     metadata,

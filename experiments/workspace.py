@@ -43,6 +43,7 @@ class Workspace:
     prices_file: Path | None
     rates_file: Path | None
     metrics_file: Path | None
+    roles: Mapping[str, tuple[str, ...]]
 
     @property
     def experiment_files(self) -> tuple[Path, ...]:
@@ -116,6 +117,7 @@ def read_workspace(path: Path) -> Workspace:
         prices_file=named_file("prices", document.prices, "prices.yaml"),
         rates_file=named_file("rates", document.rates, "rates.csv"),
         metrics_file=named_file("metrics", document.metrics, "metrics.yaml"),
+        roles=dict(document.roles),
     )
     stated = document.pseudonym_key
     if stated is not None and (root / Path(stated).expanduser()).resolve().is_relative_to(root):

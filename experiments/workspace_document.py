@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from klartext.experiments.documents.forms import Currency, Duration, Key, Name, Text, Timezone
-from klartext.experiments.documents.validation import Model
+from klartext.experiments.documents.validation import Items, Model
 from klartext.experiments.engine_document import EngineDocument
 
 PropertyType = Literal["text", "number", "integer", "boolean", "money"]
@@ -18,7 +18,6 @@ class WorkspaceDocument(Model):
     """A workspace: where state and facts live, and in which money, language and time it counts."""
 
     later: ClassVar[dict[str, str]] = {
-        "roles": "Remove it.",
         "defaults": "Remove it: write the values into the experiments.",
         "retention": "Remove it: facts are kept.",
     }
@@ -45,6 +44,8 @@ class WorkspaceDocument(Model):
     """File with the key that turns ids into pseudonyms; keep it outside the workspace."""
     metrics: Text | None = None
     """File with shared metrics; default: metrics.yaml if there is one."""
+    roles: dict[Name, Items[Text]] = Field(default_factory=dict)
+    """Who may sign a GO as which role; a role that is not named may be signed by anybody."""
     prices: Text | None = None
     """File with contract prices of AI models; default: prices.yaml if there is one."""
     rates: Text | None = None

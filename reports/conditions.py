@@ -25,6 +25,7 @@ CONDITION_VALUES: Final[dict[str, str]] = {
     "net_benefit_lower": "money",
     "net_benefit_upper": "money",
     "predictive_probability": "probability",
+    "preflight": "number",
     "probability_positive": "probability",
     "uncapped_net_benefit": "money",
     "value_of_waiting": "money",

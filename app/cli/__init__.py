@@ -13,6 +13,7 @@ from klartext.app.cli import (
     analysis,
     bandit,
     costs,
+    decisions,
     demo,
     doctor,
     facts,
@@ -31,7 +32,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (specs, registry, facts, costs, analysis, report, bandit, serve, demo, doctor):
+for group in (
+    specs,
+    registry,
+    facts,
+    costs,
+    analysis,
+    decisions,
+    report,
+    bandit,
+    serve,
+    demo,
+    doctor,
+):
     group.register(app)
 
 

@@ -19,14 +19,14 @@ from klartext.analysis.readout import Readout, read_out, reduced
 from klartext.analysis.result import Analysis
 from klartext.analysis.value import accruals_of, period_of
 from klartext.app.session import Session
+from klartext.app.usecases.enact import Outcome, enact
 from klartext.app.usecases.registry import require_registered
-from klartext.experiments import audit, ingest, lifecycle, registry
+from klartext.experiments import approvals, audit, incidents, ingest, preflight, registry
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
-from klartext.experiments.experiment import Json
 from klartext.experiments.registry import Registered, Status
 from klartext.experiments.state import reading
-from klartext.experiments.tables import looks, outbox
+from klartext.experiments.tables import looks
 from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 # The SQL of Databricks is that of Spark, and can be written without a session.
 _DIALECTS = {DuckDbEngine: "duckdb", SparkEngine: "databricks", PostgresEngine: "postgres"}
-_FINAL = frozenset({"GO", "GO_LIMITED", "STOP"})
 _OPEN: tuple[Status, ...] = ("running", "paused", "stopped")
 
 
@@ -90,7 +89,11 @@ def analyze(session: Session, key: str) -> Analysis:
         It is not registered, or no facts were delivered yet.
     """
     registered, watermark = _load(session, key)
-    return _evaluate(registered, _read(session, registered, watermark))
+    readout = _read(session, registered, watermark)
+    with reading(session.engine) as connection:
+        signed = approvals.current(connection, registered)
+        registration = _registration(connection, registered, signed)
+    return _evaluate(registered, readout, registration)
 
 
 def moments(session: Session, key: str) -> VariantMoments:
@@ -171,18 +174,29 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
     registered, watermark = _load(session, key)
     _check_open(registered)
     readout = _read(session, registered, watermark)
-    analysis = _evaluate(registered, readout)
+    with reading(session.engine) as connection:
+        registration = _registration(connection, registered, None)
+    analysis = _evaluate(registered, readout, registration)
     now = session.now()
     with session.engine.begin() as connection:
         audit.lock(connection)
         current = registry.load(connection, key)
-        if (current.sha256, current.status) != (registered.sha256, registered.status):
+        same = (current.sha256, current.status) == (registered.sha256, registered.status)
+        if not same or _registration(connection, registered, None) != registration:
             raise ConflictError(
                 f"{key} changed while it was analysed. Run `klartext decide` again."
             )
         _check_deciding_look(connection, registered)
         number = _record(connection, registered, readout, analysis, actor=actor, now=now)
-        after = _move(connection, registered, analysis, look=number, actor=actor, now=now)
+        verdict = analysis.decision
+        outcome = Outcome(
+            verdict=verdict.verdict,
+            rule=verdict.rule,
+            variant=verdict.variant,
+            registered=analysis.registered,
+            harmful=any(one.decision.rule == "safety" for one in analysis.treatments),
+        )
+        after = enact(connection, registered, outcome, look=number, actor=actor, now=now)
     return Taken(number, now, analysis, after)
 
 
@@ -208,12 +222,28 @@ def _read(session: Session, registered: Registered, watermark: Watermark) -> Rea
         return read_out(registered.experiment, tables, watermark, engine=engine)
 
 
-def _evaluate(registered: Registered, readout: Readout) -> Analysis:
+def _registration(
+    connection: sa.Connection, registered: Registered, signed: approvals.Round | None
+) -> Registration:
+    """Return what the registry knows beside the facts; signatures are those of ``signed``."""
+    results = preflight.results(connection, registered.key)
+    known = incidents.of(connection, registered.key)
+    return Registration(
+        registered.version,
+        registered.sha256,
+        registered.recorded_at,
+        approved=frozenset() if signed is None else signed.approved,
+        gates={check: result.value for check, result in results.items()},
+        incidents=tuple(one.reason for one in known if one.closed_at is None),
+    )
+
+
+def _evaluate(registered: Registered, readout: Readout, registration: Registration) -> Analysis:
     experiment = registered.experiment
     period = period_of(experiment, readout, started_at=registered.started_at)
     return analyse(
         experiment,
-        Registration(registered.version, registered.sha256, registered.recorded_at),
+        registration,
         readout,
         accruals_of(experiment, readout, period),
         period=period,
@@ -291,53 +321,10 @@ def _record(  # noqa: PLR0913 - who saw what of which experiment, when
             "watermark_cutoff": watermark.cutoff.isoformat(),
             "moments_sha256": sha256(stored_moments.encode()).hexdigest(),
             "result_sha256": sha256(result.encode()).hexdigest(),
-            **_verdict(analysis),
+            "verdict": analysis.decision.verdict,
+            "rule": analysis.decision.rule,
+            "variant": analysis.decision.variant,
+            "registered": analysis.registered,
         },
     )
     return number
-
-
-def _verdict(analysis: Analysis) -> dict[str, Json]:
-    decision = analysis.decision
-    return {
-        "verdict": decision.verdict,
-        "rule": decision.rule,
-        "variant": decision.variant,
-        "registered": analysis.registered,
-    }
-
-
-def _move(  # noqa: PLR0913 - who moved which experiment by which look, when
-    connection: sa.Connection,
-    registered: Registered,
-    analysis: Analysis,
-    *,
-    look: int,
-    actor: str,
-    now: datetime,
-) -> Registered:
-    decision = analysis.decision
-    final = decision.verdict in _FINAL
-    harmful = any(treatment.decision.rule == "safety" for treatment in analysis.treatments)
-    if not (final or harmful):
-        return registered
-    reason = f"look {look}: {decision.verdict} by rule {decision.rule}"
-    steps: list[Status] = [] if registered.status == "stopped" else ["stopped"]
-    if final:
-        steps.append("decided")
-    after = registered
-    for step in steps:
-        after = lifecycle.transition(
-            connection, registered.key, step, actor=actor, now=now, reason=reason
-        )
-    payload: dict[str, Json] = {
-        "schema": "klartext/decision/v1",
-        "experiment": registered.key,
-        "look": look,
-        "status": after.status,
-        **_verdict(analysis),
-    }
-    connection.execute(
-        sa.insert(outbox).values(topic="decision", payload=dumps(payload), created_at=now)
-    )
-    return after

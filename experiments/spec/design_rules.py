@@ -146,6 +146,12 @@ def check_decision(document: ExperimentDocument, _known: Known) -> Iterator[Find
     if valid(decision.hurdle_roi) and decision.hurdle_roi < -1:
         message = f"is {rate_text(decision.hurdle_roi)}: must be at least -100%"
         yield ("decision", "hurdle_roi"), ("range", message, "Write 0% to ask for break-even.")
+    gates = [
+        (("decision", "preflight", i, "check"), gate.check)
+        for i, gate in enumerate(decision.preflight)
+        if valid(gate)
+    ]
+    yield from unique([(loc, check) for loc, check in gates if valid(check)], "preflight check")
     approvals = decision.approvals
     if approvals is None or not valid(approvals) or not valid(approvals.by):
         return

@@ -21,6 +21,7 @@ from klartext.experiments.experiment import (
     DecisionRule,
     Experiment,
     Filter,
+    Gate,
     Guardrail,
     Inference,
     Metric,
@@ -290,6 +291,7 @@ def _decision(written: DecisionSyntax, *, retrospective: bool) -> DecisionRule:
         expected_loss=written.expected_loss,
         min_duration=shortest,
         approvals=Approvals(approvals.by, approvals.within) if approvals else None,
+        preflight=tuple(Gate(gate.check, gate.minimum) for gate in written.preflight),
     )
 
 

@@ -33,6 +33,7 @@ from klartext.experiments.documents.forms import (
     Millionths,
     Name,
     NotNegative,
+    Number,
     Payload,
     Percent,
     Share,
@@ -362,6 +363,15 @@ class ApprovalsSyntax(Model):
     """Within which time; default 10d."""
 
 
+class GateSyntax(Model):
+    """A check outside the data that a GO needs, such as a load test or a legal review."""
+
+    check: Key
+    """Name of the check; its result comes by `klartext preflight`."""
+    minimum: Number
+    """The smallest result that passes."""
+
+
 class DecisionSyntax(Model):
     """The rule, fixed before the first exposure."""
 
@@ -375,6 +385,8 @@ class DecisionSyntax(Model):
     """Shortest time before a GO; default 14d (retrospective: 0d). Use whole weeks."""
     approvals: ApprovalsSyntax | None = None
     """Who must sign a GO."""
+    preflight: Items[GateSyntax] = ()
+    """Checks outside the data that a GO needs."""
 
 
 class RolloutSyntax(Model):
