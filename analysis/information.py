@@ -150,8 +150,8 @@ class Waiting:
 
 def waiting(
     belief: Belief, horizon: Horizon, pace: Pace, *, periods: int, shrinking: bool
-) -> Waiting | None:
-    """Return the length of further testing that pays best, up to ``periods``; None of none.
+) -> Waiting:
+    """Return the length of further testing that pays best, or loses least.
 
     Parameters
     ----------
@@ -162,10 +162,15 @@ def waiting(
     pace
         Units and cost per period.
     periods
-        Until the registered end.
+        Until the registered end; at least one.
     shrinking
         Whether units that enter the test are lost to the horizon: true without a roll-out, where
         the horizon is the test itself; a roll-out's twelve months start with the decision.
+
+    Raises
+    ------
+    ValueError
+        There is no period left.
 
     Notes
     -----
@@ -174,7 +179,7 @@ def waiting(
     of going live and stopping would have brought, less what the test brings meanwhile.
     """
     if periods < 1:
-        return None
+        raise ValueError("there is no period left to wait for")
     now = belief.now()
     per_unit = horizon.persistence * now.margin - horizon.cost_factor * now.cost
     foregone = pace.entering * max(0.0, per_unit) - pace.treated * per_unit

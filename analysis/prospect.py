@@ -95,6 +95,9 @@ def prospect_of(
     if isinstance(belief, NotEstimable):
         return Prospect(perfect, belief, belief, belief, belief, future.end)
     horizon = Horizon(view.units, view.persistence, 1.0, view.fixed_cost)
+    if future.end <= future.now:
+        over = NotEstimable("no-time", "all units that will come are mature")
+        return Prospect(perfect, over, over, over, over, over)
     looks = tuple(_looks(future, look, alpha=alpha))
     predictive = information.predictive_success(
         belief,
@@ -110,13 +113,12 @@ def prospect_of(
         periods=future.weeks,
         shrinking=experiment.rollout is None,
     )
-    nothing = NotEstimable("no-time", "the registered end is here; there is nothing to wait for")
     return Prospect(
         perfect_information=perfect,
         predictive_probability=predictive,
-        wait_weeks=nothing if best is None else best.periods,
-        wait_value=nothing if best is None else best.value,
-        wait_cost=nothing if best is None else best.cost,
+        wait_weeks=best.periods,
+        wait_value=best.value,
+        wait_cost=best.cost,
         forecast=_forecast(
             view,
             belief,

@@ -117,7 +117,8 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
     yield "P(net benefit > 0)", _percent(outlook.probability_positive)
     yield "expected loss", _figure(outlook.expected_loss)
     yield "net present value, raw", _figure(outlook.npv)
-    yield from _prospect(one.prospect)
+    if one.decision.verdict == "CONTINUE":
+        yield from _prospect(one.prospect)
     yield "verdict", f"{one.decision.verdict} ({one.decision.rule})"
 
 

@@ -98,7 +98,6 @@ def test_a_study_that_costs_more_than_it_tells() -> None:
     horizon = Horizon(units=10.0, persistence=1.0, cost_factor=1.0, fixed_cost=0.0)
     pace = Pace(units=100.0, treated=50.0, entering=100.0, running_cost=20.0)
     best = waiting(belief, horizon, pace, periods=4, shrinking=False)
-    assert best is not None
     assert best.periods == 1
     assert best.cost == pytest.approx(22.5, rel=1e-12)
     expected = sample_information(belief, horizon, more_units=100)
@@ -107,7 +106,6 @@ def test_a_study_that_costs_more_than_it_tells() -> None:
     # with 100,000 units to decide on, the same week pays
     many = Horizon(units=100_000.0, persistence=1.0, cost_factor=1.0, fixed_cost=0.0)
     best = waiting(belief, many, pace, periods=4, shrinking=False)
-    assert best is not None
     assert best.gain > 0
 
 
@@ -117,10 +115,9 @@ def test_units_of_the_test_are_lost_to_a_horizon_that_is_the_test() -> None:
     pace = Pace(units=100.0, treated=50.0, entering=100.0, running_cost=0.0)
     kept = waiting(belief, horizon, pace, periods=3, shrinking=False)
     lost = waiting(belief, horizon, pace, periods=3, shrinking=True)
-    assert kept is not None
-    assert lost is not None
     assert lost.gain < kept.gain
-    assert waiting(belief, horizon, pace, periods=0, shrinking=True) is None
+    with pytest.raises(ValueError, match="no period left"):
+        waiting(belief, horizon, pace, periods=0, shrinking=True)
 
 
 def test_predictive_success_at_one_look_by_hand() -> None:

@@ -80,7 +80,13 @@ def test_every_condition_of_a_decision_has_words() -> None:
 
 
 def test_every_condition_with_a_value_says_what_it_is() -> None:
-    without = {"registration", "adaptive_allocation", "deciding_look", "other_treatment"}
+    without = {
+        "incident",
+        "registration",
+        "adaptive_allocation",
+        "deciding_look",
+        "other_treatment",
+    }
     found = codes("analysis", 0, "code", "Reason", "_condition", "_unmet")
     assert found - without <= set(CONDITION_VALUES)
 
