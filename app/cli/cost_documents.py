@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from klartext.app.usecases.costs import Breakdown, CostImport, Listing
+    from klartext.app.usecases.cost_import import CostImport
+    from klartext.app.usecases.costs import Breakdown, Listing
     from klartext.experiments.experiment import CostLine
     from klartext.experiments.ledger.breakdown import CallCosts
 
@@ -32,6 +33,7 @@ def import_document(found: CostImport) -> dict[str, Any]:
         "calls": _calls_document(found.calls),
         "prices": [_calls_document(price) for price in found.prices],
         "workspace": _calls_document(found.workspace),
+        "others": [{"kind": kind, "count": count} for kind, count in sorted(found.others.items())],
     }
 
 
