@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from klartext.app.cli import ledger as ledger_cli
+from klartext.app.cli.actor import ActorOption, actor_name
 from klartext.app.cli.context import log, open_session, print_json
 from klartext.app.cli.cost_documents import import_document, money
 
 if TYPE_CHECKING:
     from klartext.app.usecases.cost_import import CostImport
+    from klartext.app.usecases.ledger import LedgerImport
+    from klartext.experiments.ingest import Delivered
     from klartext.experiments.ledger.breakdown import CallCosts
 
 UNPRICED_ADVICE = (
@@ -27,11 +31,13 @@ class Format(StrEnum):
 
     trace = "token-trace"
     otlp = "otlp"
+    focus = "focus"
 
 
 _OPTIONS = {
     Format.trace: ("identity", "timezone", "model", "provider", "experiment", "variant"),
     Format.otlp: ("experiment", "variant", "unit", "task", "exclusive"),
+    Format.focus: ("experiment", "variant", "restates"),
 }
 """Which options a format takes, beside ``--source``."""
 
@@ -81,9 +87,18 @@ def import_costs(
             "may be repeated.",
         ),
     ] = None,
+    restates: Annotated[
+        bool,
+        typer.Option(
+            "--restates",
+            help="Bills: the file is the whole truth about its billing periods; what earlier files "
+            "had beside it is voided.",
+        ),
+    ] = False,
     keep_unpriced: Annotated[
         bool, typer.Option("--keep-unpriced", help="Store calls even if none can be priced.")
     ] = False,
+    actor: ActorOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Bring costs in, exactly once however often a file is sent; docs/costs.md has every format.
@@ -101,6 +116,8 @@ def import_costs(
       klartext costs import spans.jsonl --format otlp --source ai-gateway
     """
     from klartext.app.usecases import cost_import as costs  # noqa: PLC0415 - heavy
+    from klartext.app.usecases import ledger  # noqa: PLC0415
+    from klartext.experiments.imports.focus import BillOptions  # noqa: PLC0415
     from klartext.experiments.imports.observed import CallOptions  # noqa: PLC0415
     from klartext.experiments.imports.usage_mapping import TraceOptions  # noqa: PLC0415
 
@@ -114,6 +131,7 @@ def import_costs(
         "unit": unit,
         "task": task,
         "exclusive": tuple(exclusive) if exclusive else None,
+        "restates": restates or None,
     }
     given = {name: value for name, value in stated.items() if value is not None}
     if (mapping is None) == (format is None):
@@ -126,6 +144,16 @@ def import_costs(
         raise typer.BadParameter(f"{format.value} does not take it", param_hint=hint)
     if mapping is None and source is None:
         raise typer.BadParameter("name the system the calls come from", param_hint="--source")
+    if format is Format.focus:
+        bill = ledger.import_focus(
+            open_session(context),
+            file,
+            BillOptions(source or "", experiment, variant),
+            actor=actor_name(actor),
+            restates=restates,
+        )
+        _end_bill(bill, file.name, json=json)
+        return
     how: Path | TraceOptions | CallOptions
     if mapping is not None:
         how = mapping
@@ -148,8 +176,19 @@ def import_costs(
         print_json(import_document(found))
     else:
         _show_import(found, file.name)
-    counts = found.delivered.counts
-    if counts.rejected or counts.conflict:
+    _end(found.delivered)
+
+
+def _end_bill(found: LedgerImport, file: str, *, json: bool) -> None:
+    if json:
+        print_json(ledger_cli.import_document(found))
+    else:
+        ledger_cli.show_import(found, file)
+    _end(found.booking.delivered)
+
+
+def _end(delivered: Delivered) -> None:
+    if delivered.counts.rejected or delivered.counts.conflict:
         raise typer.Exit(1)
 
 
@@ -164,15 +203,8 @@ def _identity(stated: str | None) -> str | tuple[str, ...] | None:
 
 
 def _show_import(found: CostImport, file: str) -> None:
-    delivered, calls = found.delivered, found.calls
-    counts = delivered.counts
-    typer.echo(f"{file}: batch {delivered.batch}")
-    for name in ("accepted", "duplicate", "conflict", "rejected", "sent"):
-        typer.echo(f"  {name:<10}{getattr(counts, name):>12,}")
-    for reason in delivered.reasons:
-        rows = ", ".join(str(position) for position in reason.positions)
-        more = ", …" if reason.count > len(reason.positions) else ""
-        typer.echo(f"  {reason.reason} x {reason.count:,}: {reason.detail} (row {rows}{more})")
+    ledger_cli.show_delivered(found.delivered, file)
+    calls = found.calls
     for kind, count in sorted(found.others.items()):
         typer.echo(f"  beside these, no calls: {count:,} x {kind}")
     if calls.calls:

@@ -1,4 +1,4 @@
-"""Commands: costs import, costs list, costs breakdown."""
+"""Commands: costs import, costs add, costs list, costs breakdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from klartext.app.cli import cost_import
+from klartext.app.cli import cost_import, ledger
 from klartext.app.cli.columns import columns
 from klartext.app.cli.context import log, open_session, print_json
 from klartext.app.cli.cost_documents import (
@@ -42,30 +42,61 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the root."""
     group = typer.Typer(name="costs", help="AI calls and what they cost.", no_args_is_help=True)
     group.command("import")(cost_import.import_costs)
+    group.command("add")(ledger.add)
     group.command("list")(list_costs)
     group.command("breakdown")(breakdown)
     app.add_typer(group)
 
 
-def list_costs(context: typer.Context, json: Json = False) -> None:
-    """List what costs: AI calls by source, and the cost lines of every experiment.
+def list_costs(
+    context: typer.Context,
+    as_of: Annotated[
+        str | None, typer.Option(help="The ledger as it stood at this day or instant.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Ledger: cost of service from this day on.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--until", help="Ledger: and before this day.")] = None,
+    lines: Annotated[bool, typer.Option("--lines", help="Ledger: also every line.")] = False,
+    json: Json = False,
+) -> None:
+    """List what costs: AI calls by source, the ledger, and the cost lines of every experiment.
+
+    The ledger as of an instant is the same for ever, to the cent.
 
     For example:
 
       klartext costs list
 
-      klartext costs list --json
+      klartext costs list --as-of 2026-11-01 --from 2026-10-01 --until 2026-11-01 --json
     """
     from klartext.app.usecases import costs  # noqa: PLC0415 - heavy
+    from klartext.app.usecases import ledger as books  # noqa: PLC0415
 
-    listing = costs.listing(open_session(context))
+    session = open_session(context)
+    zone = session.workspace.timezone
+    booked = books.listing(
+        session,
+        as_of=None if as_of is None else ledger.instant_of(as_of, "--as-of", zone),
+        start=None if start is None else ledger.instant_of(start, "--from", zone),
+        end=None if end is None else ledger.instant_of(end, "--until", zone),
+        lines=lines,
+    )
+    listing = costs.listing(session)
     if json:
-        print_json(listing_document(listing))
+        print_json(listing_document(listing, ledger.listing_document(booked)))
         return
     if listing.sources:
         typer.echo(_table("SOURCE", listing.sources, listing.currency))
     else:
         log("No AI calls yet. Next: klartext costs import FILE --mapping MAPPING.yaml")
+    if booked.costs:
+        typer.echo(f"\nLedger as of {booked.as_of:%Y-%m-%dT%H:%M:%SZ}")
+        typer.echo(ledger.cost_table(booked.costs, listing.currency))
+        if booked.reconciled:
+            typer.echo(ledger.reconciled_words(booked.reconciled))
+        if lines:
+            typer.echo(ledger.line_table(booked.lines))
     for experiment in listing.experiments:
         typer.echo(f"\n{experiment.experiment}: {_usage_words(experiment)}")
         if experiment.lines:
