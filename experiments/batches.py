@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from klartext.experiments.tables import batches
 from klartext.experiments.watermark import Watermark
 
-BatchKind: TypeAlias = Literal["exposures", "events", "usage", "unit_table", "inbox"]
+BatchKind: TypeAlias = Literal[
+    "exposures", "events", "usage", "unit_table", "inbox", "ledger", "scores"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ def watermark(connection: sa.Connection, *, usage: bool) -> Watermark | None:
 def interrupted(connection: sa.Connection) -> tuple[sa.Row[Any], ...]:
     """Return imports that did not come to their end and were not sent again since.
 
-    Inbox batches are not among them: the next flush resumes them by itself.
+    Inbox batches are not among them: the next flush resumes them by itself. Nor are those of the
+    ledger: rows and counts are one transaction, so their counts are right.
     """
     later = batches.alias()
     was_repeated = sa.exists().where(
@@ -117,7 +120,7 @@ def interrupted(connection: sa.Connection) -> tuple[sa.Row[Any], ...]:
         later.c.mapping_sha256 == batches.c.mapping_sha256,
         later.c.finished_at.is_not(None),
     )
-    unfinished = batches.c.finished_at.is_(None) & (batches.c.kind != "inbox")
+    unfinished = batches.c.finished_at.is_(None) & batches.c.kind.not_in(("inbox", "ledger"))
     query = sa.select(batches).where(unfinished, ~was_repeated).order_by(batches.c.batch)
     return tuple(connection.execute(query))
 

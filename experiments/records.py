@@ -80,6 +80,9 @@ class UsageRow:
     unit: int | None = None
     provider: str | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    service_tier: str | None = None
     task: str | None = None
     duration_ms: int | None = None
     error: str | None = None

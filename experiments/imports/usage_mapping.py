@@ -19,6 +19,7 @@ from klartext.experiments.documents.yaml_document import Node, plain, read, read
 from klartext.experiments.errors import ConfigurationError, Problem
 from klartext.experiments.experiment import COST_CATEGORIES
 from klartext.experiments.mapping import Column, Constant, FileMapping, VariantColumn
+from klartext.experiments.prices.contract import Terms
 from klartext.experiments.readers import SUFFIXES, ColumnsError, FileFormat
 
 TOKEN_TRACE_COLUMNS = (
@@ -74,9 +75,7 @@ class UsageMapping(FileMapping):
     """Column with the model, or ``{constant: gpt-4o}``."""
     provider: _ColumnOrConstant | None = None
     """Column with the provider, or ``{constant: azure}``; default: by the name of the model."""
-    terms: dict[Literal["processing", "service_tier", "speed", "route", "search_type"], str] = (
-        Field(default_factory=dict)
-    )
+    terms: Terms = Field(default_factory=dict)
     """Terms of all calls that have prices of their own, such as ``{processing: batch}``."""
     category: Annotated[str, PlainValidator(_category)] = "model_fees"
     """Cost category the calls are booked under."""
