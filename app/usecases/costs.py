@@ -15,7 +15,8 @@ from klartext.app.usecases.facts import open_door, open_writer
 from klartext.app.usecases.registry import require_registered
 from klartext.experiments import registry
 from klartext.experiments.door import FUTURE_TOLERANCE
-from klartext.experiments.errors import NotReadyError
+from klartext.experiments.engines import PostgresEngine
+from klartext.experiments.errors import ConflictError, NotReadyError
 from klartext.experiments.experiment import CostLine
 from klartext.experiments.imports.token_trace import open_trace, token_trace_mapping
 from klartext.experiments.imports.usage_mapping import TraceOptions, load_usage_mapping
@@ -23,6 +24,7 @@ from klartext.experiments.ingest import Delivered, deliver
 from klartext.experiments.ledger import breakdown as sums
 from klartext.experiments.ledger.accrual import left_out
 from klartext.experiments.ledger.breakdown import CallCosts, Dimension
+from klartext.experiments.mapped_tables import require_own
 from klartext.experiments.prices.order import open_catalog
 from klartext.experiments.prices.pricing import Pricing
 from klartext.experiments.records import Parsed, Reject, UsageRow
@@ -116,10 +118,18 @@ def import_calls(
         The file cannot be read.
     LeaseHeldError
         Another process keeps writing facts.
+    ConflictError
+        Usage costs are mapped, or the engine could not read what would be stored.
     """
     workspace = session.workspace
     # To the end of a day, so that the same file sent twice within it meets the same limit.
     now = session.now()
+    require_own(workspace.mapped, ("usage_costs",))
+    if isinstance(workspace.engine, PostgresEngine):
+        raise ConflictError(
+            "engine: {kind: postgres} reads mapped tables only. Bring priced calls into a table "
+            "and map it as facts.usage_costs in klartext.yaml; nothing was stored."
+        )
     door = open_door(
         session, latest=datetime.combine(now.date(), time(), now.tzinfo) + 2 * FUTURE_TOLERANCE
     )
@@ -139,7 +149,7 @@ def import_calls(
         rows = _refuse_unpriced(rows, path)
     delivered = deliver(source, rows, open_writer(session), progress=progress)
     with open_engine(session.workspace.engine) as engine:
-        usage = session.facts.tables(engine).usage_costs
+        usage = session.tables(engine).usage_costs
         added = usage.filter(usage.ingest_batch == delivered.batch)
         return CostImport(
             delivered,
@@ -163,7 +173,7 @@ def break_down(session: Session, by: Dimension, *, experiment: str | None = None
             require_registered(session, connection, experiment)
     workspace = session.workspace
     with open_engine(session.workspace.engine) as engine:
-        usage = session.facts.tables(engine).usage_costs
+        usage = session.tables(engine).usage_costs
         if experiment is not None:
             usage = usage.filter(usage.experiment == experiment)
         parts = sums.breakdown(usage, by, timezone=workspace.timezone)
@@ -182,7 +192,7 @@ def listing(session: Session) -> Listing:
     with reading(session.engine) as connection:
         registered = registry.registered(connection)
     with open_engine(session.workspace.engine) as engine:
-        usage = session.facts.tables(engine).usage_costs
+        usage = session.tables(engine).usage_costs
         sources = sums.breakdown(usage, "source", timezone=session.workspace.timezone)
         used = sums.categories(usage)
     return Listing(
