@@ -83,28 +83,40 @@ def watermark(connection: sa.Connection, *, usage: bool) -> Watermark | None:
     a batch will add rows under its old number. The cutoff is the earliest, over the kinds needed,
     of the latest instant up to which a finished batch declared itself complete.
     """
+    cutoffs = [complete_until(connection, "events", "unit_table", "inbox")]
+    if usage:
+        cutoffs.append(complete_until(connection, "usage"))
+    batch = highest(connection)
+    known = [cutoff for cutoff in cutoffs if cutoff is not None]
+    if batch is None or len(known) < len(cutoffs):
+        return None
+    return Watermark(batch, min(known))
+
+
+def highest(connection: sa.Connection) -> int | None:
+    """Return the number of the latest batch an analysis may see, None when there is none."""
+    query = sa.select(sa.func.max(batches.c.batch)).where(_usable(connection))
+    found: int | None = connection.scalar(query)
+    return found
+
+
+def complete_until(connection: sa.Connection, *kinds: BatchKind) -> datetime | None:
+    """Return the latest instant up to which a batch of one of ``kinds`` is complete."""
+    usable = _usable(connection) & batches.c.kind.in_(kinds)
+    query = sa.select(sa.func.max(batches.c.complete_until)).where(usable)
+    found: datetime | None = connection.scalar(query)
+    return found
+
+
+def _usable(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    """Which batches have ended, and no earlier one of the inbox is still to be resumed."""
     pending = connection.scalar(
         sa.select(sa.func.min(batches.c.batch)).where(
             batches.c.kind == "inbox", batches.c.finished_at.is_(None)
         )
     )
     finished = batches.c.finished_at.is_not(None)
-    if pending is not None:
-        finished &= batches.c.batch < pending
-    highest = connection.scalar(sa.select(sa.func.max(batches.c.batch)).where(finished))
-    needed = [("events", "unit_table", "inbox"), *([("usage",)] if usage else [])]
-    latest = [
-        connection.scalar(
-            sa.select(sa.func.max(batches.c.complete_until)).where(
-                finished, batches.c.kind.in_(kinds)
-            )
-        )
-        for kinds in needed
-    ]
-    complete = [instant for instant in latest if instant is not None]
-    if highest is None or len(complete) < len(needed):
-        return None
-    return Watermark(highest, min(complete))
+    return finished if pending is None else finished & (batches.c.batch < pending)
 
 
 def interrupted(connection: sa.Connection) -> tuple[sa.Row[Any], ...]:

@@ -23,7 +23,6 @@ from klartext.experiments.batches import (
     finish,
     interrupted,
     open_batch,
-    watermark,
 )
 from klartext.experiments.commit import Commit, Status, append_new
 from klartext.experiments.door import TableName
@@ -31,7 +30,7 @@ from klartext.experiments.facts import FactsStore
 from klartext.experiments.records import FactRow, Parsed, Reject
 from klartext.experiments.tables import batches
 
-__all__ = ["Counts", "Delivered", "Reason", "Source", "Writer", "deliver", "watermark"]
+__all__ = ["Counts", "Delivered", "Reason", "Source", "Writer", "deliver"]
 
 LEASE = "facts"
 CHUNK_ROWS = 50_000

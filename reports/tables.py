@@ -300,7 +300,11 @@ def facts(document: ReportDocument, locale: Locale) -> tuple[tuple[str, str], ..
         "recorded_at": locale.instant(audit.recorded_at),
         "registered": locale.text("audit.yes" if analysis.registered else "audit.no"),
         "status": wording.coded(locale, "status", audit.status),
-        "batch": locale.integer(analysis.watermark.batch),
+        "batch": (
+            locale.integer(analysis.watermark.batch)
+            if analysis.watermark.batch
+            else locale.text("audit.no_batch")
+        ),
         "cutoff": locale.instant(analysis.watermark.cutoff),
         "mode": locale.text(f"audit.mode_{analysis.mode}"),
         "alpha": locale.share(Decimal(repr(analysis.alpha))),

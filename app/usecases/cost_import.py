@@ -14,7 +14,8 @@ from klartext.app.session import Session
 from klartext.app.usecases.facts import open_door, open_writer
 from klartext.app.usecases.registry import require_registered
 from klartext.experiments.door import FUTURE_TOLERANCE, Door
-from klartext.experiments.errors import NotReadyError
+from klartext.experiments.engines import PostgresEngine
+from klartext.experiments.errors import ConflictError, NotReadyError
 from klartext.experiments.imports.observed import CallFile, CallOptions
 from klartext.experiments.imports.otlp import open_otlp
 from klartext.experiments.imports.token_trace import open_trace, token_trace_mapping
@@ -22,6 +23,7 @@ from klartext.experiments.imports.usage_mapping import TraceOptions, load_usage_
 from klartext.experiments.ingest import Delivered, deliver
 from klartext.experiments.ledger import breakdown as sums
 from klartext.experiments.ledger.breakdown import CallCosts
+from klartext.experiments.mapped_tables import require_own
 from klartext.experiments.prices.order import open_catalog
 from klartext.experiments.prices.pricing import Pricing
 from klartext.experiments.records import Parsed, Reject, UsageRow
@@ -88,8 +90,16 @@ def import_calls(
         There is no such file or experiment.
     LeaseHeldError
         Another process keeps writing facts.
+    ConflictError
+        Usage costs are mapped, or the engine could not read what would be stored.
     """
     workspace = session.workspace
+    require_own(workspace.mapped, ("usage_costs",))
+    if isinstance(workspace.engine, PostgresEngine):
+        raise ConflictError(
+            "engine: {kind: postgres} reads mapped tables only. Bring priced calls into a table "
+            "and map it as facts.usage_costs in klartext.yaml; nothing was stored."
+        )
     # To the end of a day, so that the same file sent twice within it meets the same limit.
     now = session.now()
     door = open_door(
@@ -107,7 +117,7 @@ def import_calls(
         rows = _refuse_unpriced(rows, path)
     delivered = deliver(opened.source, rows, open_writer(session), progress=progress)
     with open_engine(session.workspace.engine) as engine:
-        usage = session.facts.tables(engine).usage_costs
+        usage = session.tables(engine).usage_costs
         added = usage.filter(usage.ingest_batch == delivered.batch)
         return CostImport(
             delivered,

@@ -64,7 +64,7 @@ def break_down(session: Session, by: Dimension, *, experiment: str | None = None
             require_registered(session, connection, experiment)
     workspace = session.workspace
     with open_engine(session.workspace.engine) as engine:
-        usage = session.facts.tables(engine).usage_costs
+        usage = session.tables(engine).usage_costs
         if experiment is not None:
             usage = usage.filter(usage.experiment == experiment)
         parts = sums.breakdown(usage, by, timezone=workspace.timezone)
@@ -83,7 +83,7 @@ def listing(session: Session) -> Listing:
     with reading(session.engine) as connection:
         registered = registry.registered(connection)
     with open_engine(session.workspace.engine) as engine:
-        usage = session.facts.tables(engine).usage_costs
+        usage = session.tables(engine).usage_costs
         sources = sums.breakdown(usage, "source", timezone=session.workspace.timezone)
         used = sums.categories(usage)
     return Listing(
