@@ -53,6 +53,7 @@ def data_checks(
     checks.append(_strangers(readout))
     checks.extend(_amounts(readout))
     checks.append(_cost(experiment, readout, completeness))
+    checks.extend(_ai_units(readout))
     return tuple(checks)
 
 
@@ -108,6 +109,20 @@ def _cost(experiment: Experiment, readout: Readout, known: CostCompleteness) -> 
     )
     severity: Literal["ok", "warning"] = "ok" if share >= COMPLETE_SHARE else "warning"
     return Check("cost_complete", severity, share, f"{detail}{left_out}")
+
+
+def _ai_units(readout: Readout) -> Iterator[Check]:
+    """Yield that AI calls name too few units for intervals, with the least share of a variant."""
+    if readout.calls is None:
+        return
+    found = [of["ai.error_rate"] for of in readout.calls.coverage.values()]
+    worst = min((one for one in found if one.calls), key=lambda one: one.with_unit / one.calls)
+    if not worst.is_enough:
+        detail = (
+            f"{worst.with_unit:,} of {worst.calls:,} AI calls of a variant name one of its units; "
+            "AI metrics show levels without intervals"
+        )
+        yield Check("ai_units", "warning", worst.with_unit / worst.calls, detail)
 
 
 def _elsewhere(experiment: Experiment, readout: Readout) -> str:

@@ -145,7 +145,7 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
         key=written.key,
         kind=written.kind,
         event=written.event,
-        value=(written.value or BUILT_IN_VALUE) if written.kind == "mean" else None,
+        value=(written.value or BUILT_IN_VALUE) if written.kind in {"mean", "quantile"} else None,
         window=window,
         direction=written.direction,
         refunds=Refunds(refunds.event, refunds.window or delay + window + REFUNDS_AFTER)
@@ -166,6 +166,7 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
             else Covariate(name=item)
             for item in written.covariates
         ),
+        quantile=written.quantile,
     )
 
 

@@ -188,11 +188,13 @@ class MetricSyntax(Model):
     """Key of the metric."""
     kind: MetricKind
     """conversion: did the event happen; count: how often; mean: the sum of its value;
-    retention: did it happen between two times; ratio: one metric divided by another."""
+    retention: did it happen between two times; ratio: one metric divided by another;
+    quantile: of its value over all events."""
     event: Name | None = None
     """Name of the event that counts (all kinds but ratio)."""
     value: Name | None = None
-    """Property that is summed (mean only); default: value, the event's own amount."""
+    """Property that is summed (mean) or whose quantile is taken (quantile); default: value, the
+    event's own amount."""
     window: Window | None = None
     """How long events count, from the exposure or the end of the delay; default 14d."""
     delay: Window | None = None
@@ -205,6 +207,8 @@ class MetricSyntax(Model):
     """Metric of the experiment that is divided (ratio only)."""
     denominator: Key | None = None
     """Metric of the experiment that it is divided by (ratio only)."""
+    quantile: Percent | None = None
+    """Share of the events below it, such as 95% (quantile only)."""
     direction: Literal["increase", "decrease"] = "increase"
     """Which way is better; default increase."""
     refunds: RefundsSyntax | None = None
@@ -219,7 +223,7 @@ class GuardrailSyntax(Model):
     """A metric that must not get worse; one of the limits."""
 
     metric: Name
-    """Key of the metric."""
+    """Key of the metric, or one of the AI calls such as ai.error_rate."""
     may_worsen_by: Limit | None = None
     """How much worse it may get: 0.2pp of a conversion, 5% of the control's mean, or an amount."""
     at_most: Limit | None = None
