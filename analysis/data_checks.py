@@ -54,6 +54,7 @@ def data_checks(
     checks.extend(_amounts(readout))
     checks.append(_cost(experiment, readout, completeness))
     checks.extend(_ai_units(readout))
+    checks.extend(_caps(readout))
     return tuple(checks)
 
 
@@ -123,6 +124,27 @@ def _ai_units(readout: Readout) -> Iterator[Check]:
             "AI metrics show levels without intervals"
         )
         yield Check("ai_units", "warning", worst.with_unit / worst.calls, detail)
+
+
+def _caps(readout: Readout) -> Iterator[Check]:
+    """Yield for each percentile cap what it is, and whether it can still change."""
+    for cap in readout.caps:
+        name = f"{cap.metric}, p{(cap.percentile * 100).normalize():f}"
+        if cap.value is None:
+            detail = (
+                f"{name}: {cap.units:,} of the {cap.needed:,} units with a value that it asks for; "
+                "nothing is capped, and there is no GO on its value, until it is resolved"
+            )
+            yield Check("cap_pending", "warning", None, detail)
+            continue
+        origin = "events before the start" if cap.source == "pre_period" else "mature units"
+        detail = f"{name}: {cap.value:f}, of {cap.units:,} units with a value ({origin})"
+        if cap.frozen_at is None:
+            detail += "; provisional: the next recorded look freezes it"
+            yield Check("cap_provisional", "info", float(cap.value), detail)
+        else:
+            frozen = f"{detail}; frozen on {cap.frozen_at:%Y-%m-%d}"
+            yield Check("cap_frozen", "ok", float(cap.value), frozen)
 
 
 def _elsewhere(experiment: Experiment, readout: Readout) -> str:

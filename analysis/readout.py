@@ -29,6 +29,7 @@ from klartext.analysis.outcomes import events_in_window, outcomes
 from klartext.analysis.quantiles import Observations
 from klartext.analysis.result import VariantCounts
 from klartext.analysis.unit_table import assemble
+from klartext.experiments.caps import PercentileCap
 from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
@@ -104,6 +105,8 @@ class Readout:
         Per quantile metric the observations of each variant, or why there are none.
     calls
         What the AI metrics are made of; None when no AI call counts.
+    caps
+        Percentile caps, frozen or as they would be now.
     """
 
     watermark: Watermark
@@ -122,6 +125,7 @@ class Readout:
         default_factory=dict
     )
     calls: AiCalls | None = None
+    caps: tuple[PercentileCap, ...] = ()
 
     def measured(self, metric: Metric, variant: str) -> Measured:
         """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""

@@ -99,7 +99,9 @@ class Metric:
     ``numerator`` over units divided by that of ``denominator``; it has no events of its own.
     A value above ``cap`` counts as ``cap``, also in the margin. Estimates are adjusted for the
     ``covariates``. ``quantile`` is that of the property ``value`` over all events of all units;
-    it is the metric's ``quantile``, a fraction.
+    it is the metric's ``quantile``, a fraction. ``cap_percentile`` (a fraction) is a cap that is
+    resolved from data once and then frozen, see `klartext.experiments.caps`; ``cap`` is None in
+    the spec then, and set where the cap is in force.
     """
 
     key: str
@@ -116,6 +118,7 @@ class Metric:
     cap: Decimal | None = None
     covariates: tuple[Covariate, ...] = ()
     quantile: Decimal | None = None
+    cap_percentile: Decimal | None = None
 
     @property
     def is_column(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import ibis
 import sqlalchemy as sa
 
-from klartext.analysis import unit_table
+from klartext.analysis import percentile_caps, unit_table
 from klartext.analysis.document import dumps, moments_to_json, to_json
 from klartext.analysis.engine import connect, open_engine
 from klartext.analysis.evaluate import Registration, analyse
@@ -20,7 +20,7 @@ from klartext.analysis.result import Analysis
 from klartext.analysis.value import accruals_of, period_of
 from klartext.app.session import Session
 from klartext.app.usecases.registry import require_registered
-from klartext.experiments import audit, ingest, lifecycle, registry
+from klartext.experiments import audit, caps, ingest, lifecycle, registry
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
 from klartext.experiments.experiment import Json
@@ -156,6 +156,8 @@ def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
 def decide(session: Session, key: str, *, actor: str) -> Taken:
     """Take a look: record moments and result, audit them, and move the experiment by the verdict.
 
+    Percentile caps that this look resolves are frozen with it.
+
     GO, GO_LIMITED and STOP end the test (``decided``); a treatment that does harm stops it in any
     case; GO_PENDING_APPROVAL, CONTINUE and INVALID leave it as it is.
 
@@ -181,6 +183,7 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
                 f"{key} changed while it was analysed. Run `klartext decide` again."
             )
         _check_deciding_look(connection, registered)
+        caps.freeze(connection, key, readout.caps, actor=actor, now=now)
         number = _record(connection, registered, readout, analysis, actor=actor, now=now)
         after = _move(connection, registered, analysis, look=number, actor=actor, now=now)
     return Taken(number, now, analysis, after)
@@ -194,22 +197,30 @@ def _load(session: Session, key: str) -> tuple[Registered, Watermark]:
         found = ingest.watermark(connection, usage=promised)
         if found is None and promised:  # without the calls: cost is incomplete, no GO
             found = ingest.watermark(connection, usage=False)
+        resolved = caps.in_force(registered.experiment, caps.frozen(connection, key))
     if found is None:
         raise NotReadyError(
             f"{key} has no facts yet. Deliver exposures and events with "
             "`klartext ingest FILE --mapping MAPPING`, or through `klartext serve`."
         )
-    return registered, found
+    return replace(registered, experiment=resolved), found
 
 
 def _read(session: Session, registered: Registered, watermark: Watermark) -> Readout:
+    """Read the facts out, with percentile caps as they are frozen, else as they would be now."""
+    with reading(session.engine) as connection:
+        frozen = caps.frozen(connection, registered.key)
     with open_engine(session.workspace.engine) as engine:
         tables = session.facts.tables(engine)
-        return read_out(registered.experiment, tables, watermark, engine=engine)
+        experiment = registered.experiment
+        found = percentile_caps.at_look(experiment, tables, watermark, engine=engine)
+        now = {cap.metric: cap for cap in found}
+        readout = read_out(caps.in_force(experiment, now), tables, watermark, engine=engine)
+    return replace(readout, caps=(*frozen.values(), *found))
 
 
 def _evaluate(registered: Registered, readout: Readout) -> Analysis:
-    experiment = registered.experiment
+    experiment = caps.in_force(registered.experiment, {cap.metric: cap for cap in readout.caps})
     period = period_of(experiment, readout, started_at=registered.started_at)
     return analyse(
         experiment,

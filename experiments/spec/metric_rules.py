@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from klartext.experiments.documents.validation import valid
@@ -158,6 +159,11 @@ def _cap_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iterat
     if metric.cap is None or not valid(metric.cap, metric.value) or "cap" not in _may(metric):
         return
     unit, cap = metric.cap
+    if unit == "percentile":
+        if cap < Decimal("0.5"):
+            message = f"is p{(cap * 100).normalize():f}: it would cut more units than it leaves"
+            yield ("cap",), ("range", message, "Write p99, or at least p50.")
+        return
     if cap <= 0:
         message = "is not above 0: every unit would count alike"
         yield ("cap",), ("range", message, "Choose a value that only outliers exceed.")

@@ -159,7 +159,7 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
         ),
         numerator=written.numerator,
         denominator=written.denominator,
-        cap=written.cap[1] if written.cap else None,
+        cap=written.cap[1] if written.cap and written.cap[0] != "percentile" else None,
         covariates=tuple(
             Covariate(lookback=item.lookback)
             if isinstance(item, LookbackSyntax)
@@ -167,6 +167,7 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
             for item in written.covariates
         ),
         quantile=written.quantile,
+        cap_percentile=(written.cap[1] if written.cap and written.cap[0] == "percentile" else None),
     )
 
 

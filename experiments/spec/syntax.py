@@ -23,6 +23,7 @@ from klartext.experiments.documents.forms import (
     Amount,
     AmountFromZero,
     Bound,
+    Cap,
     Condition,
     Count,
     Duration,
@@ -213,8 +214,9 @@ class MetricSyntax(Model):
     """Which way is better; default increase."""
     refunds: RefundsSyntax | None = None
     """Refunds to subtract (mean only)."""
-    cap: Bound | None = None
-    """A unit's value above this counts as this (mean and count); its margin too, its cost not."""
+    cap: Cap | None = None
+    """A unit's value above this counts as this (mean and count); its margin too, its cost not. A
+    percentile such as p99 is that of the units with a value above 0, resolved once and frozen."""
     covariates: Items[CovariateItem] = ()
     """Numbers known before exposure that estimates are adjusted for: names, or {lookback: 28d}."""
 

@@ -69,7 +69,7 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "MetricSyntax.quantile": ({"metrics.3": {"key": "x", "kind": "quantile", "event": "e",
                                              "quantile": "95%"}},
                               {"metrics.3.quantile": "50%"}),
-    "MetricSyntax.cap": {"metrics.2.cap": "500 EUR"},
+    "MetricSyntax.cap": ({"metrics.2.cap": "500 EUR"}, {"metrics.2.cap": "p99"}),
     "MetricSyntax.covariates": {"metrics.2.covariates": ["history"]},
     "LookbackSyntax.lookback": ({"metrics.2.covariates": [{"lookback": "28d"}]},
                                 {"metrics.2.covariates": [{"lookback": "14d"}]}),
