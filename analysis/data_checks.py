@@ -53,6 +53,8 @@ def data_checks(
     checks.append(_strangers(readout))
     checks.extend(_amounts(readout))
     checks.append(_cost(experiment, readout, completeness))
+    checks.extend(_ai_units(readout))
+    checks.extend(_caps(readout))
     return tuple(checks)
 
 
@@ -108,6 +110,41 @@ def _cost(experiment: Experiment, readout: Readout, known: CostCompleteness) -> 
     )
     severity: Literal["ok", "warning"] = "ok" if share >= COMPLETE_SHARE else "warning"
     return Check("cost_complete", severity, share, f"{detail}{left_out}")
+
+
+def _ai_units(readout: Readout) -> Iterator[Check]:
+    """Yield that AI calls name too few units for intervals, with the least share of a variant."""
+    if readout.calls is None:
+        return
+    found = [of["ai.error_rate"] for of in readout.calls.coverage.values()]
+    worst = min((one for one in found if one.calls), key=lambda one: one.with_unit / one.calls)
+    if not worst.is_enough:
+        detail = (
+            f"{worst.with_unit:,} of {worst.calls:,} AI calls of a variant name one of its units; "
+            "AI metrics show levels without intervals"
+        )
+        yield Check("ai_units", "warning", worst.with_unit / worst.calls, detail)
+
+
+def _caps(readout: Readout) -> Iterator[Check]:
+    """Yield for each percentile cap what it is, and whether it can still change."""
+    for cap in readout.caps:
+        name = f"{cap.metric}, p{(cap.percentile * 100).normalize():f}"
+        if cap.value is None:
+            detail = (
+                f"{name}: {cap.units:,} of the {cap.needed:,} units with a value that it asks for; "
+                "nothing is capped, and there is no GO on its value, until it is resolved"
+            )
+            yield Check("cap_pending", "warning", None, detail)
+            continue
+        origin = "events before the start" if cap.source == "pre_period" else "mature units"
+        detail = f"{name}: {cap.value:f}, of {cap.units:,} units with a value ({origin})"
+        if cap.frozen_at is None:
+            detail += "; provisional: the next recorded look freezes it"
+            yield Check("cap_provisional", "info", float(cap.value), detail)
+        else:
+            frozen = f"{detail}; frozen on {cap.frozen_at:%Y-%m-%d}"
+            yield Check("cap_frozen", "ok", float(cap.value), frozen)
 
 
 def _elsewhere(experiment: Experiment, readout: Readout) -> str:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 
+from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.estimate import (
     ConfidenceSet,
     Estimate,
@@ -91,7 +92,7 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
 def moments_to_json(readout: Readout) -> dict[str, Json]:
     """Return the moments of a look, so that its figures can be made again without the facts.
 
-    Doubles are written in full here.
+    Doubles are written in full here. Quantiles have no moments: theirs are in the result only.
     """
     return {
         "schema": MOMENTS_SCHEMA,
@@ -102,6 +103,14 @@ def moments_to_json(readout: Readout) -> dict[str, Json]:
             {"variant": variant, "event": event, "count": count}
             for (variant, event), count in sorted(readout.events.items())
         ],
+        **({"calls": _calls(readout.calls)} if readout.calls else {}),
+    }
+
+
+def _calls(calls: AiCalls) -> Json:
+    return {
+        "moments": {variant: _moments(found) for variant, found in calls.moments.items()},
+        "totals": {variant: dict(found) for variant, found in calls.totals.items()},
     }
 
 

@@ -9,8 +9,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from klartext.analysis import attribution, decision
+from klartext.analysis import attribution, decision, quantile_metrics
 from klartext.analysis.adjusted import read_adjusted
+from klartext.analysis.ai_metrics import ai_metrics
 from klartext.analysis.breakdown import cost_items
 from klartext.analysis.columns import uncapped
 from klartext.analysis.data_checks import data_checks
@@ -166,7 +167,11 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
     money |= {e.metric for e in experiment.value if isinstance(e, ContributionMargin)}
     look, alpha = subject.look(treatment), float(experiment.inference.alpha)
     columns: list[tuple[str, Quantity, Metric | None]]
-    columns = [(metric.key, quantity(metric), metric) for metric in experiment.metrics]
+    columns = [
+        (metric.key, quantity(metric), metric)
+        for metric in experiment.metrics
+        if metric.kind != "quantile"
+    ]
     if experiment.value:
         columns.insert(0, (PRIMARY, PRIMARY, None))
         money.add(PRIMARY)
@@ -189,6 +194,38 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
             ),
             adjustment=adjustment,
         )
+    for metric in experiment.metrics:
+        if metric.kind == "quantile":
+            yield _quantile(subject, treatment, metric, is_money=metric.key in money)
+    yield from ai_metrics(readout.calls, treatment, experiment.control, look=look, alpha=alpha)
+
+
+def _quantile(subject: _Subject, treatment: str, metric: Metric, *, is_money: bool) -> MetricResult:
+    """Return a quantile metric of one treatment against the control."""
+    control, look = subject.experiment.control, subject.look(treatment)
+    found = subject.readout.observations[metric.key]
+    q, alpha = quantile_metrics.share_of(metric), float(subject.experiment.inference.alpha)
+    method = "quantile" if look.mode == "fixed" else "anytime-quantile"
+    estimates: tuple[tuple[str, Estimate | NotEstimable], ...]
+    levels: tuple[Number, Number]
+    if isinstance(found, NotEstimable):
+        levels, estimates = (found, found), ((method, found),)
+    else:
+        one, base = found[treatment], found[control]
+        levels = quantile_metrics.level(one, q), quantile_metrics.level(base, q)
+        estimates = quantile_metrics.estimates(look, one, base, q, alpha=alpha)
+    return MetricResult(
+        metric=metric.key,
+        kind=metric.kind,
+        variant=treatment,
+        baseline=control,
+        primary=metric == subject.experiment.metrics[0] and not subject.experiment.value,
+        is_money=is_money,
+        is_rate=False,
+        mean=levels[0],
+        baseline_mean=levels[1],
+        estimates=estimates,
+    )
 
 
 def _estimates(  # noqa: PLR0913 - two variants, a quantity, and how it is read
@@ -258,8 +295,8 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
             read_guardrail(
                 experiment,
                 guardrail,
-                one,
-                base,
+                readout.measured(experiment.metric(guardrail.metric), treatment),
+                readout.measured(experiment.metric(guardrail.metric), experiment.control),
                 look=look,
                 alpha=float(experiment.inference.alpha) / len(experiment.treatments),
             )

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from klartext.analysis import proportions, ratio_metrics
+from klartext.analysis import proportions, quantile_metrics, ratio_metrics
 from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, affine
 from klartext.analysis.look import Look, nonzero, numerator_burn_in
 from klartext.analysis.means import multiplier_of
 from klartext.analysis.moments import Moments, Sample
+from klartext.analysis.quantiles import Observations
 from klartext.analysis.ratio_metrics import Ratio, quantity
 from klartext.experiments.experiment import Experiment, Guardrail, Metric
+
+Measured: TypeAlias = Moments | Observations | NotEstimable
+"""What a metric is read from in one variant; observations for a quantile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,8 @@ class GuardrailReading:
 def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are read
     experiment: Experiment,
     guardrail: Guardrail,
-    treatment: Moments,
-    control: Moments,
+    treatment: Measured,
+    control: Measured,
     *,
     look: Look,
     alpha: float,
@@ -61,7 +66,7 @@ def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are r
     guardrail
         Exactly one limit is set.
     treatment, control
-        Moments of mature units.
+        What the metric is read from, see `klartext.analysis.readout.Readout.measured`.
     look
         How intervals are made.
     alpha
@@ -73,11 +78,35 @@ def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are r
     that of ``mT - (1 ∓ r) mC``, which must not exceed 0, so that no ratio is taken. ``at_most``:
     harm is the treatment's mean itself. With conversions and a single look Newcombe's and Wilson's
     intervals are used, which hold at 0 of n; anytime a variant without outcomes has no set.
+    A limit on the level asks nothing of the control, which may make no AI calls at all.
     """
     metric = experiment.metric(guardrail.metric)
-    what = quantity(metric)
-    if isinstance(what, Ratio):
-        return _read_ratio(guardrail, (treatment, control), what, metric, look=look, alpha=alpha)
+    if guardrail.at_most is not None and isinstance(control, NotEstimable):
+        control = treatment
+    match treatment, control:
+        case Moments(), Moments():
+            what = quantity(metric)
+            if isinstance(what, Ratio):
+                pair = treatment, control
+                return _read_ratio(guardrail, pair, what, metric, look=look, alpha=alpha)
+            return _read_mean(guardrail, treatment, control, metric, look=look, alpha=alpha)
+        case Observations(), Observations():
+            return _read_quantile(guardrail, treatment, control, metric, look=look, alpha=alpha)
+        case (NotEstimable() as refused, _) | (_, NotEstimable() as refused):
+            return _unread(guardrail, refused)
+        case _:
+            raise TypeError(f"the variants measure {metric.key} by different things")
+
+
+def _read_mean(  # noqa: PLR0913 - a limit, two variants, and how they are read
+    guardrail: Guardrail,
+    treatment: Moments,
+    control: Moments,
+    metric: Metric,
+    *,
+    look: Look,
+    alpha: float,
+) -> GuardrailReading:
     one, base = treatment.sample(metric.key), control.sample(metric.key)
     counts = nonzero(treatment, control, metric.key)
     exact = metric.is_rate and look.mode == "fixed"
@@ -115,7 +144,7 @@ def _read_ratio(  # noqa: PLR0913 - a limit, two variants, and how they are read
     treatment, control = variants
     worse = -1.0 if metric.direction == "increase" else 1.0
     if guardrail.at_most is not None:
-        width = look.multiplier(treatment, control, ratio.numerator, alpha=alpha)
+        width = _level_multiplier(look, treatment, ratio.numerator, alpha)
         region = (
             width
             if isinstance(width, NotEstimable)
@@ -131,6 +160,54 @@ def _read_ratio(  # noqa: PLR0913 - a limit, two variants, and how they are read
     read = look.read(found, alpha=alpha, burn_in=gate)
     region = read if isinstance(read, NotEstimable) else read.interval
     return GuardrailReading(metric.key, _harm(region, worse), limit)
+
+
+def _read_quantile(  # noqa: PLR0913 - a limit, two variants, and how they are read
+    guardrail: Guardrail,
+    treatment: Observations,
+    control: Observations,
+    metric: Metric,
+    *,
+    look: Look,
+    alpha: float,
+) -> GuardrailReading:
+    """Return the harm to a quantile; the relative one of ``T - (1 ∓ r) C``, by scaling C."""
+    q = quantile_metrics.share_of(metric)
+    if guardrail.at_most is not None:
+        region = quantile_metrics.level_set(look, treatment, q, alpha=alpha)
+        return GuardrailReading(metric.key, region, float(guardrail.at_most))
+    worse = -1.0 if metric.direction == "increase" else 1.0
+    limit = float(guardrail.may_worsen_by or 0)
+    if guardrail.may_worsen_by_relative is not None:
+        base = quantile_metrics.level(control, q)
+        if isinstance(base, NotEstimable):
+            return _unread(guardrail, base)
+        share = math.copysign(float(guardrail.may_worsen_by_relative), base)
+        control, limit = control.times(1.0 + worse * share), 0.0
+    read = quantile_metrics.difference(look, treatment, control, q, alpha=alpha)
+    region = read if isinstance(read, NotEstimable) else read.interval
+    return GuardrailReading(metric.key, _harm(region, worse), limit)
+
+
+def _unread(guardrail: Guardrail, why: NotEstimable) -> GuardrailReading:
+    limits = (guardrail.at_most, guardrail.may_worsen_by)
+    return GuardrailReading(
+        guardrail.metric, why, float(next((one for one in limits if one is not None), 0))
+    )
+
+
+def _level_multiplier(
+    look: Look, moments: Moments, column: str, alpha: float
+) -> float | NotEstimable:
+    """Half-width in standard errors for one variant's level: that of the mean of ``column``."""
+    count = int(moments.nonzero[moments.columns.index(column)])
+    nothing = Sample(moments.n, 0.0, 0.0, 0.0)
+    read = look.compare(moments.sample(column), nothing, alpha=alpha, nonzero=(count, count))
+    if isinstance(read, NotEstimable):
+        return read
+    if not isinstance(read.interval, Interval):
+        return NotEstimable("unbounded", "the data do not bound it")
+    return (read.interval.upper - read.interval.lower) / 2 / read.std_error
 
 
 def _harm(region: ConfidenceSet, worse: float) -> ConfidenceSet:

@@ -19,7 +19,8 @@ from klartext.experiments.experiment import MILLION, Experiment
 MONEY_FROM_MARGIN = ("margin", "net", "outlook", "outlook_high", "cost", "cost_high")
 """Money columns; for the burn-in the outcome that is rare counts, which is the margin."""
 
-_NO_PLAN = NotEstimable("no-plan", "anytime intervals need plan.total_units")
+NO_PLAN = NotEstimable("no-plan", "anytime intervals need plan.total_units")
+"""Why an interval that may be looked at again has no width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Look:
         if self.mode == "fixed":
             return means.welch(treatment, control, alpha=alpha, single_look=self.deciding)
         if self.planned_n is None:
-            return _NO_PLAN
+            return NO_PLAN
         return mixture.anytime(
             treatment, control, alpha=alpha, planned_n=self.planned_n, nonzero=nonzero
         )
@@ -71,7 +72,7 @@ class Look:
         if self.mode == "fixed":
             return contrasts.fixed(contrast, alpha=alpha, single_look=self.deciding)
         if self.planned_n is None:
-            return _NO_PLAN
+            return NO_PLAN
         return contrasts.anytime(contrast, alpha=alpha, planned_n=self.planned_n, burn_in=burn_in)
 
     def ratio(
@@ -105,7 +106,7 @@ class Look:
         if self.mode == "fixed":
             return float(special.stdtrit(means.degrees_of_freedom(one, other), 1 - alpha / 2))
         if self.planned_n is None:
-            return _NO_PLAN
+            return NO_PLAN
         refused = mixture.burn_in(one, other, nonzero=nonzero(treatment, control, column))
         if refused is not None:
             return refused

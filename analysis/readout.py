@@ -7,28 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
-import numpy as np
 from ibis.backends import BaseBackend
 
-from klartext.analysis import amounts, attribution
+from klartext.analysis import ai_calls, amounts, attribution, observed, reduction
+from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.amounts import Amounts
 from klartext.analysis.columns import count_columns, value_columns
 from klartext.analysis.engine import materialised, rows_of
+from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.exposed import exposed_units, with_covariates
+from klartext.analysis.guardrails import Measured
 from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, outcomes
+from klartext.analysis.quantiles import Observations
 from klartext.analysis.result import VariantCounts
 from klartext.analysis.unit_table import assemble
-from klartext.experiments.experiment import Experiment
+from klartext.experiments.caps import PercentileCap
+from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
 
@@ -99,6 +101,12 @@ class Readout:
         What the events of mean metrics carried.
     strangers
         Units with an exposure in a variant that the spec does not have.
+    observations
+        Per quantile metric the observations of each variant, or why there are none.
+    calls
+        What the AI metrics are made of; None when no AI call counts.
+    caps
+        Percentile caps, frozen or as they would be now.
     """
 
     watermark: Watermark
@@ -113,6 +121,22 @@ class Readout:
     highest_price: Decimal | None
     amounts: tuple[Amounts, ...]
     strangers: int
+    observations: Mapping[str, Mapping[str, Observations] | NotEstimable] = field(
+        default_factory=dict
+    )
+    calls: AiCalls | None = None
+    caps: tuple[PercentileCap, ...] = ()
+
+    def measured(self, metric: Metric, variant: str) -> Measured:
+        """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
+        if metric.key in AI_KEYS:
+            if self.calls is None:
+                return NotEstimable("no-calls", "there are no AI calls to measure")
+            return self.calls.measured(metric, variant)
+        if metric.kind != "quantile":
+            return self.moments[variant]
+        found = self.observations[metric.key]
+        return found if isinstance(found, NotEstimable) else found[variant]
 
     def count(self, variant: str) -> VariantCounts:
         """Return the counts of ``variant``."""
@@ -137,9 +161,7 @@ def read_out(
 
     Notes
     -----
-    Means first, then products of deviations from them: raw sums of squares lose every digit of
-    the variance when the mean is large. Two runs agree within rounding, whatever the order or
-    batching of the facts.
+    Two runs agree within rounding, whatever the order or batching of the facts.
     """
     with ExitStack() as kept:
         return _read(
@@ -175,7 +197,7 @@ def _read(
     variants = [variant.key for variant in experiment.variants]
     return Readout(
         watermark=watermark,
-        moments={key: _moments(columns, _of(compared, key)) for key in variants},
+        moments={key: reduction.moments_of(columns, _of(compared, key)) for key in variants},
         counts=tuple(
             VariantCounts(
                 variant=variant.key,
@@ -195,38 +217,26 @@ def _read(
         highest_price=highest,
         amounts=amounts.examine(experiment, tables.events, per_unit, engine),
         strangers=_strangers(experiment, tables.exposures, watermark, engine),
+        observations={
+            metric.key: observed.observations(
+                observed.of_events(experiment, events, exposed, metric), variants, engine
+            )
+            for metric in experiment.metrics
+            if metric.kind == "quantile"
+        },
+        calls=ai_calls.read(calls, exposed, variants, engine) if usage else None,
     )
 
 
 def reduced(experiment: Experiment, units: ir.Table) -> ir.Table:
-    """Return one row per variant, excluded and mature: n, means, non-zero counts, m2 and m3.
-
-    Columns are numbered, since a metric may be called anything.
-    """
-    columns = value_columns(experiment)
+    """Return one row per variant, excluded and mature: see `klartext.analysis.reduction`."""
     counted = count_columns(experiment)
-    means = units.group_by(*_GROUP).aggregate(
-        n=units.count(),
-        first=microseconds(units.exposed_at.min()),
-        last=microseconds(units.exposed_at.max()),
-        **{f"mean{i}": units[column].mean() for i, column in enumerate(columns)},
-        **{f"nonzero{i}": (units[column] != 0).sum() for i, column in enumerate(columns)},
+    also = {
+        "first": microseconds(units.exposed_at.min()),
+        "last": microseconds(units.exposed_at.max()),
         **{f"events{i}": units[column].sum() for i, column in enumerate(counted.values())},
-    )
-    joined = units.inner_join(means, _GROUP)
-    centred = joined.select(
-        *_GROUP,
-        **{f"d{i}": joined[column] - joined[f"mean{i}"] for i, column in enumerate(columns)},
-    )
-    pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1)]
-    sums = centred.group_by(*_GROUP).aggregate(
-        **{f"m2_{i}_{j}": (centred[f"d{i}"] * centred[f"d{j}"]).sum() for i, j in pairs},
-        **{
-            f"m3_{i}": (centred[f"d{i}"] * centred[f"d{i}"] * centred[f"d{i}"]).sum()
-            for i in range(len(columns))
-        },
-    )
-    return means.inner_join(sums, _GROUP)
+    }
+    return reduction.reduced(units, value_columns(experiment), _GROUP, also)
 
 
 def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, Any]]:
@@ -235,24 +245,6 @@ def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, 
 
 def _units(groups: Iterable[Mapping[str, Any]]) -> int:
     return sum(group["n"] for group in groups)
-
-
-def _moments(columns: tuple[str, ...], groups: list[Mapping[str, Any]]) -> Moments:
-    empty = Moments.of(columns, np.empty((0, len(columns))))
-    return reduce(add, (_group_moments(columns, group) for group in groups), empty)
-
-
-def _group_moments(columns: tuple[str, ...], group: Mapping[str, Any]) -> Moments:
-    places = range(len(columns))
-    m2 = [[group[f"m2_{max(i, j)}_{min(i, j)}"] for j in places] for i in places]
-    return Moments(
-        columns=columns,
-        n=group["n"],
-        mean=np.array([group[f"mean{i}"] for i in places], dtype=np.float64),
-        m2=np.array(m2, dtype=np.float64),
-        m3=np.array([group[f"m3_{i}"] for i in places], dtype=np.float64),
-        nonzero=np.array([group[f"nonzero{i}"] for i in places], dtype=np.int64),
-    )
 
 
 def _events(experiment: Experiment, groups: list[dict[str, Any]]) -> dict[tuple[str, str], int]:

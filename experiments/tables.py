@@ -230,6 +230,22 @@ looks = sa.Table(
     comment="Recorded by decide only.",
 )
 
+metric_caps = sa.Table(
+    "metric_caps",
+    metadata,
+    sa.Column("experiment", sa.ForeignKey("experiments.key"), primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("percentile", ExactDecimal, nullable=False, comment="a fraction"),
+    sa.Column("value", ExactDecimal, nullable=False),
+    sa.Column("source", sa.Text, nullable=False, comment="pre_period or burn_in"),
+    sa.Column("units", sa.BigInteger, nullable=False, comment="with a value above 0"),
+    sa.Column("evidence", sa.Text, nullable=False, comment="canonical JSON: computed from what"),
+    sa.Column("sha256", sa.Text, nullable=False, comment="of the evidence"),
+    sa.Column("frozen_at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    comment="Percentile caps, resolved once; immutable.",
+)
+
 approvals = sa.Table(
     "approvals",
     metadata,

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, Unbounded
 from klartext.analysis.result import Number
+from klartext.experiments.experiment import AI_KEYS
 from klartext.reports import wording
 from klartext.reports.document import ReportDocument
 from klartext.reports.language import MISSING, Locale
@@ -174,10 +175,15 @@ def net_benefit(document: ReportDocument, locale: Locale) -> Forest:
 
 
 def effects(document: ReportDocument, locale: Locale) -> Forest:
-    """Relative change of every metric, one row per treatment, by its preferred method."""
+    """Relative change of every metric, one row per treatment, by its preferred method.
+
+    AI metrics only where there is one: a control without AI has none to compare with.
+    """
     rows = []
     for metric in document.analysis.metrics:
         _, estimate = metric.estimates[0]
+        if metric.metric in AI_KEYS and isinstance(estimate, NotEstimable):
+            continue
         relative: Number = estimate if isinstance(estimate, NotEstimable) else estimate.relative
         found = estimate if isinstance(estimate, NotEstimable) else estimate.relative_interval
         show = wording.relative_like(locale, relative)

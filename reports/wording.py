@@ -266,6 +266,7 @@ def _check_value(locale: Locale, found: Check) -> str:
 
 
 CHECK_VALUES: dict[str, str] = {
+    "ai_units": "share",
     "cost_complete": "share",
     "foreign_currency": "share",
     "missing_amount": "share",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import ibis
 import sqlalchemy as sa
 
-from klartext.analysis import unit_table
+from klartext.analysis import percentile_caps, unit_table
 from klartext.analysis.document import dumps, moments_to_json, to_json
 from klartext.analysis.engine import connect, open_engine
 from klartext.analysis.evaluate import Registration, analyse
@@ -21,7 +21,7 @@ from klartext.analysis.value import accruals_of, period_of
 from klartext.app.session import Session
 from klartext.app.usecases.enact import Outcome, enact
 from klartext.app.usecases.registry import require_registered
-from klartext.experiments import approvals, audit, incidents, preflight, registry
+from klartext.experiments import approvals, audit, caps, incidents, preflight, registry
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
 from klartext.experiments.registry import Registered, Status
@@ -165,6 +165,8 @@ def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
 def decide(session: Session, key: str, *, actor: str) -> Taken:
     """Take a look: record moments and result, audit them, and move the experiment by the verdict.
 
+    Percentile caps that this look resolves are frozen with it.
+
     GO, GO_LIMITED and STOP end the test (``decided``); a treatment that does harm stops it in any
     case; GO_PENDING_APPROVAL, CONTINUE and INVALID leave it as it is.
 
@@ -193,6 +195,7 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
                 f"{key} changed while it was analysed. Run `klartext decide` again."
             )
         _check_deciding_look(connection, registered)
+        caps.freeze(connection, key, readout.caps, actor=actor, now=now)
         number = _record(connection, registered, readout, analysis, actor=actor, now=now)
         verdict = analysis.decision
         outcome = Outcome(
@@ -209,7 +212,9 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
 def _load(session: Session, key: str) -> Registered:
     with reading(session.engine) as connection:
         require_registered(session, connection, key)
-        return registry.load(connection, key)
+        registered = registry.load(connection, key)
+        resolved = caps.in_force(registered.experiment, caps.frozen(connection, key))
+    return replace(registered, experiment=resolved)
 
 
 def _seen(
@@ -233,9 +238,16 @@ def _seen(
 
 
 def _read(session: Session, registered: Registered) -> Readout:
+    """Read the facts out, with percentile caps as they are frozen, else as they would be now."""
+    with reading(session.engine) as connection:
+        frozen = caps.frozen(connection, registered.key)
     with open_engine(session.workspace.engine) as engine:
         tables, watermark = _seen(session, registered, engine)
-        return read_out(registered.experiment, tables, watermark, engine=engine)
+        experiment = registered.experiment
+        found = percentile_caps.at_look(experiment, tables, watermark, engine=engine)
+        now = {cap.metric: cap for cap in found}
+        readout = read_out(caps.in_force(experiment, now), tables, watermark, engine=engine)
+    return replace(readout, caps=(*frozen.values(), *found))
 
 
 def _registration(
@@ -255,7 +267,7 @@ def _registration(
 
 
 def _evaluate(registered: Registered, readout: Readout, registration: Registration) -> Analysis:
-    experiment = registered.experiment
+    experiment = caps.in_force(registered.experiment, {cap.metric: cap for cap in readout.caps})
     period = period_of(experiment, readout, started_at=registered.started_at)
     return analyse(
         experiment,

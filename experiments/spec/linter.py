@@ -54,9 +54,9 @@ def _safety(experiment: Experiment) -> Iterator[Finding]:
     if not experiment.guardrails:
         fix = "Name what must not get worse, such as unsubscribes or complaints."
         yield (), ("no-guardrail", "guardrails are missing", fix)
-    harmful = {metric.key: metric.direction for metric in experiment.metrics}
     for index, guardrail in enumerate(experiment.guardrails):
-        if guardrail.at_most is not None and harmful.get(guardrail.metric) == "increase":
+        better = experiment.metric(guardrail.metric).direction
+        if guardrail.at_most is not None and better == "increase":
             message = f"limits {guardrail.metric} from above, but more of it is better"
             fix = "Give the metric direction: decrease, or use may_worsen_by."
             yield ("guardrails", index), ("guardrail-direction", message, fix)

@@ -146,7 +146,7 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
         key=written.key,
         kind=written.kind,
         event=written.event,
-        value=(written.value or BUILT_IN_VALUE) if written.kind == "mean" else None,
+        value=(written.value or BUILT_IN_VALUE) if written.kind in {"mean", "quantile"} else None,
         window=window,
         direction=written.direction,
         refunds=Refunds(refunds.event, refunds.window or delay + window + REFUNDS_AFTER)
@@ -160,13 +160,15 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
         ),
         numerator=written.numerator,
         denominator=written.denominator,
-        cap=written.cap[1] if written.cap else None,
+        cap=written.cap[1] if written.cap and written.cap[0] != "percentile" else None,
         covariates=tuple(
             Covariate(lookback=item.lookback)
             if isinstance(item, LookbackSyntax)
             else Covariate(name=item)
             for item in written.covariates
         ),
+        quantile=written.quantile,
+        cap_percentile=(written.cap[1] if written.cap and written.cap[0] == "percentile" else None),
     )
 
 

@@ -23,6 +23,7 @@ from klartext.experiments.documents.forms import (
     Amount,
     AmountFromZero,
     Bound,
+    Cap,
     Condition,
     Count,
     Duration,
@@ -189,11 +190,13 @@ class MetricSyntax(Model):
     """Key of the metric."""
     kind: MetricKind
     """conversion: did the event happen; count: how often; mean: the sum of its value;
-    retention: did it happen between two times; ratio: one metric divided by another."""
+    retention: did it happen between two times; ratio: one metric divided by another;
+    quantile: of its value over all events."""
     event: Name | None = None
     """Name of the event that counts (all kinds but ratio)."""
     value: Name | None = None
-    """Property that is summed (mean only); default: value, the event's own amount."""
+    """Property that is summed (mean) or whose quantile is taken (quantile); default: value, the
+    event's own amount."""
     window: Window | None = None
     """How long events count, from the exposure or the end of the delay; default 14d."""
     delay: Window | None = None
@@ -206,12 +209,15 @@ class MetricSyntax(Model):
     """Metric of the experiment that is divided (ratio only)."""
     denominator: Key | None = None
     """Metric of the experiment that it is divided by (ratio only)."""
+    quantile: Percent | None = None
+    """Share of the events below it, such as 95% (quantile only)."""
     direction: Literal["increase", "decrease"] = "increase"
     """Which way is better; default increase."""
     refunds: RefundsSyntax | None = None
     """Refunds to subtract (mean only)."""
-    cap: Bound | None = None
-    """A unit's value above this counts as this (mean and count); its margin too, its cost not."""
+    cap: Cap | None = None
+    """A unit's value above this counts as this (mean and count); its margin too, its cost not. A
+    percentile such as p99 is that of the units with a value above 0, resolved once and frozen."""
     covariates: Items[CovariateItem] = ()
     """Numbers known before exposure that estimates are adjusted for: names, or {lookback: 28d}."""
 
@@ -220,7 +226,7 @@ class GuardrailSyntax(Model):
     """A metric that must not get worse; one of the limits."""
 
     metric: Name
-    """Key of the metric."""
+    """Key of the metric, or one of the AI calls such as ai.error_rate."""
     may_worsen_by: Limit | None = None
     """How much worse it may get: 0.2pp of a conversion, 5% of the control's mean, or an amount."""
     at_most: Limit | None = None

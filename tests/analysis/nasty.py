@@ -53,6 +53,9 @@ _TYPES = {
 def spec() -> Experiment:
     """Five variants (one with a single unit, one with none), refunds, a property, cost lines."""
     huge = Metric("huge", "mean", "measure", "value", WINDOW, "increase")
+    typical = Metric(
+        "typical", "quantile", "purchase", "value", WINDOW, "increase", quantile=Decimal("0.5")
+    )
     net = Metric("net_amount", "mean", "purchase", "amount_net", 7 * DAY, "increase")
     lines = (
         CostLine(
@@ -69,7 +72,7 @@ def spec() -> Experiment:
                 ("empty", 1),
             )
         ),
-        metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS, huge, net),
+        metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS, huge, net, typical),
         costs=Costs(None, "gateway", lines),
         rollout=Rollout(1000, Decimal(1), Assumption(Decimal("0.7")), Decimal(0)),
     )  # fmt: skip
@@ -214,4 +217,10 @@ def _calls(rng: random.Random, unit: int) -> Iterator[dict[str, Any]]:
             experiment=rng.choice(["mail", "mail", "mail", "other", None]),
             ingest_batch=rng.choice([1, 1, 1, 99]),
             evidence=rng.choice(["list price", "contract", None]),
+            input_tokens=(tokens := rng.randrange(3000)),
+            output_tokens=rng.randrange(500),
+            cached_tokens=rng.choice([None, 0, tokens // 2, tokens]),
+            task=rng.choice([None, f"t{unit % 50}", f"t{unit % 50}", "shared"]),
+            duration_ms=rng.choice([None, 0, 250, 250, rng.randrange(86_400_000)]),
+            error=rng.choice([None, None, None, "timeout", "rate_limit"]),
         )

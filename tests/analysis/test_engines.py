@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import ibis
 import pytest
 
 from klartext.analysis.engine import EngineError, connect, open_engine, rows_of
+from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.instants import microseconds
+from klartext.analysis.moments import Moments
+from klartext.analysis.quantiles import Observations
 from klartext.analysis.readout import Readout, read_out
 from klartext.analysis.unit_table import build
 from klartext.experiments.engines import (
@@ -75,8 +79,36 @@ def assert_alike(
                 assert units[unit][name] == value, (unit, name)
     for name in EXACT:
         assert getattr(readout, name) == getattr(expected[1], name), name
-    for variant, moments in expected[1].moments.items():
-        other = readout.moments[variant]
+    assert readout.observations.keys() == expected[1].observations.keys()
+    for metric, found_of in expected[1].observations.items():
+        assert_same_observations(readout.observations[metric], found_of)
+    calls, known = readout.calls, expected[1].calls
+    assert calls is not None
+    assert known is not None
+    assert calls.coverage == known.coverage
+    assert_same_observations(calls.latencies, known.latencies)
+    for key, total in known.totals.items():
+        assert calls.totals[key] == pytest.approx(total, rel=1e-12)
+    assert_same_moments(calls.moments, known.moments)
+    assert_same_moments(readout.moments, expected[1].moments)
+
+
+def assert_same_observations(
+    found: Mapping[str, Observations] | NotEstimable,
+    expected: Mapping[str, Observations] | NotEstimable,
+) -> None:
+    assert not isinstance(found, NotEstimable)
+    assert not isinstance(expected, NotEstimable)
+    assert found.keys() == expected.keys()
+    for variant, one in expected.items():
+        assert found[variant].n == one.n
+        for name in ("values", "counts", "earlier", "sizes"):
+            assert getattr(found[variant], name).tolist() == getattr(one, name).tolist()
+
+
+def assert_same_moments(found: Mapping[str, Moments], expected: Mapping[str, Moments]) -> None:
+    for variant, moments in expected.items():
+        other = found[variant]
         assert other.n == moments.n
         assert (other.nonzero == moments.nonzero).all()
         assert other.mean == pytest.approx(moments.mean, rel=1e-9)

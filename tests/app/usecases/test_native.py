@@ -20,6 +20,7 @@ from klartext.app.session import Session, open_session
 from klartext.app.usecases import (
     analysis,
     cost_import,
+    costs,
     doctor,
     facts,
     registry,
