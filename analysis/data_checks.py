@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from klartext.analysis.checks import srm, two_variants, zero_weight
@@ -47,7 +48,13 @@ def data_checks(
         detail = "not tested: the weights follow the outcomes"
         checks.append(Check("srm", "info", None, detail))
     else:
-        checks.append(srm.check(first, weights, mode="fixed" if single else "anytime"))
+        mode: Literal["fixed", "anytime"] = "fixed" if single else "anytime"
+        split = srm.check(first, weights, mode=mode)
+        if readout.assigned is not None:
+            every = [readout.assigned.all_units[variant.key] for variant in experiment.variants]
+            checks.append(srm.check(every, weights, mode=mode))
+            split = replace(split, code="srm_exposure")
+        checks.append(split)
         checks.append(zero_weight.check(first, weights))
     checks.append(two_variants.check(kept, excluded, weights))
     checks.append(_strangers(readout))

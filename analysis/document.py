@@ -85,6 +85,21 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
             "left_out": list(completeness.left_out),
         },
         "decision": _decision(analysis.decision),
+        **_intention_to_treat(analysis.intention_to_treat),
+    }
+
+
+def _intention_to_treat(every: Analysis | None) -> dict[str, Json]:
+    """Return what all units say, when the analysis is of those that reached an event."""
+    if every is None:
+        return {}
+    document = to_json(every)
+    return {
+        "intention_to_treat": {
+            "counts": document["counts"],
+            "metrics": document["metrics"],
+            "by_variant": [_treatment(one, decided=False) for one in every.treatments],
+        }
     }
 
 
@@ -164,7 +179,7 @@ def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
     )
 
 
-def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
+def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str, Json]:
     window, outlook = treatment.window, treatment.outlook
     return {
         **_object(
@@ -207,7 +222,7 @@ def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
             payback_months=outlook.payback_months,
         ),
         "costs": [_cost(item) for item in treatment.costs],
-        "decision": _decision(treatment.decision),
+        **({"decision": _decision(treatment.decision)} if decided else {}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -30,7 +30,7 @@ from klartext.analysis.result import (
     TreatmentResult,
 )
 from klartext.analysis.uncapped import uncapped_net_benefit
-from klartext.analysis.value import Period, spent, window_view
+from klartext.analysis.value import Period, accruals_of, spent, window_view
 from klartext.analysis.windows import windows
 from klartext.experiments.experiment import ContributionMargin, Experiment, Metric
 from klartext.experiments.ledger.accrual import Accrual, left_out
@@ -87,8 +87,29 @@ def analyse(
     Analysis
         A pure function of its arguments; looking changes nothing.
     """
+    mature = sum(count.mature for count in readout.counts)
+    subject = _subject(experiment, registration, readout, accruals, period=period, mature=mature)
+    found = _analysed(subject, registration)
+    if readout.assigned is None:
+        return found
+    # Whether a look decides is said by the units that the plan counts, those of the analysis.
+    every = replace(experiment, exposure_event=None)
+    charged = accruals_of(every, readout.assigned, period)
+    of_all = _subject(every, registration, readout.assigned, charged, period=period, mature=mature)
+    return replace(found, intention_to_treat=_analysed(of_all, registration))
+
+
+def _subject(  # noqa: PLR0913 - everything that an analysis is made of
+    experiment: Experiment,
+    registration: Registration,
+    readout: Readout,
+    accruals: Iterable[Accrual],
+    *,
+    period: Period | None,
+    mature: int,
+) -> _Subject:
     completeness = _completeness(experiment, readout)
-    subject = _Subject(
+    return _Subject(
         experiment=experiment,
         readout=readout,
         accruals=tuple(accruals),
@@ -97,7 +118,12 @@ def analyse(
         approved=registration.approved,
         checks=data_checks(experiment, readout, completeness),
         completeness=completeness,
+        mature=mature,
     )
+
+
+def _analysed(subject: _Subject, registration: Registration) -> Analysis:
+    experiment, readout = subject.experiment, subject.readout
     treatments = tuple(_treatment(subject, variant) for variant in experiment.treatments)
     alpha = float(experiment.inference.alpha)
     return Analysis(
@@ -117,7 +143,7 @@ def analyse(
             result for variant in experiment.treatments for result in _metrics(subject, variant)
         ),
         treatments=treatments,
-        completeness=completeness,
+        completeness=subject.completeness,
         decision=decision.decide_overall(treatments),
     )
 
@@ -134,10 +160,10 @@ class _Subject:
     approved: frozenset[str]
     checks: tuple[Check, ...]
     completeness: CostCompleteness
+    mature: int
 
     def look(self, treatment: str) -> Look:
-        mature = sum(count.mature for count in self.readout.counts)
-        return planned_look(self.experiment, treatment, mature=mature)
+        return planned_look(self.experiment, treatment, mature=self.mature)
 
 
 def _is_registered(experiment: Experiment, registration: Registration, readout: Readout) -> bool:

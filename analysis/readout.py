@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import reduce
@@ -22,7 +22,7 @@ from klartext.analysis import amounts, attribution
 from klartext.analysis.amounts import Amounts
 from klartext.analysis.columns import count_columns, value_columns
 from klartext.analysis.engine import materialised, rows_of
-from klartext.analysis.exposed import exposed_units, with_covariates
+from klartext.analysis.exposed import exposed_units, reached_units, with_covariates
 from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, outcomes
@@ -99,6 +99,9 @@ class Readout:
         What the events of mean metrics carried.
     strangers
         Units with an exposure in a variant that the spec does not have.
+    assigned
+        With an exposure event: the readout of all units, counted from their exposure. None
+        without one, when it would be this readout.
     """
 
     watermark: Watermark
@@ -113,6 +116,7 @@ class Readout:
     highest_price: Decimal | None
     amounts: tuple[Amounts, ...]
     strangers: int
+    assigned: Readout | None = None
 
     def count(self, variant: str) -> VariantCounts:
         """Return the counts of ``variant``."""
@@ -142,13 +146,17 @@ def read_out(
     batching of the facts.
     """
     with ExitStack() as kept:
-        return _read(
+        found = _read(
             experiment,
             tables,
             watermark,
             engine=engine,
             keep=lambda lazy: kept.enter_context(materialised(engine, lazy)),
         )
+    if experiment.exposure_event is None:
+        return found
+    whole = replace(experiment, exposure_event=None)
+    return replace(found, assigned=read_out(whole, tables, watermark, engine=engine))
 
 
 def _read(
@@ -160,6 +168,8 @@ def _read(
     keep: Callable[[ir.Table], ir.Table],
 ) -> Readout:
     exposed = keep(exposed_units(experiment, tables.exposures, watermark))
+    if experiment.exposure_event is not None:
+        exposed = keep(reached_units(experiment, exposed, tables.events, watermark))
     events = events_in_window(experiment, tables.events, watermark, exposed)
     examined = amounts.counters(experiment, events)
     per_unit = keep(outcomes(experiment, events, examined))

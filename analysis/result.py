@@ -211,7 +211,11 @@ class CostCompleteness:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """One look at one experiment at one watermark; a pure function of facts and spec."""
+    """One look at one experiment at one watermark; a pure function of facts and spec.
+
+    ``intention_to_treat`` is there when only units that reached the exposure event are analysed:
+    the same analysis of all units, from their exposure. Its decision is none of the experiment's.
+    """
 
     experiment: str
     title: str
@@ -229,6 +233,7 @@ class Analysis:
     treatments: tuple[TreatmentResult, ...]
     completeness: CostCompleteness
     decision: Decision
+    intention_to_treat: Analysis | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """Return the estimates as a table: one row per metric, treatment and method.

@@ -82,6 +82,7 @@ def _treatment(
         "conditions": tables.conditions(document, locale, treatment),
         "costs": tables.costs(locale, block),
         "metrics": tables.metrics(document, locale, treatment.variant),
+        "intention_to_treat": tables.intention_to_treat(document, locale, treatment.variant),
     }
 
 

@@ -24,6 +24,7 @@ def scorecard(analysis: Analysis) -> str:
         _money(analysis),
         _metrics(analysis),
         _adjustments(analysis),
+        _intention_to_treat(analysis),
         _checks(analysis),
     ]
     return "\n\n".join(section for section in sections if section)
@@ -113,6 +114,14 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
 def _metrics(analysis: Analysis) -> str:
     header = ["METRIC", "VARIANT", "CONTROL", "TREATED", "METHOD", "LIFT", "P", "DIFFERENCE"]
     return columns(header, [_metric(result) for result in analysis.metrics])
+
+
+def _intention_to_treat(analysis: Analysis) -> str:
+    every = analysis.intention_to_treat
+    if every is None:
+        return ""
+    units = ", ".join(f"{c.variant} {c.mature:,} of {c.exposed:,}" for c in every.counts)
+    return f"ALL UNITS, whether they reached the event or not (mature: {units})\n{_metrics(every)}"
 
 
 def _adjustments(analysis: Analysis) -> str:

@@ -19,7 +19,7 @@ from klartext.experiments.spec.names import (
     unique,
     variant_keys,
 )
-from klartext.experiments.spec.syntax import ExperimentDocument
+from klartext.experiments.spec.syntax import ExperimentDocument, ExposureEventSyntax
 
 MIN_DURATION = timedelta(days=14)
 """Two whole weeks, when a prospective experiment names no minimum."""
@@ -190,7 +190,10 @@ def check_bandit(document: ExperimentDocument, known: Known) -> Iterator[Finding
 
 
 def check_exposure(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:
-    """Yield an exposure that cannot happen."""
+    """Yield an exposure that cannot happen, or that a bandit cannot learn from."""
+    if isinstance(document.exposure, ExposureEventSyntax) and document.kind == "bandit":
+        message = "is an event, but a bandit learns from every unit that it gives a variant"
+        yield ("exposure",), ("combination", message, "Write posted or on_allocation.")
     if document.exposure == "on_allocation" and document.assignment == "external":
         message = "is on_allocation, but nothing is allocated here with assignment: external"
         yield ("exposure",), ("combination", message, "Write posted.")

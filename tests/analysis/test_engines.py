@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from klartext.experiments.engines import (
     PostgresEngine,
     SparkEngine,
 )
+from klartext.experiments.experiment import Experiment
 from klartext.experiments.facts import TABLES, FactsStore, FactTables
 from tests.analysis import nasty
 from tests.analysis.samples import WATERMARK, Tables
@@ -40,10 +42,10 @@ def store(facts: nasty.Facts, tmp_path_factory: pytest.TempPathFactory) -> Facts
 
 
 def answers(
-    settings: EngineSettings, store: FactsStore | None
+    settings: EngineSettings, store: FactsStore | None, spec: Experiment | None = None
 ) -> tuple[dict[int, dict[str, Any]], Readout]:
     """Compute the unit table and the readout; without a store, of the engine's own tables."""
-    spec = nasty.spec()
+    spec = spec or nasty.spec()
     with open_engine(settings) as engine:
         found: FactTables | Tables
         if store is None:
@@ -119,6 +121,18 @@ def test_postgresql_agrees(
 ) -> None:
     facts.load(store, postgres.url)
     assert_alike(answers(postgres, None), reference)
+
+
+def test_postgresql_agrees_on_units_that_reached_an_event(
+    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
+) -> None:
+    spec = replace(nasty.spec(), exposure_event="visit")
+    facts.load(store, postgres.url)
+    found, expected = answers(postgres, None, spec), answers(DuckDbEngine(), store, spec)
+    assert 100 < len(expected[0]) < 1_400
+    assert_alike(found, expected)
+    assert found[1].assigned is not None
+    assert found[1].assigned.counts == expected[1].assigned.counts  # type: ignore[union-attr]  # as above
 
 
 @pytest.mark.slow

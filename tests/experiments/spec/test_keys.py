@@ -29,6 +29,8 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "ExperimentDocument.registration": RETROSPECTIVE,
     "ExperimentDocument.assignment": {"assignment": "external"},
     "ExperimentDocument.exposure": {"exposure": "on_allocation"},
+    "ExposureEventSyntax.event": ({"exposure": {"event": "mail_sent"}},
+                                  {"exposure.event": "mail_opened"}),
     "ExperimentDocument.layer": {"layer": "other"},
     "ExperimentDocument.traffic": {"traffic": "50%"},
     "ExperimentDocument.audience": {"audience": {"country": ["DE"]}},
