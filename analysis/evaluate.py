@@ -29,6 +29,7 @@ from klartext.analysis.result import (
     Number,
     TreatmentResult,
 )
+from klartext.analysis.segment_effects import SegmentEffect, segment_effect
 from klartext.analysis.uncapped import uncapped_net_benefit
 from klartext.analysis.value import Period, accruals_of, spent, window_view
 from klartext.analysis.windows import windows
@@ -93,7 +94,7 @@ def analyse(
     if readout.assigned is None:
         return found
     # Whether a look decides is said by the units that the plan counts, those of the analysis.
-    every = replace(experiment, exposure_event=None)
+    every = replace(experiment, exposure_event=None, segments=())
     charged = accruals_of(every, readout.assigned, period)
     of_all = _subject(every, registration, readout.assigned, charged, period=period, mature=mature)
     return replace(found, intention_to_treat=_analysed(of_all, registration))
@@ -122,10 +123,44 @@ def _subject(  # noqa: PLR0913 - everything that an analysis is made of
     )
 
 
+def _segments(subject: _Subject, metrics: Iterable[MetricResult]) -> Iterator[SegmentEffect]:
+    """Yield every metric by every segment, segments first."""
+    experiment, alpha = subject.experiment, float(subject.experiment.inference.alpha)
+    compared = tuple(metrics)
+    for segment in subject.readout.segments:
+        for result in compared:
+            known = next((m for m in experiment.metrics if m.key == result.metric), None)
+            what = PRIMARY if known is None else quantity(known)
+            look = subject.look(result.variant)
+
+            def read(
+                one: Moments,
+                base: Moments,
+                *,
+                what: Quantity = what,
+                look: Look = look,
+                is_rate: bool = result.is_rate,
+            ) -> tuple[str, Estimate | NotEstimable]:
+                return _estimates(look, one, base, what, alpha, is_rate=is_rate)[0]
+
+            yield segment_effect(
+                segment,
+                result,
+                what,
+                look=look,
+                read=read,
+                alpha=alpha,
+                prior_relative_sd=float(experiment.inference.prior_relative_sd),
+            )
+
+
 def _analysed(subject: _Subject, registration: Registration) -> Analysis:
     experiment, readout = subject.experiment, subject.readout
     treatments = tuple(_treatment(subject, variant) for variant in experiment.treatments)
     alpha = float(experiment.inference.alpha)
+    metrics = tuple(
+        result for variant in experiment.treatments for result in _metrics(subject, variant)
+    )
     return Analysis(
         experiment=experiment.key,
         title=experiment.title,
@@ -139,12 +174,11 @@ def _analysed(subject: _Subject, registration: Registration) -> Analysis:
         watermark=readout.watermark,
         counts=readout.counts,
         checks=subject.checks,
-        metrics=tuple(
-            result for variant in experiment.treatments for result in _metrics(subject, variant)
-        ),
+        metrics=metrics,
         treatments=treatments,
         completeness=subject.completeness,
         decision=decision.decide_overall(treatments),
+        segments=tuple(_segments(subject, metrics)),
     )
 
 

@@ -5,7 +5,7 @@ The unit table is computed once in the engine and reduced there; no unit row com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,6 +27,7 @@ from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, outcomes
 from klartext.analysis.result import VariantCounts
+from klartext.analysis.segments import Segment, first_values, read_segments
 from klartext.analysis.unit_table import assemble
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.records import from_microseconds
@@ -102,6 +103,8 @@ class Readout:
     assigned
         With an exposure event: the readout of all units, counted from their exposure. None
         without one, when it would be this readout.
+    segments
+        The moments by level of each property that the spec names.
     """
 
     watermark: Watermark
@@ -117,6 +120,7 @@ class Readout:
     amounts: tuple[Amounts, ...]
     strangers: int
     assigned: Readout | None = None
+    segments: tuple[Segment, ...] = ()
 
     def count(self, variant: str) -> VariantCounts:
         """Return the counts of ``variant``."""
@@ -155,7 +159,7 @@ def read_out(
         )
     if experiment.exposure_event is None:
         return found
-    whole = replace(experiment, exposure_event=None)
+    whole = replace(experiment, exposure_event=None, segments=())
     return replace(found, assigned=read_out(whole, tables, watermark, engine=engine))
 
 
@@ -167,7 +171,7 @@ def _read(
     engine: BaseBackend,
     keep: Callable[[ir.Table], ir.Table],
 ) -> Readout:
-    exposed = keep(exposed_units(experiment, tables.exposures, watermark))
+    exposed = first = keep(exposed_units(experiment, tables.exposures, watermark))
     if experiment.exposure_event is not None:
         exposed = keep(reached_units(experiment, exposed, tables.events, watermark))
     events = events_in_window(experiment, tables.events, watermark, exposed)
@@ -179,6 +183,16 @@ def _read(
     groups = rows_of(engine, reduced(experiment, units))
     usage, highest = _usage(calls, engine)
     columns = value_columns(experiment)
+    segments: tuple[Segment, ...] = ()
+    if experiment.segments:
+        segments = read_segments(
+            experiment,
+            units,
+            keep(first_values(experiment, tables.exposures, watermark, first)),
+            engine=engine,
+            groups=lambda table, by: rows_of(engine, reduced(experiment, table, by=(*_GROUP, by))),
+            moments=lambda found: _moments(columns, found),
+        )
     compared = [group for group in groups if group["mature"] and not group["excluded"]]
     included = [group for group in groups if not group["excluded"]]
     exposures = [from_microseconds(group[end]) for group in groups for end in ("first", "last")]
@@ -205,17 +219,18 @@ def _read(
         highest_price=highest,
         amounts=amounts.examine(experiment, tables.events, per_unit, engine),
         strangers=_strangers(experiment, tables.exposures, watermark, engine),
+        segments=segments,
     )
 
 
-def reduced(experiment: Experiment, units: ir.Table) -> ir.Table:
+def reduced(experiment: Experiment, units: ir.Table, *, by: tuple[str, ...] = _GROUP) -> ir.Table:
     """Return one row per variant, excluded and mature: n, means, non-zero counts, m2 and m3.
 
     Columns are numbered, since a metric may be called anything.
     """
     columns = value_columns(experiment)
     counted = count_columns(experiment)
-    means = units.group_by(*_GROUP).aggregate(
+    means = units.group_by(*by).aggregate(
         n=units.count(),
         first=microseconds(units.exposed_at.min()),
         last=microseconds(units.exposed_at.max()),
@@ -223,20 +238,20 @@ def reduced(experiment: Experiment, units: ir.Table) -> ir.Table:
         **{f"nonzero{i}": (units[column] != 0).sum() for i, column in enumerate(columns)},
         **{f"events{i}": units[column].sum() for i, column in enumerate(counted.values())},
     )
-    joined = units.inner_join(means, _GROUP)
+    joined = units.inner_join(means, by)
     centred = joined.select(
-        *_GROUP,
+        *by,
         **{f"d{i}": joined[column] - joined[f"mean{i}"] for i, column in enumerate(columns)},
     )
     pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1)]
-    sums = centred.group_by(*_GROUP).aggregate(
+    sums = centred.group_by(*by).aggregate(
         **{f"m2_{i}_{j}": (centred[f"d{i}"] * centred[f"d{j}"]).sum() for i, j in pairs},
         **{
             f"m3_{i}": (centred[f"d{i}"] * centred[f"d{i}"] * centred[f"d{i}"]).sum()
             for i in range(len(columns))
         },
     )
-    return means.inner_join(sums, _GROUP)
+    return means.inner_join(sums, by)
 
 
 def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, Any]]:
@@ -247,7 +262,7 @@ def _units(groups: Iterable[Mapping[str, Any]]) -> int:
     return sum(group["n"] for group in groups)
 
 
-def _moments(columns: tuple[str, ...], groups: list[Mapping[str, Any]]) -> Moments:
+def _moments(columns: tuple[str, ...], groups: Sequence[Mapping[str, Any]]) -> Moments:
     empty = Moments.of(columns, np.empty((0, len(columns))))
     return reduce(add, (_group_moments(columns, group) for group in groups), empty)
 

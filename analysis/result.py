@@ -17,6 +17,8 @@ from klartext.experiments.watermark import Watermark
 if TYPE_CHECKING:
     import pandas as pd
 
+    from klartext.analysis.segment_effects import SegmentEffect
+
 Verdict: TypeAlias = Literal[
     "GO", "GO_LIMITED", "GO_PENDING_APPROVAL", "STOP", "CONTINUE", "INVALID"
 ]
@@ -234,6 +236,7 @@ class Analysis:
     completeness: CostCompleteness
     decision: Decision
     intention_to_treat: Analysis | None = None
+    segments: tuple[SegmentEffect, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """Return the estimates as a table: one row per metric, treatment and method.

@@ -295,7 +295,8 @@ class Experiment:
 
     ``currency``, ``timezone`` and ``lateness`` come from the workspace and belong to the hashed
     form: changing the workspace never changes what was registered. With an ``exposure_event`` only
-    units with that event are analysed, from their first one at or after the exposure.
+    units with that event are analysed, from their first one at or after the exposure. ``segments``
+    are the properties at a unit's first exposure by which results are cut.
     """
 
     key: str
@@ -325,6 +326,7 @@ class Experiment:
     timezone: str
     lateness: timedelta
     exposure_event: str | None = None
+    segments: tuple[str, ...] = ()
 
     def variant(self, key: str) -> Variant:
         """Return the variant with ``key``.

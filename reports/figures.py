@@ -109,6 +109,8 @@ class Bars:
 
 
 Figure: TypeAlias = Forest | Bars
+Ticks: TypeAlias = Callable[[float, int], str]
+"""Text of a tick, from its value and the decimals that all of them need."""
 
 
 def nice_ticks(low: float, high: float, *, about: int = 5) -> tuple[float, ...]:
@@ -148,21 +150,21 @@ def net_benefit(document: ReportDocument, locale: Locale) -> Forest:
         outlook = treatment.outlook
         show = wording.money_like(locale, outlook.net_benefit)
         rows.append(
-            _row(
+            forest_row(
                 label=treatment.variant,
                 sublabel=locale.text("treatment.against", baseline=treatment.baseline),
                 value=outlook.net_benefit,
                 best=outlook.posterior_mean,
                 found=outlook.interval,
                 rule_found=outlook.rule_interval if several else None,
-                said=_said(locale, outlook.net_benefit, outlook.interval, show),
+                said=said(locale, outlook.net_benefit, outlook.interval, show),
             )
         )
     legend = [("best", locale.text("figure.legend_best"))]
     if several:
         rule_level = wording.level(locale, analysis.rule_alpha)
         legend.append(("rule", locale.text("figure.legend_rule", level=rule_level)))
-    return _forest(
+    return forest(
         locale,
         key="net_benefit",
         title=locale.text("figure.net_benefit", horizon=ahead),
@@ -182,18 +184,18 @@ def effects(document: ReportDocument, locale: Locale) -> Forest:
         found = estimate if isinstance(estimate, NotEstimable) else estimate.relative_interval
         show = wording.relative_like(locale, relative)
         rows.append(
-            _row(
+            forest_row(
                 label=wording.metric_name(locale, metric),
                 sublabel=metric.variant,
                 value=relative,
                 best=None,
                 found=found,
                 rule_found=None,
-                said=_said(locale, relative, found, show),
+                said=said(locale, relative, found, show),
             )
         )
     baseline = document.experiment.control
-    return _forest(
+    return forest(
         locale,
         key="effects",
         title=locale.text("figure.effects", baseline=baseline),
@@ -226,16 +228,17 @@ def costs(document: ReportDocument, locale: Locale) -> Bars:
     )
 
 
-def _forest(  # noqa: PLR0913 - the parts of a figure, by name
+def forest(  # noqa: PLR0913 - the parts of a figure, by name
     locale: Locale,
     *,
     key: str,
     title: str,
     alt: str,
     rows: list[ForestRow],
-    show: Callable[[float, int], str],
+    show: Ticks,
     legend: list[tuple[str, str]],
 ) -> Forest:
+    """Return a figure of intervals with an axis that fits them and a legend of what is used."""
     used = {row.sign for row in rows}
     signs: list[tuple[str, str]] = [
         (sign, locale.text(f"figure.legend_{sign}"))
@@ -252,7 +255,7 @@ def _forest(  # noqa: PLR0913 - the parts of a figure, by name
     )
 
 
-def _row(  # noqa: PLR0913 - the parts of a row, by name
+def forest_row(  # noqa: PLR0913 - the parts of a row, by name
     *,
     label: str,
     sublabel: str,
@@ -262,6 +265,7 @@ def _row(  # noqa: PLR0913 - the parts of a row, by name
     rule_found: ConfidenceSet | None,
     said: tuple[str, str],
 ) -> ForestRow:
+    """Return one row; what cannot be estimated is drawn as nothing, with its reason."""
     span = span_of(found)
     drawn = _finite(value)
     return ForestRow(
@@ -277,7 +281,7 @@ def _row(  # noqa: PLR0913 - the parts of a row, by name
     )
 
 
-def _said(
+def said(
     locale: Locale, value: Number, found: ConfidenceSet, show: wording.Show
 ) -> tuple[str, str]:
     """Return a value and its interval in words, or a dash and its reason."""

@@ -272,6 +272,7 @@ CHECK_VALUES: dict[str, str] = {
     "negative_refund": "share",
     "srm": "p_value",
     "srm_exposure": "p_value",
+    "srm_segments": "p_value",
     "two_variants": "share",
     "variants": "share",
     "zero_weight": "share",

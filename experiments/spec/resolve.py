@@ -83,6 +83,7 @@ def resolve(
         assignment=assignment,
         exposure=exposure,
         exposure_event=event,
+        segments=document.segments,
         layer=document.layer or document.key,
         traffic=document.traffic,
         audience=dict(document.audience),

@@ -432,10 +432,6 @@ AudienceValues = Annotated[Items[Text], Field(json_schema_extra=_NOT_EMPTY)]
 class ExperimentDocument(Model):
     """An experiment: variants, metrics, money, and the rule that answers it."""
 
-    later: ClassVar[dict[str, str]] = {
-        "segments": "Remove it: results are not split by segment yet.",
-    }
-
     schema_: Literal["klartext/experiment/v1"] = Field(alias="schema")
     """Version of this syntax."""
     key: Key
@@ -471,6 +467,8 @@ class ExperimentDocument(Model):
     """Keys from metrics.yaml, or metrics written out here."""
     guardrails: Items[GuardrailSyntax] = ()
     """Metrics that must not get worse."""
+    segments: Items[Name] = ()
+    """Declared properties, known at the exposure, by which results are cut, such as country."""
     value: Items[ValueSyntax] = ()
     """Money per unit: the sum of these, minus the AI cost."""
     costs: CostsSyntax | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ibis
+import numpy as np
 import pytest
 
 from klartext.analysis.engine import EngineError, connect, open_engine, rows_of
@@ -133,6 +134,27 @@ def test_postgresql_agrees_on_units_that_reached_an_event(
     assert_alike(found, expected)
     assert found[1].assigned is not None
     assert found[1].assigned.counts == expected[1].assigned.counts  # type: ignore[union-attr]  # as above
+
+
+def test_postgresql_agrees_on_segments(
+    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
+) -> None:
+    spec = replace(nasty.spec(), segments=("country",))
+    facts.load(store, postgres.url)
+    _, found = answers(postgres, None, spec)
+    _, expected = answers(DuckDbEngine(), store, spec)
+    assert [one.property for one in found.segments] == ["country"]
+    (segment,), (other,) = found.segments, expected.segments
+    assert [level.level for level in segment.levels] == [level.level for level in other.levels]
+    assert len(segment.levels) > 5
+    for level, same in zip(segment.levels, other.levels, strict=True):
+        assert level.units == same.units
+        for variant, moments in level.moments.items():
+            assert moments.n == same.moments[variant].n
+            assert moments.mean == pytest.approx(same.moments[variant].mean, rel=1e-9)
+            assert moments.m2 == pytest.approx(
+                same.moments[variant].m2, rel=1e-6, abs=1e-9 * max(1.0, np.abs(moments.m2).max())
+            )
 
 
 @pytest.mark.slow

@@ -38,6 +38,7 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "ExperimentDocument.control": {"control": "ai", "value.1.variant": "control"},
     "ExperimentDocument.metrics": {"metrics.3": {"key": "x", "kind": "mean", "event": "x"}},
     "ExperimentDocument.guardrails": {"guardrails": []},
+    "ExperimentDocument.segments": {"segments": ["country"]},
     "ExperimentDocument.value": {"value": []},
     "ExperimentDocument.costs": {"costs": {}},
     "ExperimentDocument.plan": {"plan": {"total_units": 40000}},
