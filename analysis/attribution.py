@@ -39,7 +39,8 @@ def attribute(
     ibis.Table
         ``unit``, ``charged_to`` (``unit``, ``shared``, ``nobody``), ``variant`` (null for
         nobody), ``counted`` (shared, or of a mature unit seen in one variant only),
-        ``category``, ``model``, ``source``, ``evidence``, ``amount`` (null when unpriced).
+        ``category``, ``model``, ``source``, ``evidence``, ``amount`` (null when unpriced),
+        ``occurred_at``.
 
     Notes
     -----
@@ -75,6 +76,7 @@ def attribute(
         "source",
         "evidence",
         "amount",
+        "occurred_at",
         variant=ibis.cases(
             (calls.charged_to == UNIT, calls.owner_variant),
             (calls.charged_to == SHARED, calls.variant),

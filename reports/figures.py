@@ -108,7 +108,40 @@ class Bars:
         return bool(self.bars)
 
 
-Figure: TypeAlias = Forest | Bars
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place on a line: ``x`` counts steps, days or ages, from 0."""
+
+    x: int
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one variant did; steps without a point are gaps at its end."""
+
+    label: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines over steps; ``labels`` names every step."""
+
+    key: str
+    title: str
+    alt: str
+    axis: Axis
+    labels: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def has_anything(self) -> bool:
+        """Whether there is anything to draw."""
+        return len(self.labels) > 1 and any(len(line.points) > 1 for line in self.lines)
+
+
+Figure: TypeAlias = Forest | Bars | Lines
 Ticks: TypeAlias = Callable[[float, int], str]
 """Text of a tick, from its value and the decimals that all of them need."""
 
@@ -138,6 +171,20 @@ def axis(values: Iterable[float], show: Callable[[float, int], str]) -> Axis:
     ticks = nice_ticks(low, high)
     decimals = next(d for d in range(13) if all(round(tick, d) == tick for tick in ticks))
     return Axis(ticks[0], ticks[-1], tuple(Tick(value, show(value, decimals)) for value in ticks))
+
+
+def lines(  # noqa: PLR0913 - the parts of a figure, by name
+    *,
+    key: str,
+    title: str,
+    alt: str,
+    drawn: tuple[Line, ...],
+    labels: list[str],
+    show: Ticks,
+) -> Lines:
+    """Return lines with a vertical axis that fits them and shows zero."""
+    values = (point.y for line in drawn for point in line.points)
+    return Lines(key, title, alt, axis(values, show), tuple(labels), drawn)
 
 
 def net_benefit(document: ReportDocument, locale: Locale) -> Forest:

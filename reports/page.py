@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from klartext.analysis.result import TreatmentResult
-from klartext.reports import figures, segments, svg, tables, verdict, wording
+from klartext.reports import courses, figures, segments, svg, tables, verdict, wording
 from klartext.reports.document import ReportDocument
 from klartext.reports.language import Language, Locale
 from klartext.reports.tiles import tiles
@@ -52,6 +52,7 @@ def render(document: ReportDocument, language: Language, *, interactive: bool = 
             policy=_policy(style, scripts),
             banner=verdict.banner(document, locale),
             segments=segments.blocks(document, locale),
+            cohorts=courses.cohorts(document, locale),
             treatments=[_treatment(document, locale, one) for one in document.analysis.treatments],
             figures=drawn,
             draw=svg.draw,
@@ -104,6 +105,7 @@ def _figures(document: ReportDocument, locale: Locale) -> dict[str, figures.Figu
         found["net_benefit"] = figures.net_benefit(document, locale)
         found["effects"] = figures.effects(document, locale)
         found |= segments.forests(document, locale)
+        found |= courses.drawn(document, locale)
     found["costs"] = figures.costs(document, locale)
     return {key: figure for key, figure in found.items() if figure.has_anything}
 

@@ -108,19 +108,26 @@ def _drawn(
     estimate: Estimate | NotEstimable,
     pooled: float | NotEstimable | None = None,
 ) -> figures.ForestRow:
-    known = not isinstance(estimate, NotEstimable)
-    value = estimate.value if isinstance(estimate, Estimate) else estimate
-    found = estimate.interval if isinstance(estimate, Estimate) else estimate
-    show = wording.metric_difference(locale, metric, estimate) if known else str
-    units = f"{estimate.n + estimate.baseline_n}" if isinstance(estimate, Estimate) else ""
+    if isinstance(estimate, NotEstimable):
+        return figures.forest_row(
+            label=name,
+            sublabel="",
+            value=estimate,
+            best=None,
+            found=estimate,
+            rule_found=None,
+            said=(MISSING, wording.reason(locale, estimate)),
+        )
+    show = wording.metric_difference(locale, metric, estimate)
+    units = locale.integer(estimate.n + estimate.baseline_n)
     return figures.forest_row(
         label=name,
-        sublabel=locale.text("segments.units", count=units) if known else "",
-        value=value,
+        sublabel=locale.text("segments.units", count=units),
+        value=estimate.value,
         best=pooled,
-        found=found,
+        found=estimate.interval,
         rule_found=None,
-        said=figures.said(locale, value, found, show),
+        said=figures.said(locale, estimate.value, estimate.interval, show),
     )
 
 

@@ -17,6 +17,7 @@ from klartext.analysis.evaluate import Registration, analyse
 from klartext.analysis.frames import VariantMoments
 from klartext.analysis.readout import Readout, read_out, reduced
 from klartext.analysis.result import Analysis
+from klartext.analysis.series import Series, read_series
 from klartext.analysis.value import accruals_of, period_of
 from klartext.app.session import Session
 from klartext.app.usecases.registry import require_registered
@@ -91,6 +92,24 @@ def analyze(session: Session, key: str) -> Analysis:
     """
     registered, watermark = _load(session, key)
     return _evaluate(registered, _read(session, registered, watermark))
+
+
+def series(session: Session, key: str) -> tuple[Registered, Watermark, Series]:
+    """Return the course of an experiment by day, by age and by cohort: charts, no estimates.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such experiment.
+    NotReadyError
+        It is not registered, or no facts were delivered yet.
+    """
+    registered, watermark = _load(session, key)
+    with open_engine(session.workspace.engine) as engine:
+        found = read_series(
+            registered.experiment, session.facts.tables(engine), watermark, engine=engine
+        )
+    return registered, watermark, found
 
 
 def moments(session: Session, key: str) -> VariantMoments:

@@ -5,14 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from klartext.analysis.engine import open_engine
 from klartext.analysis.segments import Level
+from klartext.analysis.series import read_series
 from klartext.app.cli.scorecard import scorecard
-from klartext.reports import page, segments
+from klartext.reports import courses, page, segments
 from klartext.reports.document import ReportDocument, build
 from klartext.reports.language import Language, Locale
 from tests.analysis.samples import (
     CONVERSION,
+    DAY,
     REVENUE,
+    START,
+    WATERMARK,
     evaluated,
     event,
     experiment,
@@ -36,16 +41,21 @@ def document() -> ReportDocument:
     rng = np.random.default_rng(8)
     exposures, events = [], []
     for unit in range(1_200):
+        variant = "ai" if rng.random() < 0.5 else "control"
         country = ["DE", "AT", HOSTILE, None][unit % 4]
         exposures.append(
-            exposure(unit, "ai" if rng.random() < 0.5 else "control", p_country=country)
+            exposure(unit, variant, p_country=country, occurred_at=START + unit % 20 * DAY)
         )
         if unit % 5:
-            events.append(event(unit, "mail_sent", days=1))
+            events.append(event(unit, "mail_sent", days=unit % 20 + 1))
         if rng.random() < 0.3:
-            events.append(purchase(unit, f"{rng.exponential(40):.2f}", days=2))
-    analysis = evaluated(spec, read(spec, tables(exposures, events)))
-    return build(analysis, spec, samples.go().audit, generated_at=samples.GENERATED)
+            events.append(purchase(unit, f"{rng.exponential(40):.2f}", days=unit % 20 + 2))
+    facts = tables(exposures, events)
+    analysis = evaluated(spec, read(spec, facts))
+    with open_engine() as engine:
+        course = read_series(spec, facts, WATERMARK, engine=engine)  # type: ignore[arg-type]  # alike
+    audit = samples.go().audit
+    return build(analysis, spec, audit, generated_at=samples.GENERATED, series=course)
 
 
 @pytest.mark.parametrize("language", ["de", "en"])
@@ -65,6 +75,30 @@ def test_the_page_shows_every_level_and_all_units(
     assert len(block.table.rows) == 3 * (5 + 2)  # net, conversion, revenue
     event_named = {"de": "ab dem Ereignis mail_sent", "en": "from the event mail_sent"}[language]
     assert event_named in html
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_the_page_shows_the_course_and_says_that_it_is_no_estimate(
+    document: ReportDocument, language: Language
+) -> None:
+    html = page.render(document, language)
+    for key in ("course_exposed", "course_days", "course_ages"):
+        assert f"{key}-wide" in html
+        assert f"{key}-narrow" in html
+    said = {"de": "Bilder, keine Schätzungen", "en": "Charts, never estimates"}[language]
+    assert said in html
+    table = courses.cohorts(document, Locale(language, "EUR", "Europe/Berlin"))
+    assert table is not None
+    assert len(table.rows) == 2 * 3  # mails from the 6th to the 25th of January, three weeks
+    assert [column.numeric for column in table.columns[:3]] == [False, False, True]
+
+
+def test_the_course_can_be_drawn_interactively(document: ReportDocument) -> None:
+    assert "course_ages" in page.render(document, "en", interactive=True)
+
+
+def test_without_a_course_there_is_no_section(document: ReportDocument) -> None:
+    assert "Charts, never estimates" not in page.render(replace(document, series=None), "en")
 
 
 def test_an_empty_level_says_why(document: ReportDocument) -> None:
