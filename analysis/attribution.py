@@ -41,7 +41,7 @@ def attribute(
         nobody), ``counted`` (shared, or of a mature unit seen in one variant only),
         ``category``, ``model``, ``source``, ``evidence``, ``amount`` (null when unpriced),
         ``input_tokens``, ``output_tokens``, ``cached_tokens``, ``task``, ``duration_ms``,
-        ``error``.
+        ``error``, ``occurred_at``.
 
     Notes
     -----
@@ -83,6 +83,7 @@ def attribute(
         "task",
         "duration_ms",
         "error",
+        "occurred_at",
         variant=ibis.cases(
             (calls.charged_to == UNIT, calls.owner_variant),
             (calls.charged_to == SHARED, calls.variant),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from klartext.analysis.checks import srm, two_variants, zero_weight
 from klartext.analysis.decision import COMPLETE_SHARE
+from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import Check, CostCompleteness
 from klartext.experiments.experiment import Experiment
@@ -42,13 +44,20 @@ def data_checks(
     kept = [count.exposed for count in readout.counts]
     excluded = [count.excluded for count in readout.counts]
     single = experiment.registration == "retrospective"
+    mode: Literal["fixed", "anytime"] = "fixed" if single else "anytime"
     checks: list[Check] = []
     if experiment.kind == "bandit":
         detail = "not tested: the weights follow the outcomes"
         checks.append(Check("srm", "info", None, detail))
     else:
-        checks.append(srm.check(first, weights, mode="fixed" if single else "anytime"))
+        split = srm.check(first, weights, mode=mode)
+        if readout.assigned is not None:
+            every = [readout.assigned.all_units[variant.key] for variant in experiment.variants]
+            checks.append(srm.check(every, weights, mode=mode))
+            split = replace(split, code="srm_exposure")
+        checks.append(split)
         checks.append(zero_weight.check(first, weights))
+        checks.extend(_segments(readout, weights, mode=mode))
     checks.append(two_variants.check(kept, excluded, weights))
     checks.append(_strangers(readout))
     checks.extend(_amounts(readout))
@@ -61,6 +70,27 @@ def data_checks(
 def _intended(weights: list[int]) -> list[int]:
     """Return the weights before rounding: three equal shares are not exact in millionths."""
     return [1] * len(weights) if max(weights) - min(weights) == 1 else weights
+
+
+def _segments(
+    readout: Readout, weights: list[int], *, mode: Literal["fixed", "anytime"]
+) -> Iterator[Check]:
+    """Yield the worst split within a level, adjusted for all levels; it never invalidates."""
+    levels = {
+        f"{segment.property} {level.level.kind} {level.level.value!r}": list(level.units.values())
+        for segment in readout.segments
+        for level in segment.levels
+    }
+    if not levels:
+        return
+    worst, p = srm.smallest(levels, weights, mode=mode)
+    if isinstance(p, NotEstimable):
+        yield Check("srm_segments", "info", None, p.detail)
+        return
+    severity: Literal["ok", "warning"] = "warning" if p < srm.WARNING_P else "ok"
+    units = " / ".join(f"{count:,}" for count in levels[worst])
+    detail = f"smallest of {len(levels)} levels, adjusted p {p:.6g}: {worst}, units {units}"
+    yield Check("srm_segments", severity, p, detail)
 
 
 def _strangers(readout: Readout) -> Check:

@@ -30,6 +30,8 @@ from klartext.analysis.result import (
     MetricResult,
     TreatmentResult,
 )
+from klartext.analysis.segment_effects import LevelEffect, SegmentEffect
+from klartext.analysis.segments import Level
 from klartext.experiments.experiment import Json
 
 SCHEMA = "klartext/analysis/v1"
@@ -86,6 +88,22 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
             "left_out": list(completeness.left_out),
         },
         "decision": _decision(analysis.decision),
+        **_intention_to_treat(analysis.intention_to_treat),
+        **({"segments": [_segment(one) for one in analysis.segments]} if analysis.segments else {}),
+    }
+
+
+def _intention_to_treat(every: Analysis | None) -> dict[str, Json]:
+    """Return what all units say, when the analysis is of those that reached an event."""
+    if every is None:
+        return {}
+    document = to_json(every)
+    return {
+        "intention_to_treat": {
+            "counts": document["counts"],
+            "metrics": document["metrics"],
+            "by_variant": [_treatment(one, decided=False) for one in every.treatments],
+        }
     }
 
 
@@ -137,6 +155,64 @@ def _metric(result: MetricResult) -> dict[str, Json]:
     }
 
 
+def _segment(found: SegmentEffect) -> Json:
+    return {
+        **_object(
+            property=found.property,
+            metric=found.metric,
+            variant=found.variant,
+            baseline=found.baseline,
+            primary=found.primary,
+            is_money=found.is_money,
+            is_rate=found.is_rate,
+        ),
+        "levels": [_level(level) for level in found.levels],
+        "differs": _differs(found),
+        "left_out": [_named(level) for level in found.left_out],
+        "raw": _estimate("raw", found.raw),
+        "post_stratified": _estimate("post-stratified", found.total),
+        "joined": [_named(level) for level in found.joined],
+    }
+
+
+def _differs(found: SegmentEffect) -> Json:
+    """Return the test of equal effects."""
+    test = found.differs
+    if isinstance(test, NotEstimable):
+        return _object(statistic=test, df=test, p_value=test, i_squared=test, valid_for_look=False)
+    return _object(
+        statistic=test.statistic,
+        df=test.df,
+        p_value=test.p_value,
+        i_squared=test.i_squared,
+        valid_for_look=found.valid_for_look,
+    )
+
+
+def _level(found: LevelEffect) -> Json:
+    return {
+        **_named(found.level),
+        **_object(
+            n=found.n,
+            baseline_n=found.baseline_n,
+            mean=found.mean,
+            baseline_mean=found.baseline_mean,
+        ),
+        "estimate": _estimate(found.method, found.estimate),
+        "holm": _object(p_value=found.p_adjusted),
+        "pooled": _object(
+            value=found.pooled,
+            interval=found.pooled_interval,
+            probability_positive=found.probability_positive,
+        ),
+    }
+
+
+def _named(level: Level) -> dict[str, Json]:
+    """Return a level; ``value`` is null where it is none, for a value may be called anything."""
+    return {"level": level.kind, "level_value": level.value if level.kind == "value" else None}
+
+
 def _adjustment(found: Adjustment) -> Json:
     return {
         "covariates": list(found.covariates),
@@ -173,7 +249,7 @@ def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
     )
 
 
-def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
+def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str, Json]:
     window, outlook, prospect = treatment.window, treatment.outlook, treatment.prospect
     return {
         **_object(
@@ -228,7 +304,7 @@ def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
             ),
         ),
         "costs": [_cost(item) for item in treatment.costs],
-        "decision": _decision(treatment.decision),
+        **({"decision": _decision(treatment.decision)} if decided else {}),
     }
 
 

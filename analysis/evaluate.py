@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -31,10 +31,11 @@ from klartext.analysis.result import (
     Number,
     TreatmentResult,
 )
+from klartext.analysis.segment_effects import SegmentEffect, segment_effect
 from klartext.analysis.uncapped import uncapped_net_benefit
-from klartext.analysis.value import Period, spent, window_view
+from klartext.analysis.value import Period, accruals_of, spent, window_view
 from klartext.analysis.windows import windows
-from klartext.experiments.experiment import ContributionMargin, Experiment, Metric
+from klartext.experiments.experiment import AI_KEYS, ContributionMargin, Experiment, Metric
 from klartext.experiments.ledger.accrual import Accrual, left_out
 
 PRIMARY = "net"
@@ -95,8 +96,29 @@ def analyse(
     Analysis
         A pure function of its arguments; looking changes nothing.
     """
+    mature = sum(count.mature for count in readout.counts)
+    subject = _subject(experiment, registration, readout, accruals, period=period, mature=mature)
+    found = _analysed(subject, registration)
+    if readout.assigned is None:
+        return found
+    # Whether a look decides is said by the units that the plan counts, those of the analysis.
+    every = replace(experiment, exposure_event=None, segments=())
+    charged = accruals_of(every, readout.assigned, period)
+    of_all = _subject(every, registration, readout.assigned, charged, period=period, mature=mature)
+    return replace(found, intention_to_treat=_analysed(of_all, registration))
+
+
+def _subject(  # noqa: PLR0913 - everything that an analysis is made of
+    experiment: Experiment,
+    registration: Registration,
+    readout: Readout,
+    accruals: Iterable[Accrual],
+    *,
+    period: Period | None,
+    mature: int,
+) -> _Subject:
     completeness = _completeness(experiment, readout)
-    subject = _Subject(
+    return _Subject(
         experiment=experiment,
         readout=readout,
         accruals=tuple(accruals),
@@ -105,9 +127,50 @@ def analyse(
         registration=registration,
         checks=data_checks(experiment, readout, completeness),
         completeness=completeness,
+        mature=mature,
     )
+
+
+def _segments(subject: _Subject, metrics: Iterable[MetricResult]) -> Iterator[SegmentEffect]:
+    """Yield every metric by every segment, segments first."""
+    experiment, alpha = subject.experiment, float(subject.experiment.inference.alpha)
+    compared = tuple(metrics)
+    for segment in subject.readout.segments:
+        for result in compared:
+            known = next((m for m in experiment.metrics if m.key == result.metric), None)
+            if result.metric in AI_KEYS or (known is not None and known.kind == "quantile"):
+                continue  # of calls and of single events, which no moments of units tell apart
+            what = PRIMARY if known is None else quantity(known)
+            look = subject.look(result.variant)
+
+            def read(
+                one: Moments,
+                base: Moments,
+                *,
+                what: Quantity = what,
+                look: Look = look,
+                is_rate: bool = result.is_rate,
+            ) -> tuple[str, Estimate | NotEstimable]:
+                return _estimates(look, one, base, what, alpha, is_rate=is_rate)[0]
+
+            yield segment_effect(
+                segment,
+                result,
+                what,
+                look=look,
+                read=read,
+                alpha=alpha,
+                prior_relative_sd=float(experiment.inference.prior_relative_sd),
+            )
+
+
+def _analysed(subject: _Subject, registration: Registration) -> Analysis:
+    experiment, readout = subject.experiment, subject.readout
     treatments = tuple(_treatment(subject, variant) for variant in experiment.treatments)
     alpha = float(experiment.inference.alpha)
+    metrics = tuple(
+        result for variant in experiment.treatments for result in _metrics(subject, variant)
+    )
     return Analysis(
         experiment=experiment.key,
         title=experiment.title,
@@ -121,12 +184,11 @@ def analyse(
         watermark=readout.watermark,
         counts=readout.counts,
         checks=subject.checks,
-        metrics=tuple(
-            result for variant in experiment.treatments for result in _metrics(subject, variant)
-        ),
+        metrics=metrics,
         treatments=treatments,
-        completeness=completeness,
+        completeness=subject.completeness,
         decision=decision.decide_overall(treatments),
+        segments=tuple(_segments(subject, metrics)),
     )
 
 
@@ -142,10 +204,10 @@ class _Subject:
     registration: Registration
     checks: tuple[Check, ...]
     completeness: CostCompleteness
+    mature: int
 
     def look(self, treatment: str) -> Look:
-        mature = sum(count.mature for count in self.readout.counts)
-        return planned_look(self.experiment, treatment, mature=mature)
+        return planned_look(self.experiment, treatment, mature=self.mature)
 
 
 def _is_registered(experiment: Experiment, registration: Registration, readout: Readout) -> bool:

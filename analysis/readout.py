@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,14 @@ from klartext.analysis.amounts import Amounts
 from klartext.analysis.columns import count_columns, value_columns
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.exposed import exposed_units, with_covariates
+from klartext.analysis.exposed import exposed_units, reached_units, with_covariates
 from klartext.analysis.guardrails import Measured
 from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, outcomes
 from klartext.analysis.quantiles import Observations
 from klartext.analysis.result import VariantCounts
+from klartext.analysis.segments import Segment, first_values, read_segments
 from klartext.analysis.unit_table import assemble
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
@@ -107,6 +108,11 @@ class Readout:
         What the AI metrics are made of; None when no AI call counts.
     caps
         Percentile caps, frozen or as they would be now.
+    assigned
+        With an exposure event: the readout of all units, counted from their exposure. None
+        without one, when it would be this readout.
+    segments
+        The moments by level of each property that the spec names.
     """
 
     watermark: Watermark
@@ -126,6 +132,8 @@ class Readout:
     )
     calls: AiCalls | None = None
     caps: tuple[PercentileCap, ...] = ()
+    assigned: Readout | None = None
+    segments: tuple[Segment, ...] = ()
 
     def measured(self, metric: Metric, variant: str) -> Measured:
         """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
@@ -164,13 +172,17 @@ def read_out(
     Two runs agree within rounding, whatever the order or batching of the facts.
     """
     with ExitStack() as kept:
-        return _read(
+        found = _read(
             experiment,
             tables,
             watermark,
             engine=engine,
             keep=lambda lazy: kept.enter_context(materialised(engine, lazy)),
         )
+    if experiment.exposure_event is None:
+        return found
+    whole = replace(experiment, exposure_event=None, segments=())
+    return replace(found, assigned=read_out(whole, tables, watermark, engine=engine))
 
 
 def _read(
@@ -181,7 +193,9 @@ def _read(
     engine: BaseBackend,
     keep: Callable[[ir.Table], ir.Table],
 ) -> Readout:
-    exposed = keep(exposed_units(experiment, tables.exposures, watermark))
+    exposed = first = keep(exposed_units(experiment, tables.exposures, watermark))
+    if experiment.exposure_event is not None:
+        exposed = keep(reached_units(experiment, exposed, tables.events, watermark))
     events = events_in_window(experiment, tables.events, watermark, exposed)
     examined = amounts.counters(experiment, events)
     per_unit = keep(outcomes(experiment, events, examined))
@@ -191,6 +205,16 @@ def _read(
     groups = rows_of(engine, reduced(experiment, units))
     usage, highest = _usage(calls, engine)
     columns = value_columns(experiment)
+    segments: tuple[Segment, ...] = ()
+    if experiment.segments:
+        segments = read_segments(
+            experiment,
+            units,
+            keep(first_values(experiment, tables.exposures, watermark, first)),
+            engine=engine,
+            groups=lambda table, by: rows_of(engine, reduced(experiment, table, by=(*_GROUP, by))),
+            moments=lambda found: reduction.moments_of(columns, found),
+        )
     compared = [group for group in groups if group["mature"] and not group["excluded"]]
     included = [group for group in groups if not group["excluded"]]
     exposures = [from_microseconds(group[end]) for group in groups for end in ("first", "last")]
@@ -225,10 +249,11 @@ def _read(
             if metric.kind == "quantile"
         },
         calls=ai_calls.read(calls, exposed, variants, engine) if usage else None,
+        segments=segments,
     )
 
 
-def reduced(experiment: Experiment, units: ir.Table) -> ir.Table:
+def reduced(experiment: Experiment, units: ir.Table, *, by: tuple[str, ...] = _GROUP) -> ir.Table:
     """Return one row per variant, excluded and mature: see `klartext.analysis.reduction`."""
     counted = count_columns(experiment)
     also = {
@@ -236,7 +261,7 @@ def reduced(experiment: Experiment, units: ir.Table) -> ir.Table:
         "last": microseconds(units.exposed_at.max()),
         **{f"events{i}": units[column].sum() for i, column in enumerate(counted.values())},
     }
-    return reduction.reduced(units, value_columns(experiment), _GROUP, also)
+    return reduction.reduced(units, value_columns(experiment), by, also)
 
 
 def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, Any]]:

@@ -18,6 +18,8 @@ from klartext.experiments.watermark import Watermark
 if TYPE_CHECKING:
     import pandas as pd
 
+    from klartext.analysis.segment_effects import SegmentEffect
+
 Verdict: TypeAlias = Literal[
     "GO", "GO_LIMITED", "GO_PENDING_APPROVAL", "STOP", "CONTINUE", "INVALID"
 ]
@@ -232,7 +234,11 @@ class CostCompleteness:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """One look at one experiment at one watermark; a pure function of facts and spec."""
+    """One look at one experiment at one watermark; a pure function of facts and spec.
+
+    ``intention_to_treat`` is there when only units that reached the exposure event are analysed:
+    the same analysis of all units, from their exposure. Its decision is none of the experiment's.
+    """
 
     experiment: str
     title: str
@@ -250,6 +256,8 @@ class Analysis:
     treatments: tuple[TreatmentResult, ...]
     completeness: CostCompleteness
     decision: Decision
+    intention_to_treat: Analysis | None = None
+    segments: tuple[SegmentEffect, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """Return the estimates as a table: one row per metric, treatment and method.

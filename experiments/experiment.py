@@ -341,7 +341,9 @@ class Experiment:
     """A registered question: variants, metrics, money, and the rule that answers it.
 
     ``currency``, ``timezone`` and ``lateness`` come from the workspace and belong to the hashed
-    form: changing the workspace never changes what was registered.
+    form: changing the workspace never changes what was registered. With an ``exposure_event`` only
+    units with that event are analysed, from their first one at or after the exposure. ``segments``
+    are the properties at a unit's first exposure by which results are cut.
     """
 
     key: str
@@ -370,6 +372,8 @@ class Experiment:
     currency: str
     timezone: str
     lateness: timedelta
+    exposure_event: str | None = None
+    segments: tuple[str, ...] = ()
 
     def variant(self, key: str) -> Variant:
         """Return the variant with ``key``.

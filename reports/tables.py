@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from klartext.analysis.estimate import Estimate, NotEstimable
-from klartext.analysis.result import CostItem, MetricResult, TreatmentResult
+from klartext.analysis.result import Analysis, CostItem, MetricResult, TreatmentResult
 from klartext.experiments.experiment import MILLION
 from klartext.reports import wording
 from klartext.reports.conditions import conditions as worded_conditions
@@ -143,8 +143,20 @@ def variants(document: ReportDocument, locale: Locale) -> Table:
 
 def metrics(document: ReportDocument, locale: Locale, variant: str) -> Table:
     """Means and effects of one treatment: one row per metric and method."""
-    found = [metric for metric in document.analysis.metrics if metric.variant == variant]
-    level = wording.level(locale, document.analysis.alpha)
+    return _metrics(document.analysis, locale, variant, label=locale.text("section.effects"))
+
+
+def intention_to_treat(document: ReportDocument, locale: Locale, variant: str) -> Table | None:
+    """Give the effects of one treatment on all units; None when all units are analysed anyway."""
+    every = document.analysis.intention_to_treat
+    if every is None:
+        return None
+    return _metrics(every, locale, variant, label=locale.text("itt.title"))
+
+
+def _metrics(analysis: Analysis, locale: Locale, variant: str, *, label: str) -> Table:
+    found = [metric for metric in analysis.metrics if metric.variant == variant]
+    level = wording.level(locale, analysis.alpha)
     columns = (
         Column(locale.text("metrics.metric")),
         Column(locale.text("metrics.baseline_mean"), numeric=True),
@@ -155,7 +167,7 @@ def metrics(document: ReportDocument, locale: Locale, variant: str) -> Table:
         Column(locale.text("metrics.method")),
     )
     rows = [row for metric in found for row in _metric_rows(locale, metric)]
-    title = locale.text("table.of", label=locale.text("section.effects"), variant=variant)
+    title = locale.text("table.of", label=label, variant=variant)
     return Table(title, columns, tuple(rows))
 
 

@@ -272,6 +272,8 @@ CHECK_VALUES: dict[str, str] = {
     "missing_amount": "share",
     "negative_refund": "share",
     "srm": "p_value",
+    "srm_exposure": "p_value",
+    "srm_segments": "p_value",
     "two_variants": "share",
     "variants": "share",
     "zero_weight": "share",

@@ -17,6 +17,7 @@ from klartext.analysis.evaluate import Registration, analyse
 from klartext.analysis.frames import VariantMoments
 from klartext.analysis.readout import Readout, read_out, reduced
 from klartext.analysis.result import Analysis
+from klartext.analysis.series import Series, read_series
 from klartext.analysis.value import accruals_of, period_of
 from klartext.app.session import Session
 from klartext.app.usecases.enact import Outcome, enact
@@ -97,6 +98,23 @@ def analyze(session: Session, key: str) -> Analysis:
         signed = approvals.current(connection, registered)
         registration = _registration(connection, registered, signed)
     return _evaluate(registered, readout, registration)
+
+
+def series(session: Session, key: str) -> tuple[Registered, Watermark, Series]:
+    """Return the course of an experiment by day, by age and by cohort: charts, no estimates.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such experiment.
+    NotReadyError
+        It is not registered, or no facts were delivered yet.
+    """
+    registered = _load(session, key)
+    with open_engine(session.workspace.engine) as engine:
+        tables, watermark = _seen(session, registered, engine)
+        found = read_series(registered.experiment, tables, watermark, engine=engine)
+    return registered, watermark, found
 
 
 def moments(session: Session, key: str) -> VariantMoments:

@@ -45,7 +45,7 @@ InferenceMode = Annotated[
 ]
 Exposure = Annotated[
     Literal["posted", "on_allocation"],
-    PlainValidator(_choice("posted", "on_allocation", later=("event",))),
+    PlainValidator(_choice("posted", "on_allocation")),
     _schema("posted", "on_allocation"),
 ]
 BanditPolicyName = Annotated[

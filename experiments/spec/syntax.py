@@ -427,15 +427,28 @@ MetricItem = Annotated[
     Annotated[MetricSyntax, Tag("<metric>")] | Annotated[Name, Tag("<name>")],
     Discriminator(_metric_form),
 ]
+
+
+class ExposureEventSyntax(Model):
+    """Only units that reach an event are analysed, from that event on."""
+
+    event: Name
+    """Name of the event, in all variants alike, such as mail_sent."""
+
+
+def _exposure_form(value: Any) -> str:
+    return "<event>" if isinstance(value, (dict, ExposureEventSyntax)) else "<moment>"
+
+
+ExposureSyntax = Annotated[
+    Annotated[ExposureEventSyntax, Tag("<event>")] | Annotated[Exposure, Tag("<moment>")],
+    Discriminator(_exposure_form),
+]
 AudienceValues = Annotated[Items[Text], Field(json_schema_extra=_NOT_EMPTY)]
 
 
 class ExperimentDocument(Model):
     """An experiment: variants, metrics, money, and the rule that answers it."""
-
-    later: ClassVar[dict[str, str]] = {
-        "segments": "Remove it: results are not split by segment yet.",
-    }
 
     schema_: Literal["klartext/experiment/v1"] = Field(alias="schema")
     """Version of this syntax."""
@@ -455,8 +468,9 @@ class ExperimentDocument(Model):
     """retrospective: a finished experiment is imported; nothing is started."""
     assignment: Literal["klartext", "external"] | None = None
     """Who splits the units; default klartext, for a retrospective experiment external."""
-    exposure: Exposure = "posted"
-    """posted: the service reports each exposure; on_allocation: every allocation is one."""
+    exposure: ExposureSyntax = "posted"
+    """posted: the service reports each exposure; on_allocation: every allocation is one;
+    {event: NAME}: every allocation is kept, and the analysis starts at the unit's event."""
     layer: Key | None = None
     """Experiments of one layer share no units; default: a layer of its own."""
     traffic: Millionths = 1_000_000
@@ -471,6 +485,8 @@ class ExperimentDocument(Model):
     """Keys from metrics.yaml, or metrics written out here."""
     guardrails: Items[GuardrailSyntax] = ()
     """Metrics that must not get worse."""
+    segments: Items[Name] = ()
+    """Declared properties, known at the exposure, by which results are cut, such as country."""
     value: Items[ValueSyntax] = ()
     """Money per unit: the sum of these, minus the AI cost."""
     costs: CostsSyntax | None = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ibis
+import numpy as np
 import pytest
 
 from klartext.analysis.engine import EngineError, connect, open_engine, rows_of
@@ -17,6 +19,7 @@ from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
 from klartext.analysis.quantiles import Observations
 from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.series import read_series
 from klartext.analysis.unit_table import build
 from klartext.experiments.engines import (
     DuckDbEngine,
@@ -24,6 +27,7 @@ from klartext.experiments.engines import (
     PostgresEngine,
     SparkEngine,
 )
+from klartext.experiments.experiment import Experiment
 from klartext.experiments.facts import TABLES, FactsStore, FactTables
 from tests.analysis import nasty
 from tests.analysis.samples import WATERMARK, Tables
@@ -44,10 +48,10 @@ def store(facts: nasty.Facts, tmp_path_factory: pytest.TempPathFactory) -> Facts
 
 
 def answers(
-    settings: EngineSettings, store: FactsStore | None
+    settings: EngineSettings, store: FactsStore | None, spec: Experiment | None = None
 ) -> tuple[dict[int, dict[str, Any]], Readout]:
     """Compute the unit table and the readout; without a store, of the engine's own tables."""
-    spec = nasty.spec()
+    spec = spec or nasty.spec()
     with open_engine(settings) as engine:
         found: FactTables | Tables
         if store is None:
@@ -151,6 +155,59 @@ def test_postgresql_agrees(
 ) -> None:
     facts.load(store, postgres.url)
     assert_alike(answers(postgres, None), reference)
+
+
+def test_postgresql_agrees_on_units_that_reached_an_event(
+    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
+) -> None:
+    spec = replace(nasty.spec(), exposure_event="visit")
+    facts.load(store, postgres.url)
+    found, expected = answers(postgres, None, spec), answers(DuckDbEngine(), store, spec)
+    assert 100 < len(expected[0]) < 1_400
+    assert_alike(found, expected)
+    assert found[1].assigned is not None
+    assert found[1].assigned.counts == expected[1].assigned.counts  # type: ignore[union-attr]  # as above
+
+
+def test_postgresql_agrees_on_segments(
+    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
+) -> None:
+    spec = replace(nasty.spec(), segments=("country",))
+    facts.load(store, postgres.url)
+    _, found = answers(postgres, None, spec)
+    _, expected = answers(DuckDbEngine(), store, spec)
+    assert [one.property for one in found.segments] == ["country"]
+    (segment,), (other,) = found.segments, expected.segments
+    assert [level.level for level in segment.levels] == [level.level for level in other.levels]
+    assert len(segment.levels) > 5
+    for level, same in zip(segment.levels, other.levels, strict=True):
+        assert level.units == same.units
+        for variant, moments in level.moments.items():
+            assert moments.n == same.moments[variant].n
+            assert moments.mean == pytest.approx(same.moments[variant].mean, rel=1e-9)
+            assert moments.m2 == pytest.approx(
+                same.moments[variant].m2, rel=1e-6, abs=1e-9 * max(1.0, np.abs(moments.m2).max())
+            )
+
+
+def test_postgresql_agrees_on_the_course(
+    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
+) -> None:
+    facts.load(store, postgres.url)
+    spec = nasty.spec()
+    with open_engine(postgres) as engine:
+        own = FactTables(**{name: engine.table(name) for name in TABLES})
+        found = read_series(spec, own, WATERMARK, engine=engine)
+    with open_engine() as engine:
+        expected = read_series(spec, store.tables(engine), WATERMARK, engine=engine)
+    assert len(found.days) > 500
+    for name in ("days", "ages", "cohorts"):
+        for row, other in zip(getattr(found, name), getattr(expected, name), strict=True):
+            assert replace(row, totals={}) == replace(other, totals={})
+            if isinstance(row.totals, NotEstimable):
+                assert row.totals == other.totals
+            else:
+                assert row.totals == pytest.approx(other.totals, rel=1e-9, abs=1)
 
 
 @pytest.mark.slow

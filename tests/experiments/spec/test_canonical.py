@@ -239,10 +239,11 @@ def test_the_canonical_form_of_a_small_experiment_is_this_one() -> None:
         '{"assignment":"klartext","audience":{},"bandit":null,"control":"c",'
         '"costs":{"budget":null,"lines":[],"usage_source":null},"currency":"EUR",'
         '"decision":{"approvals":null,"expected_loss":"1","hurdle_roi":"0","min_duration":"0d",'
-        '"preflight":[],"probability":"0.8"},"exposure":"posted","guardrails":[],"hypothesis":"",'
+        '"preflight":[],"probability":"0.8"},"exposure":"posted","exposure_event":null,'
+        '"guardrails":[],"hypothesis":"",'
         '"inference":{"alpha":"0.05","mode":"fixed","prior_relative_sd":"0.1"},"key":"k",'
         '"kind":"ab","lateness":"1d","layer":"k","metrics":[],"owner":"o",'
         '"plan":{"expected_lift":{},"latest_end":null,"start":null,"total_units":null},'
         '"registration":"prospective","rollout":null,"schema":"klartext/experiment/v1",'
-        '"timezone":"UTC","title":"t","traffic":1000000,"unit":"u","value":[],"variants":[]}'
+        '"segments":[],"timezone":"UTC","title":"t","traffic":1000000,"unit":"u","value":[],"variants":[]}'
     )
