@@ -6,9 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-from klartext.analysis.checks import srm, two_variants, zero_weight
+from klartext.analysis import covariates
+from klartext.analysis.checks import (
+    ai_version,
+    balance,
+    missing_outcomes,
+    novelty,
+    srm,
+    two_variants,
+    zero_weight,
+)
+from klartext.analysis.columns import counted_metrics
 from klartext.analysis.decision import COMPLETE_SHARE
 from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.look import planned_look
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import Check, CostCompleteness
 from klartext.experiments.experiment import Experiment
@@ -57,10 +68,14 @@ def data_checks(
             split = replace(split, code="srm_exposure")
         checks.append(split)
         checks.append(zero_weight.check(first, weights))
+        checks.extend(_days(readout, weights, mode=mode))
         checks.extend(_segments(readout, weights, mode=mode))
     checks.append(two_variants.check(kept, excluded, weights))
     checks.append(_strangers(readout))
     checks.extend(_amounts(readout))
+    checks.extend(_balance(experiment, readout))
+    checks.append(_missing(experiment, readout))
+    checks.extend(_diagnosed(experiment, readout))
     checks.append(_cost(experiment, readout, completeness))
     checks.extend(_ai_units(readout))
     checks.extend(_caps(readout))
@@ -70,6 +85,69 @@ def data_checks(
 def _intended(weights: list[int]) -> list[int]:
     """Return the weights before rounding: three equal shares are not exact in millionths."""
     return [1] * len(weights) if max(weights) - min(weights) == 1 else weights
+
+
+def _days(
+    readout: Readout, weights: list[int], *, mode: Literal["fixed", "anytime"]
+) -> Iterator[Check]:
+    """Yield the worst split of a day, adjusted for all of them; it never invalidates."""
+    if readout.diagnostics is None or not readout.diagnostics.days:
+        return
+    days = {day: list(units.values()) for day, units in readout.diagnostics.days.items()}
+    worst, p = srm.smallest(days, weights, mode=mode)
+    if isinstance(p, NotEstimable):
+        yield Check("srm_days", "info", None, p.detail)
+        return
+    severity: Literal["ok", "warning"] = "warning" if p < srm.WARNING_P else "ok"
+    units = " / ".join(f"{count:,}" for count in days[worst])
+    detail = f"smallest of {len(days)} days, adjusted p {p:.6g}: {worst}, units {units}"
+    yield Check("srm_days", severity, p, detail)
+
+
+def _balance(experiment: Experiment, readout: Readout) -> Iterator[Check]:
+    columns = covariates.all_columns(experiment)
+    if not columns:
+        return
+    mature = sum(count.mature for count in readout.counts)
+    differences = {
+        f"{column} {treatment}": planned_look(experiment, treatment, mature=mature).difference(
+            readout.moments[treatment], readout.moments[experiment.control], column, alpha=0.05
+        )
+        for column in columns
+        for treatment in experiment.treatments
+    }
+    yield balance.check(differences)
+
+
+def _missing(experiment: Experiment, readout: Readout) -> Check:
+    columns = [metric.key for metric in counted_metrics(experiment)]
+    return missing_outcomes.check(
+        {
+            column: {
+                variant: missing_outcomes.Outcomes(
+                    moments.n, int(moments.nonzero[moments.columns.index(column)])
+                )
+                for variant, moments in readout.moments.items()
+            }
+            for column in columns
+        }
+    )
+
+
+def _diagnosed(experiment: Experiment, readout: Readout) -> Iterator[Check]:
+    found = readout.diagnostics
+    if found is None:
+        return
+    if found.halved is not None:
+        yield novelty.check(
+            found.halved,
+            found.halves,
+            control=experiment.control,
+            treatments=experiment.treatments,
+        )
+    registered = {variant.key: variant.ai for variant in experiment.variants}
+    if found.calls or any(registered.values()):
+        yield ai_version.check(registered, found.calls)
 
 
 def _segments(

@@ -19,6 +19,7 @@ from klartext.analysis import ai_calls, amounts, attribution, observed, reductio
 from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.amounts import Amounts
 from klartext.analysis.columns import count_columns, value_columns
+from klartext.analysis.diagnostics import Diagnostics, halves_of, read_diagnostics
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.exposed import exposed_units, reached_units, with_covariates
@@ -113,6 +114,8 @@ class Readout:
         without one, when it would be this readout.
     segments
         The moments by level of each property that the spec names.
+    diagnostics
+        What the checks need beside all this; None when nobody asked.
     """
 
     watermark: Watermark
@@ -134,6 +137,7 @@ class Readout:
     caps: tuple[PercentileCap, ...] = ()
     assigned: Readout | None = None
     segments: tuple[Segment, ...] = ()
+    diagnostics: Diagnostics | None = None
 
     def measured(self, metric: Metric, variant: str) -> Measured:
         """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
@@ -197,7 +201,10 @@ def _read(
     if experiment.exposure_event is not None:
         exposed = keep(reached_units(experiment, exposed, tables.events, watermark))
     events = events_in_window(experiment, tables.events, watermark, exposed)
-    examined = amounts.counters(experiment, events)
+    examined: dict[str, ir.Scalar] = {
+        **amounts.counters(experiment, events),
+        **halves_of(experiment, events),
+    }
     per_unit = keep(outcomes(experiment, events, examined))
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, exposed)
     known = with_covariates(experiment, exposed, tables.events, watermark)
@@ -250,6 +257,9 @@ def _read(
         },
         calls=ai_calls.read(calls, exposed, variants, engine) if usage else None,
         segments=segments,
+        diagnostics=read_diagnostics(
+            experiment, exposed, per_unit, tables.usage_costs, watermark, engine=engine
+        ),
     )
 
 

@@ -21,7 +21,8 @@ CLEAN = Amounts("revenue", 1000, 100, True, 0, 0, 0)  # noqa: FBT003 - is_money
 def found(control: int = 1000, ai: int = 1000, **given: Any) -> Readout:
     names = ("conversion", "revenue", "margin", "cost")
     units = {
-        key: {name: np.zeros(n) for name in names} for key, n in (("control", control), ("ai", ai))
+        key: {name: (np.arange(n) % 10 == 0).astype(np.float64) for name in names}
+        for key, n in (("control", control), ("ai", ai))
     }
     return readout(experiment(), units, **given)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,16 @@ def assert_alike(
         assert calls.totals[key] == pytest.approx(total, rel=1e-12)
     assert_same_moments(calls.moments, known.moments)
     assert_same_moments(readout.moments, expected[1].moments)
+    seen, diagnosed = readout.diagnostics, expected[1].diagnostics
+    assert seen is not None
+    assert diagnosed is not None
+    assert (seen.days, seen.calls, seen.halved) == (
+        diagnosed.days,
+        diagnosed.calls,
+        diagnosed.halved,
+    )
+    for variant, halves in diagnosed.halves.items():
+        assert astuple(seen.halves[variant]) == pytest.approx(astuple(halves), rel=1e-6, abs=1e-3)
 
 
 def assert_same_observations(
