@@ -84,9 +84,11 @@ def _null(code: str, detail: str, *names: str) -> dict[str, Json]:
 def _ratios(series: Series, totals: Totals | NotEstimable) -> dict[str, Json]:
     if not series.ratios or isinstance(totals, NotEstimable):
         return {}
-    return {
-        "ratios": {
-            key: float(f"{totals[above] / totals[below]:.10g}") if totals[below] else None
-            for key, (above, below) in series.ratios.items()
-        }
-    }
+    found: dict[str, Json] = {}
+    for key, (above, below) in series.ratios.items():
+        if totals[below]:
+            found[key] = float(f"{totals[above] / totals[below]:.10g}")
+    empty = [key for key in series.ratios if key not in found]
+    if empty:
+        found |= _null("zero-denominator", "the denominator is zero", *empty)
+    return {"ratios": found}
