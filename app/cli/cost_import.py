@@ -55,7 +55,11 @@ def import_costs(
     file: Annotated[Path, typer.Argument(help="The file: see --format.")],
     mapping: Annotated[
         Path | None,
-        typer.Option("--mapping", "-m", help="YAML that says what the columns mean (kind: usage)."),
+        typer.Option(
+            "--mapping",
+            "-m",
+            help="YAML: what columns mean (kind: usage, invoice, timesheet).",
+        ),
     ] = None,
     format: Annotated[  # noqa: A002 - the word of the command line
         Format | None,
@@ -125,6 +129,7 @@ def import_costs(
     """
     from klartext.app.usecases import cost_import as costs  # noqa: PLC0415 - heavy
     from klartext.app.usecases import ledger  # noqa: PLC0415
+    from klartext.experiments.imports.bill_mapping import bill_kind  # noqa: PLC0415
     from klartext.experiments.imports.focus import BillOptions  # noqa: PLC0415
     from klartext.experiments.imports.observed import CallOptions  # noqa: PLC0415
     from klartext.experiments.imports.usage_mapping import TraceOptions  # noqa: PLC0415
@@ -153,6 +158,9 @@ def import_costs(
             actor=actor_name(actor),
             restates=restates,
         )
+        _end_bill(bill, file.name, json=json)
+    elif mapping is not None and bill_kind(mapping) is not None:
+        bill = ledger.import_bill(session, file, mapping, actor=actor_name(actor))
         _end_bill(bill, file.name, json=json)
     elif format is Format.scores:
         scored = costs.import_scores(session, file, source or "", progress=progress)
