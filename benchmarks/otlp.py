@@ -40,8 +40,13 @@ def main() -> None:
         size = spans.stat().st_size / 2**20
         sys.stdout.write(f"{arguments.spans:,} spans, {size:,.0f} MiB, {os.cpu_count()} cores\n")
         for name in ("first", "again"):
-            seconds, peak, counts = imported(root / "shop", spans)
-            sys.stdout.write(f"{name}: {seconds:.1f} s, peak {peak:,.0f} MiB, {counts}\n")
+            seconds, cpu, peak, counts = imported(root / "shop", spans)
+            load = os.getloadavg()[0]
+            sys.stdout.write(
+                f"{name}: {seconds:.1f} s wall, {cpu:.1f} s CPU (load {load:.1f}), "
+                f"peak {peak:,.0f} MiB, {counts}\n"
+            )
+            sys.stdout.flush()
 
 
 def write_spans(path: Path, count: int) -> None:
@@ -57,8 +62,8 @@ def write_spans(path: Path, count: int) -> None:
             stream.write(json.dumps(request) + "\n")
 
 
-def imported(workspace: Path, spans: Path) -> tuple[float, float, str]:
-    """Import in a process of its own; return seconds, peak resident MiB, and the counts."""
+def imported(workspace: Path, spans: Path) -> tuple[float, float, float, str]:
+    """Import in a process of its own; return MiB, and the counts."""
     command = [sys.executable, "-m", "klartext", "-w", str(workspace), "costs", "import"]
     command += [str(spans), "--format", "otlp", "--source", "gateway", "--json"]
     start = time.perf_counter()
@@ -73,7 +78,7 @@ def imported(workspace: Path, spans: Path) -> tuple[float, float, str]:
         document = json.load(out)
     names = ("accepted", "duplicate", "conflict", "rejected", "sent")
     counts = ", ".join(f"{name} {document[name]:,}" for name in names)
-    return seconds, usage.ru_maxrss / 1024, counts
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, counts
 
 
 def _span(rng: random.Random, number: int) -> dict[str, Any]:

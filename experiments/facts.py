@@ -351,6 +351,23 @@ class FactsStore:
         first, last = [None if at is None else from_microseconds(at) for at in found.values()]
         return TableSummary(table, len(times), first, last)
 
+    def units_of_tasks(self, tasks: Sequence[str]) -> dict[str, set[int | None]]:
+        """Return which units the calls of tasks were made for; None is a call without a unit."""
+        delta = self.snapshot("usage_costs").delta
+        found: dict[str, set[int | None]] = {}
+        if delta is None or not tasks:
+            return found
+        wanted = pc.field("task").isin(pa.array(tasks, pa.string()))
+        rows = delta.to_pyarrow_dataset().to_table(columns=["task", "unit"], filter=wanted)
+        for task, unit in zip(rows["task"].to_pylist(), rows["unit"].to_pylist(), strict=True):
+            found.setdefault(task, set()).add(unit)
+        return found
+
+    def version(self, table: TableName) -> int:
+        """Return a number that grows with every commit to a table; -1 before the first."""
+        delta = self.snapshot(table).delta
+        return -1 if delta is None else int(delta.version())
+
     def count_batch(self, table: TableName, batch: int) -> int:
         """Count the rows that a batch has put into a table."""
         delta = self.snapshot(table).delta

@@ -41,6 +41,7 @@ _DECIDING: Mapping[str, TableName] = {
     "events": "events",
     "usage": "usage_costs",
     "unit_table": "exposures",
+    "scores": "events",
 }
 
 

@@ -15,6 +15,8 @@ from klartext.app.cli.context import log, open_session, print_json
 from klartext.app.cli.cost_documents import import_document, money
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from klartext.app.usecases.cost_import import CostImport
     from klartext.app.usecases.ledger import LedgerImport
     from klartext.experiments.ingest import Delivered
@@ -31,12 +33,18 @@ class Format(StrEnum):
 
     trace = "token-trace"
     otlp = "otlp"
+    litellm = "litellm"
+    langfuse = "langfuse"
+    scores = "langfuse-scores"
     focus = "focus"
 
 
 _OPTIONS = {
     Format.trace: ("identity", "timezone", "model", "provider", "experiment", "variant"),
     Format.otlp: ("experiment", "variant", "unit", "task", "exclusive"),
+    Format.litellm: ("experiment", "variant", "unit", "task"),
+    Format.langfuse: ("experiment", "variant", "unit", "task"),
+    Format.scores: (),
     Format.focus: ("experiment", "variant", "restates"),
 }
 """Which options a format takes, beside ``--source``."""
@@ -47,7 +55,11 @@ def import_costs(
     file: Annotated[Path, typer.Argument(help="The file: see --format.")],
     mapping: Annotated[
         Path | None,
-        typer.Option("--mapping", "-m", help="YAML that says what the columns mean (kind: usage)."),
+        typer.Option(
+            "--mapping",
+            "-m",
+            help="YAML: what columns mean (kind: usage, invoice, timesheet).",
+        ),
     ] = None,
     format: Annotated[  # noqa: A002 - the word of the command line
         Format | None,
@@ -117,6 +129,7 @@ def import_costs(
     """
     from klartext.app.usecases import cost_import as costs  # noqa: PLC0415 - heavy
     from klartext.app.usecases import ledger  # noqa: PLC0415
+    from klartext.experiments.imports.bill_mapping import bill_kind  # noqa: PLC0415
     from klartext.experiments.imports.focus import BillOptions  # noqa: PLC0415
     from klartext.experiments.imports.observed import CallOptions  # noqa: PLC0415
     from klartext.experiments.imports.usage_mapping import TraceOptions  # noqa: PLC0415
@@ -134,49 +147,78 @@ def import_costs(
         "restates": restates or None,
     }
     given = {name: value for name, value in stated.items() if value is not None}
-    if (mapping is None) == (format is None):
-        raise typer.BadParameter("give either --mapping or --format", param_hint="--mapping")
-    if mapping is not None and (given or source is not None):
-        raise typer.BadParameter("write it into the mapping", param_hint="--mapping")
-    if format is not None and (unknown := sorted(set(given) - set(_OPTIONS[format]))):
-        names = {"identity": "--id", "exclusive": "--cache-apart"}
-        hint = ", ".join(names.get(name, f"--{name}") for name in unknown)
-        raise typer.BadParameter(f"{format.value} does not take it", param_hint=hint)
-    if mapping is None and source is None:
-        raise typer.BadParameter("name the system the calls come from", param_hint="--source")
+    _require(mapping, format, source, given)
+    session = open_session(context)
+    progress = _report if sys.stderr.isatty() else None
     if format is Format.focus:
         bill = ledger.import_focus(
-            open_session(context),
+            session,
             file,
             BillOptions(source or "", experiment, variant),
             actor=actor_name(actor),
             restates=restates,
         )
         _end_bill(bill, file.name, json=json)
-        return
-    how: Path | TraceOptions | CallOptions
-    if mapping is not None:
-        how = mapping
-    elif format is Format.trace:
-        how = TraceOptions(
-            source or "", _identity(identity), timezone, model, provider, experiment, variant
-        )
+    elif mapping is not None and bill_kind(mapping) is not None:
+        bill = ledger.import_bill(session, file, mapping, actor=actor_name(actor))
+        _end_bill(bill, file.name, json=json)
+    elif format is Format.scores:
+        scored = costs.import_scores(session, file, source or "", progress=progress)
+        _end_scores(scored, file.name, json=json)
     else:
-        how = CallOptions(
-            str(format), source or "", experiment, variant, unit, task, tuple(exclusive or ())
+        how: Path | TraceOptions | CallOptions
+        if format is None:
+            how = mapping or Path()
+        elif format is Format.trace:
+            how = TraceOptions(
+                source or "", _identity(identity), timezone, model, provider, experiment, variant
+            )
+        else:
+            names = tuple(exclusive or ())
+            how = CallOptions(str(format), source or "", experiment, variant, unit, task, names)
+        found = costs.import_calls(
+            session, file, how, keep_unpriced=keep_unpriced, progress=progress
         )
-    found = costs.import_calls(
-        open_session(context),
-        file,
-        how,
-        keep_unpriced=keep_unpriced,
-        progress=_report if sys.stderr.isatty() else None,
-    )
+        _end_calls(found, file.name, json=json)
+
+
+def _require(
+    mapping: Path | None,
+    format: Format | None,  # noqa: A002 - the word of the command line
+    source: str | None,
+    given: Mapping[str, object],
+) -> None:
+    """Raise unless the options go together."""
+    if (mapping is None) == (format is None):
+        raise typer.BadParameter("give either --mapping or --format", param_hint="--mapping")
+    if format is None:
+        if given or source is not None:
+            raise typer.BadParameter("write it into the mapping", param_hint="--mapping")
+        return
+    if unknown := sorted(set(given) - set(_OPTIONS[format])):
+        names = {"identity": "--id", "exclusive": "--cache-apart"}
+        hint = ", ".join(names.get(name, f"--{name}") for name in unknown)
+        raise typer.BadParameter(f"{format.value} does not take it", param_hint=hint)
+    if source is None:
+        raise typer.BadParameter("name the system the file comes from", param_hint="--source")
+
+
+def _end_calls(found: CostImport, file: str, *, json: bool) -> None:
     if json:
         print_json(import_document(found))
     else:
-        _show_import(found, file.name)
+        _show_import(found, file)
     _end(found.delivered)
+
+
+def _end_scores(scored: Delivered, file: str, *, json: bool) -> None:
+    from klartext.app.usecases.facts import delivered_document  # noqa: PLC0415 - heavy
+
+    if json:
+        print_json(delivered_document(scored))
+    else:
+        ledger_cli.show_delivered(scored, file)
+    _end(scored)
 
 
 def _end_bill(found: LedgerImport, file: str, *, json: bool) -> None:

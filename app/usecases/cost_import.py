@@ -11,13 +11,17 @@ from zoneinfo import ZoneInfo
 
 from klartext.analysis.engine import open_engine
 from klartext.app.session import Session
+from klartext.app.usecases.allocation import open_signer
 from klartext.app.usecases.facts import open_door, open_writer
 from klartext.app.usecases.registry import require_registered
 from klartext.experiments.door import FUTURE_TOLERANCE, Door
 from klartext.experiments.engines import PostgresEngine
 from klartext.experiments.errors import ConflictError, NotReadyError
+from klartext.experiments.imports.langfuse import open_langfuse
+from klartext.experiments.imports.litellm import open_litellm
 from klartext.experiments.imports.observed import CallFile, CallOptions
 from klartext.experiments.imports.otlp import open_otlp
+from klartext.experiments.imports.scores import Joins, open_scores
 from klartext.experiments.imports.token_trace import open_trace, token_trace_mapping
 from klartext.experiments.imports.usage_mapping import TraceOptions, load_usage_mapping
 from klartext.experiments.ingest import Delivered, deliver
@@ -33,6 +37,8 @@ PEEKED_CALLS = 1_000
 """So many calls without a single price are a missing price list, not a gap in it."""
 
 _FORMATS: Mapping[str, Callable[[Path, CallOptions, Door, Pricing], CallFile]] = {
+    "langfuse": open_langfuse,
+    "litellm": open_litellm,
     "otlp": open_otlp,
 }
 
@@ -100,11 +106,7 @@ def import_calls(
             "engine: {kind: postgres} reads mapped tables only. Bring priced calls into a table "
             "and map it as facts.usage_costs in klartext.yaml; nothing was stored."
         )
-    # To the end of a day, so that the same file sent twice within it meets the same limit.
-    now = session.now()
-    door = open_door(
-        session, latest=datetime.combine(now.date(), time(), now.tzinfo) + 2 * FUTURE_TOLERANCE
-    )
+    door = open_door(session, latest=_end_of_day(session) + FUTURE_TOLERANCE)
     pricing = Pricing(
         open_catalog(workspace.prices_file, workspace.timezone),
         door.rates,
@@ -127,6 +129,43 @@ def import_calls(
             sums.total(usage),
             dict(opened.others),
         )
+
+
+def import_scores(
+    session: Session,
+    path: Path,
+    source: str,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Delivered:
+    """Bring scores in as events of the units that their calls were made for.
+
+    Raises
+    ------
+    ConflictError
+        Events or usage costs are mapped.
+    FileError
+        The file cannot be read.
+    KlartextError
+        The source has no proper name.
+    NotFoundError
+        There is no such file.
+    LeaseHeldError
+        Another process keeps writing facts.
+    """
+    require_own(session.workspace.mapped, ("events", "usage_costs"))
+    door = open_door(session, latest=_end_of_day(session) + FUTURE_TOLERANCE)
+    facts = session.facts
+    state = str(facts.version("usage_costs"))
+    joins = Joins(facts.units_of_tasks, open_signer(session.workspace), state)
+    found, rows = open_scores(path, source, door, joins)
+    return deliver(found, rows, open_writer(session), progress=progress)
+
+
+def _end_of_day(session: Session) -> datetime:
+    """Return the end of today: the same file sent twice within it meets the same limit."""
+    now = session.now()
+    return datetime.combine(now.date(), time(), now.tzinfo) + FUTURE_TOLERANCE
 
 
 def _opened(

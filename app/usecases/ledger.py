@@ -15,6 +15,8 @@ from klartext.app.usecases.registry import require_registered
 from klartext.experiments import audit
 from klartext.experiments.door import Door
 from klartext.experiments.errors import KlartextError
+from klartext.experiments.imports.bill_mapping import load_bill_mapping
+from klartext.experiments.imports.bills import open_bill
 from klartext.experiments.imports.bookings import Booking, Books, book
 from klartext.experiments.imports.focus import BillOptions, open_focus
 from klartext.experiments.ledger import book as ledger
@@ -89,6 +91,23 @@ def import_focus(
     books = Books(session.engine, session.now, actor)
     booking = book(source, rows, books, door, restates=restates)
     return _imported(session, booking, source.name, restated=restates)
+
+
+def import_bill(session: Session, path: Path, mapping: Path, *, actor: str) -> LedgerImport:
+    """Bring invoices or timesheets into the ledger, exactly once however often a file is sent.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such file.
+    ConfigurationError, FileError
+        The mapping has mistakes, or the file does not fit it.
+    """
+    door = _door(session, None, None)
+    source, rows = open_bill(path, load_bill_mapping(mapping), door)
+    books = Books(session.engine, session.now, actor)
+    booking = book(source, rows, books, door)
+    return _imported(session, booking, source.name, restated=False)
 
 
 def add(session: Session, entry: Entry, *, actor: str) -> Recorded:

@@ -1,5 +1,6 @@
 """Costs on the command line: what it prints, and with which status it ends."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from klartext.app.session import open_session
+from klartext.experiments.batches import watermark
+from klartext.experiments.state import reading
 from tests.experiments.imports.spans import CHAT, line, span
 
 Run = Callable[..., Any]
@@ -204,3 +208,70 @@ def test_options_that_a_format_does_not_take_are_refused(workspace: Path, run: R
     assert (unknown.status, "klartext apply" in unknown.err) == (3, True)
     (workspace / "experiments" / "mail.yaml").unlink()
     assert run(*start, "--source", "gateway", "--experiment", "mail-subject").status == 2
+
+
+def test_scores_join_the_units_of_their_calls(workspace: Path, run: Run) -> None:
+    (workspace / "rates.csv").write_text("date,currency,rate\n2026-10-30,USD,1.25\n")
+    told = {"user.id": SECRET, "klartext.task": "case-1"}
+    (workspace / "spans.jsonl").write_text(line(span(CHAT | told, 1)))
+    review = {
+        "timestamp": "2026-11-01T12:05:00Z",
+        "name": "review",
+        "dataType": "CATEGORICAL",
+        "stringValue": "accepted",
+        "comment": SECRET,
+    }
+    scores = [review | {"id": "s1", "traceId": "case-1"}, review | {"id": "s2", "traceId": "?"}]
+    (workspace / "scores.jsonl").write_text("\n".join(map(json.dumps, scores)))
+    arguments = ("costs", "import", "scores.jsonl", "--format", "langfuse-scores", "--source", "lf")
+    early = run(*arguments, "--json")
+    assert early.json["rejected"] == 2  # no call has come in yet
+    run("costs", "import", "spans.jsonl", "--format", "otlp", "--source", "gateway")
+    done = run(*arguments)
+    assert done.status == 1
+    assert "unknown-task x 1: no call of its task has come in" in done.out
+    again = run(*arguments, "--json").json
+    assert (again["accepted"], again["duplicate"], again["rejected"]) == (0, 1, 1)
+    (events,) = (workspace / ".klartext" / "facts" / "events").rglob("*.parquet")
+    (event,) = pq.ParquetFile(events).read().to_pylist()
+    assert (event["name"], event["value"]) == ("score.review.accepted", None)
+    assert SECRET not in repr(event)
+    # Scores say nothing about whether purchases are complete.
+    with reading(open_session(workspace).engine) as connection:
+        assert watermark(connection, usage=False) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        (
+            "litellm",
+            {
+                "request_id": "r",
+                "startTime": "2026-11-01T12:00:00Z",
+                "model": "gpt-4o",
+                "prompt_tokens": 1000,
+                "completion_tokens": 100,
+            },
+        ),
+        (
+            "langfuse",
+            {
+                "id": "o",
+                "type": "GENERATION",
+                "startTime": "2026-11-01T12:00:00Z",
+                "model": "gpt-4o",
+                "usageDetails": {"input": 1000, "output": 100},
+            },
+        ),
+    ],
+)
+def test_logs_of_gateways_come_in_once(
+    workspace: Path, run: Run, name: str, row: dict[str, Any]
+) -> None:
+    (workspace / "rates.csv").write_text("date,currency,rate\n2026-10-30,USD,1.25\n")
+    (workspace / "log.jsonl").write_text(json.dumps(row))
+    arguments = ("costs", "import", "log.jsonl", "--format", name, "--source", "gateway")
+    assert "0.0028 EUR" in run(*arguments).out
+    again = run(*arguments, "--json").json
+    assert (again["duplicate"], again["workspace"]["amount"]) == (1, "0.0028")

@@ -127,3 +127,37 @@ def test_a_bill_without_an_exchange_rate_is_rejected(shared_data: Path, run: Run
     assert "no-exchange-rate" in done.out
     letters = run("dlq", "export").out
     assert "SunBird" not in letters
+
+
+BILL = """\
+schema: klartext/mapping/v1
+kind: invoice
+source: supplier
+delimiter: ";"
+numbers: {decimal: ",", thousands: "."}
+dates: "%d.%m.%Y"
+id: [Rechnung]
+first_day: von
+last_day: bis
+amount: Netto
+currency: EUR
+category: engineering
+supersedes: Ersetzt
+"""
+
+
+def test_a_german_bill_replaces_its_accrual_once(workspace: Path, run: Run) -> None:
+    run("costs", "add", "1000 EUR", "--category", "engineering", *OCTOBER, "--status", "accrued")
+    (workspace / "bill.yaml").write_text(BILL)
+    (workspace / "bill.csv").write_text(
+        "Rechnung;von;bis;Netto;Ersetzt\n"
+        "118;01.10.2026;31.10.2026;1.180,00;1\n"
+        "119;01.11.2026;30.11.2026;10,00;77\n"
+    )
+    done = run("costs", "import", "bill.csv", "--mapping", "bill.yaml")
+    assert done.status == 1
+    assert "bad-supersedes x 1: there is no line 77" in done.out
+    again = run("costs", "import", "bill.csv", "--mapping", "bill.yaml", "--json").json
+    assert (again["duplicate"], again["rejected"], again["accepted"]) == (1, 1, 0)
+    (cost,) = run("costs", "list", "--json").json["ledger"]["costs"]
+    assert (cost["amount"], cost["not_invoiced"]) == ("1180.00", "0.00")
