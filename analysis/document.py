@@ -27,8 +27,10 @@ from klartext.analysis.result import (
     Analysis,
     CostItem,
     Decision,
+    DecisionView,
     MetricResult,
     TreatmentResult,
+    WindowView,
 )
 from klartext.analysis.segment_effects import LevelEffect, SegmentEffect
 from klartext.analysis.segments import Level
@@ -303,8 +305,28 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
                 else prospect.forecast.isoformat()
             ),
         ),
+        **({"unadjusted": _unadjusted(*treatment.unadjusted)} if treatment.unadjusted else {}),
         "costs": [_cost(item) for item in treatment.costs],
         **({"decision": _decision(treatment.decision)} if decided else {}),
+    }
+
+
+def _unadjusted(window: WindowView, outlook: DecisionView) -> Json:
+    """Return the figures of a treatment as they would be without covariates."""
+    return {
+        **_object(
+            net_benefit=window.net_benefit,
+            net_benefit_interval=window.net_benefit_interval,
+            roi=window.roi,
+            roi_interval=window.roi_interval,
+            cost=window.cost,
+            incremental_margin=window.incremental_margin,
+            incremental_margin_interval=window.incremental_margin_interval,
+        ),
+        "outlook": _object(
+            net_benefit=outlook.net_benefit,
+            net_benefit_interval=outlook.interval,
+        ),
     }
 
 

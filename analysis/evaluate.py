@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Literal
 
 from klartext.analysis import attribution, decision, quantile_metrics
+from klartext.analysis.adjusted import money as adjusted_money
 from klartext.analysis.adjusted import read_adjusted
 from klartext.analysis.ai_metrics import ai_metrics
 from klartext.analysis.breakdown import cost_items
@@ -238,7 +239,13 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
         columns.insert(0, (PRIMARY, PRIMARY, None))
         money.add(PRIMARY)
     for place, (key, what, metric) in enumerate(columns):
-        adjusted, adjustment = read_adjusted(experiment, metric, one, base, look=look, alpha=alpha)
+        if metric is None:
+            money_ = adjusted_money(experiment, one, base, look=look, alpha=alpha)
+            adjusted, adjustment = money_.estimates, money_.adjustment
+        else:
+            adjusted, adjustment = read_adjusted(
+                experiment, metric, one, base, look=look, alpha=alpha
+            )
         yield MetricResult(
             metric=key,
             kind="mean" if metric is None else metric.kind,
@@ -335,6 +342,17 @@ def _level(moments: Moments, what: Quantity) -> Number:
 def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
     experiment, readout, look = subject.experiment, subject.readout, subject.look(treatment)
     one, base = readout.moments[treatment], readout.moments[experiment.control]
+    alpha = float(experiment.inference.alpha)
+    raw = readout
+    money = adjusted_money(experiment, one, base, look=look, alpha=alpha)
+    readout = replace(
+        readout,
+        moments={
+            **readout.moments,
+            treatment: money.treatment,
+            experiment.control: money.control,
+        },
+    )
     view, worst = (
         decision_view(
             experiment, readout, treatment, test_months=subject.months, look=look, bound=bound
@@ -357,10 +375,10 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
             read_guardrail(
                 experiment,
                 guardrail,
-                readout.measured(experiment.metric(guardrail.metric), treatment),
-                readout.measured(experiment.metric(guardrail.metric), experiment.control),
+                raw.measured(experiment.metric(guardrail.metric), treatment),
+                raw.measured(experiment.metric(guardrail.metric), experiment.control),
                 look=look,
-                alpha=float(experiment.inference.alpha) / len(experiment.treatments),
+                alpha=alpha / len(experiment.treatments),
             )
             for guardrail in experiment.guardrails
         ),
@@ -377,21 +395,20 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         incidents=subject.registration.incidents,
         prospect=prospect,
     )
+    window, before = (
+        window_view(experiment, seen, subject.accruals, treatment, months=subject.months, look=look)
+        for seen in (readout, raw)
+    )
+    plain = decision_view(experiment, raw, treatment, test_months=subject.months, look=look)
     return TreatmentResult(
         variant=treatment,
         baseline=experiment.control,
-        window=window_view(
-            experiment,
-            readout,
-            subject.accruals,
-            treatment,
-            months=subject.months,
-            look=look,
-        ),
+        window=window,
         outlook=view,
         costs=cost_items(experiment, readout, subject.accruals, treatment),
         decision=decision.decide(evidence),
         prospect=prospect,
+        unadjusted=None if money.adjustment is None else (before, plain),
     )
 
 

@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from klartext.analysis import proportions, quantile_metrics, ratio_metrics
+from klartext.analysis import adjustment, covariates, proportions, quantile_metrics, ratio_metrics
+from klartext.analysis.contrast import Contrast
 from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, affine
 from klartext.analysis.look import Look, nonzero, numerator_burn_in
 from klartext.analysis.means import multiplier_of
 from klartext.analysis.moments import Moments, Sample
 from klartext.analysis.quantiles import Observations
 from klartext.analysis.ratio_metrics import Ratio, quantity
+from klartext.analysis.sequential import mixture
 from klartext.experiments.experiment import Experiment, Guardrail, Metric
 
 Measured: TypeAlias = Moments | Observations | NotEstimable
@@ -78,7 +80,8 @@ def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are r
     that of ``mT - (1 ∓ r) mC``, which must not exceed 0, so that no ratio is taken. ``at_most``:
     harm is the treatment's mean itself. With conversions and a single look Newcombe's and Wilson's
     intervals are used, which hold at 0 of n; anytime a variant without outcomes has no set.
-    A limit on the level asks nothing of the control, which may make no AI calls at all.
+    A limit on the level asks nothing of the control, which may make no AI calls at all. A metric
+    with covariates is compared by its adjusted levels (`klartext.analysis.adjustment.lin`).
     """
     metric = experiment.metric(guardrail.metric)
     if guardrail.at_most is not None and isinstance(control, NotEstimable):
@@ -87,9 +90,17 @@ def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are r
         case Moments(), Moments():
             what = quantity(metric)
             if isinstance(what, Ratio):
-                pair = treatment, control
-                return _read_ratio(guardrail, pair, what, metric, look=look, alpha=alpha)
-            return _read_mean(guardrail, treatment, control, metric, look=look, alpha=alpha)
+                return _read_ratio(
+                    experiment,
+                    guardrail,
+                    (treatment, control),
+                    what,
+                    metric,
+                    look=look,
+                    alpha=alpha,
+                )
+            pair = treatment, control
+            return _read_mean(experiment, guardrail, pair, metric, look=look, alpha=alpha)
         case Observations(), Observations():
             return _read_quantile(guardrail, treatment, control, metric, look=look, alpha=alpha)
         case (NotEstimable() as refused, _) | (_, NotEstimable() as refused):
@@ -99,16 +110,21 @@ def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are r
 
 
 def _read_mean(  # noqa: PLR0913 - a limit, two variants, and how they are read
+    experiment: Experiment,
     guardrail: Guardrail,
-    treatment: Moments,
-    control: Moments,
+    pair: tuple[Moments, Moments],
     metric: Metric,
     *,
     look: Look,
     alpha: float,
 ) -> GuardrailReading:
+    treatment, control = pair
     one, base = treatment.sample(metric.key), control.sample(metric.key)
     counts = nonzero(treatment, control, metric.key)
+    adjusted = _adjusted(experiment, metric, treatment, control)
+    if adjusted is not None and guardrail.at_most is None:
+        gate = mixture.burn_in(one, base, nonzero=counts) if look.mode == "anytime" else None
+        return _read_contrast(guardrail, adjusted, metric, gate, look=look, alpha=alpha)
     exact = metric.is_rate and look.mode == "fixed"
     worse = -1.0 if metric.direction == "increase" else 1.0
     if guardrail.at_most is not None:
@@ -132,6 +148,7 @@ def _read_mean(  # noqa: PLR0913 - a limit, two variants, and how they are read
 
 
 def _read_ratio(  # noqa: PLR0913 - a limit, two variants, and how they are read
+    experiment: Experiment,
     guardrail: Guardrail,
     variants: tuple[Moments, Moments],
     ratio: Ratio,
@@ -142,7 +159,6 @@ def _read_ratio(  # noqa: PLR0913 - a limit, two variants, and how they are read
 ) -> GuardrailReading:
     """Return the harm to a ratio metric: the level by Fieller, differences by the delta method."""
     treatment, control = variants
-    worse = -1.0 if metric.direction == "increase" else 1.0
     if guardrail.at_most is not None:
         width = _level_multiplier(look, treatment, ratio.numerator, alpha)
         region = (
@@ -151,12 +167,42 @@ def _read_ratio(  # noqa: PLR0913 - a limit, two variants, and how they are read
             else ratio_metrics.level(treatment, ratio, multiplier=width, confidence=1 - alpha)
         )
         return GuardrailReading(metric.key, region, float(guardrail.at_most))
-    found = ratio_metrics.difference(treatment, control, ratio)
+    found = _adjusted(experiment, metric, treatment, control) or ratio_metrics.difference(
+        treatment, control, ratio
+    )
+    gate = numerator_burn_in(treatment, control, ratio) if look.mode == "anytime" else None
+    return _read_contrast(guardrail, found, metric, gate, look=look, alpha=alpha)
+
+
+def _adjusted(
+    experiment: Experiment, metric: Metric, treatment: Moments, control: Moments
+) -> Contrast | None:
+    """Return the contrast adjusted for the covariates of the metric; None where there is none.
+
+    Degenerate data refuse it, such as no event at all; then the raw methods say what can be said.
+    """
+    names = covariates.columns(experiment, metric)
+    if not names:
+        return None
+    found = adjustment.lin(treatment, control, quantity(metric), names)
+    return None if isinstance(found, NotEstimable) else found.contrast
+
+
+def _read_contrast(  # noqa: PLR0913 - a limit, two levels, and how they are read
+    guardrail: Guardrail,
+    found: Contrast | NotEstimable,
+    metric: Metric,
+    gate: NotEstimable | None,
+    *,
+    look: Look,
+    alpha: float,
+) -> GuardrailReading:
+    """Return the harm that two levels show, against an absolute or a relative limit."""
+    worse = -1.0 if metric.direction == "increase" else 1.0
     limit = float(guardrail.may_worsen_by or 0)
     if guardrail.may_worsen_by_relative is not None and not isinstance(found, NotEstimable):
         share = math.copysign(float(guardrail.may_worsen_by_relative), found.control)
         found, limit = found.times_control(1.0 + worse * share), 0.0
-    gate = numerator_burn_in(treatment, control, ratio) if look.mode == "anytime" else None
     read = look.read(found, alpha=alpha, burn_in=gate)
     region = read if isinstance(read, NotEstimable) else read.interval
     return GuardrailReading(metric.key, _harm(region, worse), limit)

@@ -203,7 +203,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class TreatmentResult:
-    """All the money of one treatment, in both views, with its decision."""
+    """All the money of one treatment, in both views, with its decision.
+
+    Where it is adjusted for covariates ``unadjusted`` holds both views without; None else.
+    """
 
     variant: str
     baseline: str
@@ -212,6 +215,7 @@ class TreatmentResult:
     costs: tuple[CostItem, ...]
     decision: Decision
     prospect: Prospect
+    unadjusted: tuple[WindowView, DecisionView] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,13 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
     yield "AI cost, fully loaded", _figure(window.cost)
     yield "net benefit", _with(window.net_benefit, window.net_benefit_interval)
     yield "ROI (1 is 100 %)", _with(window.roi, window.roi_interval, places=3)
+    if one.unadjusted:
+        before = one.unadjusted[0]
+        yield (
+            "  before the adjustment",
+            f"margin {_with(before.incremental_margin, before.incremental_margin_interval)}",
+        )
+        yield "", f"ROI {_with(before.roi, before.roi_interval, places=3)}"
     yield (
         "cost per extra conversion",
         _with(
@@ -116,6 +123,9 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
     )
     yield "treated units", f"{outlook.units:,.0f}"
     yield "net benefit, raw", _with(outlook.net_benefit, outlook.interval)
+    if one.unadjusted:
+        plain = one.unadjusted[1]
+        yield "  before the adjustment", _with(plain.net_benefit, plain.interval)
     yield "net benefit, posterior", _figure(outlook.posterior_mean)
     yield "P(net benefit > 0)", _percent(outlook.probability_positive)
     yield "expected loss", _figure(outlook.expected_loss)
