@@ -8,18 +8,11 @@ a ``reason`` with one entry per null.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from decimal import Decimal
 
 from klartext.analysis.ai_calls import AiCalls
-from klartext.analysis.estimate import (
-    ConfidenceSet,
-    Estimate,
-    Interval,
-    NotEstimable,
-    Unbounded,
-)
+from klartext.analysis.estimate import Estimate, NotEstimable
+from klartext.analysis.json_values import figure, json_object
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
@@ -39,8 +32,6 @@ from klartext.experiments.experiment import Json
 SCHEMA = "klartext/analysis/v1"
 MOMENTS_SCHEMA = "klartext/moments/v1"
 
-_Value = str | int | float | Decimal | ConfidenceSet | None
-
 
 def to_json(analysis: Analysis) -> dict[str, Json]:
     """Return the document of one analysis, ready for `json.dumps`."""
@@ -53,15 +44,15 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
         "spec_sha256": analysis.spec_sha256,
         "registered": analysis.registered,
         "mode": analysis.mode,
-        "alpha": _number(analysis.alpha),
-        "rule_alpha": _number(analysis.rule_alpha),
+        "alpha": figure(analysis.alpha),
+        "rule_alpha": figure(analysis.rule_alpha),
         "currency": analysis.currency,
         "watermark": {
             "batch": analysis.watermark.batch,
             "cutoff": analysis.watermark.cutoff.isoformat(),
         },
         "counts": [
-            _object(
+            json_object(
                 variant=count.variant,
                 weight=count.weight,
                 exposed=count.exposed,
@@ -74,7 +65,7 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
             {
                 "code": check.code,
                 "severity": check.severity,
-                "value": None if check.value is None else _number(check.value),
+                "value": None if check.value is None else figure(check.value),
                 "detail": check.detail,
             }
             for check in analysis.checks
@@ -85,8 +76,8 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
             "calls": completeness.calls,
             "priced_calls": completeness.priced_calls,
             "unattributed_calls": completeness.unattributed_calls,
-            "priced_share": _number(completeness.priced_share),
-            "money_share": _number(completeness.money_share),
+            "priced_share": figure(completeness.priced_share),
+            "money_share": figure(completeness.money_share),
             "left_out": list(completeness.left_out),
         },
         "decision": _decision(analysis.decision),
@@ -141,7 +132,7 @@ def dumps(document: Mapping[str, Json]) -> str:
 
 def _metric(result: MetricResult) -> dict[str, Json]:
     return {
-        **_object(
+        **json_object(
             metric=result.metric,
             kind=result.kind,
             variant=result.variant,
@@ -159,7 +150,7 @@ def _metric(result: MetricResult) -> dict[str, Json]:
 
 def _segment(found: SegmentEffect) -> Json:
     return {
-        **_object(
+        **json_object(
             property=found.property,
             metric=found.metric,
             variant=found.variant,
@@ -181,8 +172,10 @@ def _differs(found: SegmentEffect) -> Json:
     """Return the test of equal effects."""
     test = found.differs
     if isinstance(test, NotEstimable):
-        return _object(statistic=test, df=test, p_value=test, i_squared=test, valid_for_look=False)
-    return _object(
+        return json_object(
+            statistic=test, df=test, p_value=test, i_squared=test, valid_for_look=False
+        )
+    return json_object(
         statistic=test.statistic,
         df=test.df,
         p_value=test.p_value,
@@ -194,15 +187,15 @@ def _differs(found: SegmentEffect) -> Json:
 def _level(found: LevelEffect) -> Json:
     return {
         **_named(found.level),
-        **_object(
+        **json_object(
             n=found.n,
             baseline_n=found.baseline_n,
             mean=found.mean,
             baseline_mean=found.baseline_mean,
         ),
         "estimate": _estimate(found.method, found.estimate),
-        "holm": _object(p_value=found.p_adjusted),
-        "pooled": _object(
+        "holm": json_object(p_value=found.p_adjusted),
+        "pooled": json_object(
             value=found.pooled,
             interval=found.pooled_interval,
             probability_positive=found.probability_positive,
@@ -219,13 +212,13 @@ def _adjustment(found: Adjustment) -> Json:
     return {
         "covariates": list(found.covariates),
         "dropped": [{"covariate": name, "reason": reason} for name, reason in found.dropped],
-        **_object(variance_removed=found.variance_removed),
+        **json_object(variance_removed=found.variance_removed),
     }
 
 
 def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
     if isinstance(found, NotEstimable):
-        return _object(
+        return json_object(
             method=method,
             valid_for_look=False,
             value=found,
@@ -237,7 +230,7 @@ def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
             n=found,
             baseline_n=found,
         )
-    return _object(
+    return json_object(
         method=method,
         valid_for_look=found.valid_for_look,
         value=found.value,
@@ -254,7 +247,7 @@ def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
 def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str, Json]:
     window, outlook, prospect = treatment.window, treatment.outlook, treatment.prospect
     return {
-        **_object(
+        **json_object(
             variant=treatment.variant,
             baseline=treatment.baseline,
             net_benefit=window.net_benefit,
@@ -275,7 +268,7 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
             ),
             break_even_cost_per_unit=window.break_even_cost_per_unit,
         ),
-        "outlook": _object(
+        "outlook": json_object(
             units=outlook.units,
             persistence=outlook.persistence,
             fixed_cost=outlook.fixed_cost,
@@ -293,7 +286,7 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
             npv=outlook.npv,
             payback_months=outlook.payback_months,
         ),
-        "prospect": _object(
+        "prospect": json_object(
             perfect_information=prospect.perfect_information,
             predictive_probability=prospect.predictive_probability,
             wait_weeks=prospect.wait_weeks,
@@ -314,7 +307,7 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
 def _unadjusted(window: WindowView, outlook: DecisionView) -> Json:
     """Return the figures of a treatment as they would be without covariates."""
     return {
-        **_object(
+        **json_object(
             net_benefit=window.net_benefit,
             net_benefit_interval=window.net_benefit_interval,
             roi=window.roi,
@@ -323,7 +316,7 @@ def _unadjusted(window: WindowView, outlook: DecisionView) -> Json:
             incremental_margin=window.incremental_margin,
             incremental_margin_interval=window.incremental_margin_interval,
         ),
-        "outlook": _object(
+        "outlook": json_object(
             net_benefit=outlook.net_benefit,
             net_benefit_interval=outlook.interval,
         ),
@@ -332,7 +325,7 @@ def _unadjusted(window: WindowView, outlook: DecisionView) -> Json:
 
 def _cost(item: CostItem) -> dict[str, Json]:
     unpriced = NotEstimable("unpriced", "no price is known for these calls")
-    return _object(
+    return json_object(
         category=item.category,
         behaviour=item.behaviour,
         label=item.label,
@@ -352,52 +345,14 @@ def _decision(decision: Decision) -> dict[str, Json]:
             {
                 "code": reason.code,
                 "met": reason.met,
-                "value": None if reason.value is None else _number(reason.value),
-                "threshold": None if reason.threshold is None else _number(reason.threshold),
+                "value": None if reason.value is None else figure(reason.value),
+                "threshold": None if reason.threshold is None else figure(reason.threshold),
                 "subject": reason.subject,
                 "detail": reason.detail,
             }
             for reason in decision.reasons
         ],
     }
-
-
-def _object(**fields: _Value) -> dict[str, Json]:
-    """Return the fields as JSON, with the reasons of those that are null."""
-    document: dict[str, Json] = {}
-    reasons: dict[str, Json] = {}
-    for name, value in fields.items():
-        match value:
-            case NotEstimable(reason, detail):
-                document[name] = None
-                reasons[name] = {"code": reason, "detail": detail}
-            case Unbounded(shape, bounds, level):
-                document[name] = None
-                reasons[name] = {
-                    "code": "unbounded",
-                    "detail": "the data do not determine it reliably",
-                    "shape": shape,
-                    "bounds": [_number(bound) for bound in bounds],
-                    "level": _number(level),
-                }
-            case Interval(lower, upper, _):
-                document[name] = [_number(lower), _number(upper)]
-            case Decimal():
-                document[name] = f"{value:f}"
-            case float():
-                document[name] = _number(value)
-            case _:
-                document[name] = value
-    if reasons:
-        document["reason"] = reasons
-    return document
-
-
-def _number(value: float) -> float:
-    """Ten significant digits; what is not finite is a mistake upstream, not a figure."""
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not a figure")
-    return float(f"{value:.10g}")
 
 
 def _moments(moments: Moments) -> dict[str, Json]:

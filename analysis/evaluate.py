@@ -11,14 +11,13 @@ from typing import Literal
 
 from klartext.analysis import attribution, decision, quantile_metrics
 from klartext.analysis.adjusted import money as adjusted_money
-from klartext.analysis.adjusted import read_adjusted
 from klartext.analysis.ai_metrics import ai_metrics
 from klartext.analysis.breakdown import cost_items
-from klartext.analysis.columns import uncapped
 from klartext.analysis.data_checks import data_checks
 from klartext.analysis.estimate import Estimate, NotEstimable
 from klartext.analysis.guardrails import read_guardrail
 from klartext.analysis.look import Look, planned_look
+from klartext.analysis.metric_estimates import metric_estimates, unadjusted
 from klartext.analysis.moments import Moments
 from klartext.analysis.projection import decision_view
 from klartext.analysis.prospect import prospect_of
@@ -152,7 +151,7 @@ def _segments(subject: _Subject, metrics: Iterable[MetricResult]) -> Iterator[Se
                 look: Look = look,
                 is_rate: bool = result.is_rate,
             ) -> tuple[str, Estimate | NotEstimable]:
-                return _estimates(look, one, base, what, alpha, is_rate=is_rate)[0]
+                return unadjusted(look, one, base, what, alpha, is_rate=is_rate)[0]
 
             yield segment_effect(
                 segment,
@@ -239,13 +238,7 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
         columns.insert(0, (PRIMARY, PRIMARY, None))
         money.add(PRIMARY)
     for place, (key, what, metric) in enumerate(columns):
-        if metric is None:
-            money_ = adjusted_money(experiment, one, base, look=look, alpha=alpha)
-            adjusted, adjustment = money_.estimates, money_.adjustment
-        else:
-            adjusted, adjustment = read_adjusted(
-                experiment, metric, one, base, look=look, alpha=alpha
-            )
+        found = metric_estimates(experiment, metric, what, one, base, look=look, alpha=alpha)
         yield MetricResult(
             metric=key,
             kind="mean" if metric is None else metric.kind,
@@ -256,12 +249,8 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
             is_rate=metric is not None and metric.is_rate,
             mean=_level(one, what),
             baseline_mean=_level(base, what),
-            estimates=(
-                *adjusted,
-                *_estimates(look, one, base, what, alpha, is_rate=bool(metric and metric.is_rate)),
-                *_without_cap(experiment, look, one, base, what, alpha),
-            ),
-            adjustment=adjustment,
+            estimates=found.estimates,
+            adjustment=found.adjustment,
         )
     for metric in experiment.metrics:
         if metric.kind == "quantile":
@@ -295,30 +284,6 @@ def _quantile(subject: _Subject, treatment: str, metric: Metric, *, is_money: bo
         baseline_mean=levels[1],
         estimates=estimates,
     )
-
-
-def _estimates(  # noqa: PLR0913 - two variants, a quantity, and how it is read
-    look: Look, one: Moments, base: Moments, what: Quantity, alpha: float, *, is_rate: bool
-) -> tuple[tuple[str, Estimate | NotEstimable], ...]:
-    if isinstance(what, Ratio):
-        return look.ratio(one, base, what, alpha=alpha)
-    return look.estimates(one, base, what, alpha=alpha, is_rate=is_rate)
-
-
-def _without_cap(  # noqa: PLR0913, PLR0917 - two variants, a quantity, and how it is read
-    experiment: Experiment, look: Look, one: Moments, base: Moments, what: Quantity, alpha: float
-) -> Iterator[tuple[str, Estimate | NotEstimable]]:
-    """Yield the estimate that a capped metric would have without its cap."""
-    columns = uncapped(experiment)
-    plain = (
-        Ratio(columns.get(what.numerator, what.numerator),
-              columns.get(what.denominator, what.denominator))
-        if isinstance(what, Ratio)
-        else columns.get(what, what)
-    )  # fmt: skip
-    if plain != what:
-        _, found = _estimates(look, one, base, plain, alpha, is_rate=False)[0]
-        yield "uncapped", found
 
 
 def _is_money(what: Quantity, money: set[str]) -> bool:
