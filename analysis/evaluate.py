@@ -214,7 +214,7 @@ def _is_registered(experiment: Experiment, registration: Registration, readout: 
     """Whether the rule was recorded before there was anything to see."""
     if experiment.registration == "retrospective":
         return False
-    first = readout.first_exposure
+    first = (readout.assigned or readout).first_exposure  # not the exposure event: data come before
     return first is None or registration.recorded_at <= first
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from klartext.analysis.document import to_json
 from klartext.analysis.estimate import Estimate
+from klartext.analysis.evaluate import Registration, analyse
 from klartext.analysis.result import Analysis
 from klartext.experiments.experiment import Experiment, Inference
 from tests.analysis import nasty
@@ -182,3 +183,13 @@ def test_all_units_decide_no_look_of_their_own() -> None:
     assert every is not None
     looks = [one for result in every.metrics for _, one in result.estimates]
     assert not any(one.valid_for_look for one in looks if isinstance(one, Estimate))
+
+
+@pytest.mark.parametrize(("days", "registered"), [(-1, True), (1, False)])
+def test_registered_means_before_the_first_allocation_not_before_the_event(
+    days: int, *, registered: bool
+) -> None:
+    facts = tables([exposure(1, "ai"), exposure(2, "control")], [sent(1, days=5), sent(2, days=5)])
+    found = read(SPEC, facts)
+    registration = Registration(1, "0" * 64, START + days * DAY)
+    assert analyse(SPEC, registration, found, (), period=None).registered is registered
