@@ -63,7 +63,7 @@ def write_spans(path: Path, count: int) -> None:
 
 
 def imported(workspace: Path, spans: Path) -> tuple[float, float, float, str]:
-    """Import in a process of its own; return MiB, and the counts."""
+    """Import in a process of its own; return wall and CPU seconds, peak MiB, and the counts."""
     command = [sys.executable, "-m", "klartext", "-w", str(workspace), "costs", "import"]
     command += [str(spans), "--format", "otlp", "--source", "gateway", "--json"]
     start = time.perf_counter()

@@ -358,6 +358,8 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row | Broken]:
     indices = _indices(schema.names, columns)
     for index in indices:
         kind = schema.field(index).type
+        if pa.types.is_map(kind):
+            continue  # read as the text of a JSON object
         if pa.types.is_nested(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind):
             raise FileError(
                 f"column {schema.names[index]} of {path.name} is {kind}; "
@@ -388,5 +390,8 @@ def _python_values(column: Any) -> list[Any]:
         # Widening 0.1 would give 0.10000000149: go by its shortest text.
         texts = column.cast(pa.float32()).cast(pa.string()).to_pylist()
         return [None if text is None else float(text) for text in texts]
+    if pa.types.is_map(kind):
+        maps = column.to_pylist()
+        return [None if each is None else json.dumps(dict(each), default=str) for each in maps]
     values: list[Any] = column.to_pylist()
     return values

@@ -115,6 +115,18 @@ def test_parquet_is_read_alike(shared_data: Path, ledger: Ledger, tmp_path: Path
     assert reconciled(lines)[0].billed == Decimal("20.52022672899")
 
 
+def test_tags_are_a_map_in_parquet(ledger: Ledger, tmp_path: Path) -> None:
+    rows = [CHARGE | {"Tags": [("experiment", "mail"), ("variant", "ai")]}, CHARGE | {"Tags": None}]
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in CHARGE}
+    columns["Tags"] = pa.array(columns["Tags"], pa.map_(pa.string(), pa.string()))
+    when = [datetime(2026, 10, 5, 10, tzinfo=UTC).replace(tzinfo=None)] * 2
+    columns["ChargePeriodStart"] = pa.array(when, pa.timestamp("ns"))
+    pq.write_table(pa.table(columns), tmp_path / "bill.parquet")
+    assert ledger.take(tmp_path / "bill.parquet").delivered.counts.accepted == 2
+    assert [each.line.variant for each in ledger.lines()] == ["ai", None]
+    assert ledger.lines()[0].line.start == datetime(2026, 10, 5, 10, tzinfo=UTC)
+
+
 def test_equal_rows_are_charged_each_and_known_again(ledger: Ledger) -> None:
     assert ledger.take_rows({}, {}, {}).delivered.counts.accepted == 3
     again = ledger.take_rows({}, {"EffectiveCost": "2"}, {}, {}, {}).delivered.counts

@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,18 @@ def test_a_batch_costs_half(tmp_path: Path) -> None:
     row = call(tmp_path, span(CHAT | {"openai.response.service_tier": "batch"}))
     assert row.amount == Decimal("0.0006875")
     assert "processing=batch" in row.evidence
+
+
+def test_a_past_call_is_priced_at_the_price_of_its_day(tmp_path: Path) -> None:
+    """o3 cost 10 and 40 USD per million until 10 June 2025, 2 and 8 since."""
+    amounts = []
+    for day in (datetime(2025, 6, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)):
+        start = int(day.timestamp()) * 10**9
+        times = {"startTimeUnixNano": str(start), "endTimeUnixNano": str(start + 1)}
+        row = call(tmp_path, span(CHAT | {"gen_ai.request.model": "o3"}) | times)
+        amounts.append(row.amount)
+        assert row.evidence.startswith("genai-prices ")
+    assert amounts == [Decimal("0.0055"), Decimal("0.0011")]  # 374 and 44 tokens, by hand
 
 
 def test_cache_tokens_are_input_unless_the_producer_counts_them_apart(tmp_path: Path) -> None:
