@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 from ibis.backends import BaseBackend
 
 from klartext.analysis.engine import materialised, rows_of
-from klartext.analysis.exposed import exposed_units
+from klartext.analysis.exposed import exposed_units, reached_units
 from klartext.analysis.filters import filtered
 from klartext.analysis.instants import microseconds, since_epoch, whole
 from klartext.analysis.outcomes import events_in_window, outcomes, summed
@@ -58,7 +58,9 @@ def at_look(
     metrics = unresolved(experiment)
     if not metrics:
         return ()
-    with materialised(engine, exposed_units(experiment, tables.exposures, watermark)) as units:
+    exposed = exposed_units(experiment, tables.exposures, watermark)
+    reached = reached_units(experiment, exposed, tables.events, watermark)
+    with materialised(engine, reached) as units:
         events = events_in_window(experiment, tables.events, watermark, units)
         with materialised(engine, outcomes(experiment, events)) as found:
             mine = units.filter(units.mature, ~units.excluded).select("unit")

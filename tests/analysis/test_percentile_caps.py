@@ -93,6 +93,25 @@ def test_units_may_buy_twice_and_events_are_counted() -> None:
     assert cap(counted, tables(exposed(50), buys)).value == 2
 
 
+def test_windows_start_at_the_exposure_event() -> None:
+    # sixty units, of which fifty opened the mail on day 10; purchases on day 11 and 20
+    rows = [
+        *(event(unit, "opened", days=10) for unit in range(50)),
+        *(purchase(unit, f"{unit + 1}", days=11) for unit in range(60)),
+        *(purchase(unit, "100", days=20) for unit in range(50)),
+        *(purchase(unit, "900", days=9) for unit in range(50)),
+    ]
+    spec = experiment(metrics=(CAPPED,), exposure_event="opened")
+    with open_engine() as engine:
+        (found,) = at_look(
+            spec,
+            tables(exposed(60), rows),  # type: ignore[arg-type]  # the same attributes
+            WATERMARK,
+            engine=engine,
+        )
+    assert (found.units, found.value) == (50, Decimal(140))
+
+
 def test_before_the_start_the_last_window_counts() -> None:
     end = START - DAY
     inside, outside = end - 14 * DAY, end

@@ -127,6 +127,44 @@ def test_refunds_have_their_own_window_and_lower_the_mean_only() -> None:
     assert (rows[2]["revenue"], rows[2]["conversion"]) == (-3.0, 0.0)
 
 
+def test_refunds_by_hand_with_delay_filters_cap_and_value() -> None:
+    # window day 1 to 15, refunds day 1 to 28, both of German orders only; net at most 100
+    metric = replace(
+        REVENUE_NET_OF_REFUNDS,
+        delay=DAY,
+        filters=(Filter("country", "text", "in", ("DE",)),),
+        cap=Decimal(100),
+        direction="decrease",
+    )
+    german: dict[str, Any] = {"p_country": "DE"}
+    back: dict[str, Any] = {"value": Decimal(30), "currency": "EUR", **german}
+    spec = experiment(
+        metrics=(metric,), value=(ContributionMargin("revenue", Assumption(Decimal("0.4"))),)
+    )
+    rows = unit_rows(
+        spec,
+        tables(
+            [exposure(unit, "ai") for unit in (1, 2, 3, 4)],
+            [
+                purchase(1, "160", days=1, **german),  # 160 - 30 = 130, of which 100 count
+                event(1, "refund", days=27, **back),
+                event(1, "refund", days=0.5, **back),  # before the delay is over
+                event(1, "refund", days=28, **back),  # its window is over
+                event(1, "refund", days=2, **(back | {"p_country": "FR"})),
+                purchase(2, "30", days=14.9, **german),  # fully returned: nothing is left
+                event(2, "refund", days=20, **back),
+                purchase(3, "30", days=15, **german),  # the window is over, its refund counts
+                event(3, "refund", days=20, **back),
+                purchase(4, "70", days=0.5, **german),  # before the delay is over
+            ],
+        ),
+    )
+    assert [rows[unit]["revenue"] for unit in (1, 2, 3, 4)] == [100.0, 0.0, -30.0, 0.0]
+    assert rows[1]["revenue.uncapped"] == 130.0
+    assert [rows[unit]["margin"] for unit in (1, 2, 3, 4)] == [40.0, 0.0, -12.0, 0.0]
+    assert [rows[unit]["net"] for unit in (1, 2, 3, 4)] == [40.0, 0.0, -12.0, 0.0]
+
+
 def test_maturity_waits_for_every_window_and_the_declared_lateness() -> None:
     spec = experiment(metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS))
     assert windows(spec) == Windows(value=14 * DAY, maturity=28 * DAY)
