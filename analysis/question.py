@@ -100,13 +100,10 @@ def of_metric(
     comparison: Comparison | NotEstimable
     if isinstance(baseline.outcome, NotEstimable):
         comparison = baseline.outcome
-    elif not baseline.variance_factor > 0:
-        comparison = NotEstimable("no-variance", "the covariates explain the metric completely")
     else:
-        comparison = replace(
-            _comparison(experiment, reading, baseline.outcome),
-            goal=metric.direction,
-            variance_factor=baseline.variance_factor,
+        comparison = _adjusted(
+            replace(_comparison(experiment, reading, baseline.outcome), goal=metric.direction),
+            baseline,
         )
     effect: Number = NO_LIFT
     if lift is not None:
@@ -139,10 +136,11 @@ def of_net_benefit(
         return _refused(sd, Baseline(sd), margin_lift)
     treated = None if money.treated_net_sd is None else money.treated_net_sd**2
     outcome = Outcome("net", margin, sd**2, treated, money.nonzero)
+    baseline = Baseline(outcome, money.removed)
     if isinstance(cost, NotEstimable):
-        return _refused(cost, Baseline(outcome), margin_lift)
+        return _refused(cost, baseline, margin_lift)
     if isinstance(horizon, NotEstimable):
-        return _refused(horizon, Baseline(outcome), margin_lift)
+        return _refused(horizon, baseline, margin_lift)
     fixed = horizon.fixed_cost - horizon.savings
     shift = cost + (fixed / horizon.units if fixed else 0.0)
     scale: Number = margin * horizon.persistence
@@ -160,8 +158,8 @@ def of_net_benefit(
     return Question(
         "net_benefit",
         "net_benefit",
-        Baseline(outcome),
-        _comparison(experiment, reading, outcome),
+        baseline,
+        _adjusted(_comparison(experiment, reading, outcome), baseline),
         effect,
         margin_lift,
         scale,
@@ -189,7 +187,7 @@ def of_guardrail(
         "guardrail",
         guardrail.metric,
         baseline,
-        _kept(experiment, reading, guardrail, metric, baseline.outcome),
+        _kept(experiment, reading, guardrail, metric, baseline),
         effect=0.0,
         lift=0.0,
         scale=_scale(baseline),
@@ -201,8 +199,9 @@ def _kept(
     reading: Reading,
     guardrail: Guardrail,
     metric: Metric,
-    outcome: Outcome | NotEstimable,
+    baseline: Baseline,
 ) -> Comparison | NotEstimable:
+    outcome = baseline.outcome
     if isinstance(outcome, NotEstimable):
         return outcome
     goal = metric.direction
@@ -225,7 +224,16 @@ def _kept(
         )
     else:
         margin = float(guardrail.may_worsen_by or 0)
-    return replace(_comparison(experiment, reading, outcome), goal=goal, margin=margin)
+    comparison = replace(_comparison(experiment, reading, outcome), goal=goal, margin=margin)
+    # A level is read as it is; differences are adjusted.
+    return comparison if guardrail.at_most is not None else _adjusted(comparison, baseline)
+
+
+def _adjusted(comparison: Comparison, baseline: Baseline) -> Comparison | NotEstimable:
+    """Leave the variance that the covariates of the baseline leave."""
+    if not baseline.variance_factor > 0:
+        return NotEstimable("no-variance", "the covariates explain it completely")
+    return replace(comparison, variance_factor=baseline.variance_factor)
 
 
 def margin_lift(

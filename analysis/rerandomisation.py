@@ -166,8 +166,9 @@ def rerandomise(  # noqa: PLR0913 - rows, and how often they are split and read
     repeats
         Number of splits.
     looks
-        Looks at even shares of the units, in the order of exposure. One when all units were
-        exposed at one instant, or the mode is fixed: then there is nothing to peek at.
+        Looks at even shares of the units, in the order of exposure, in anytime mode. The other
+        modes are read once, at the end, and so is every one when all units were exposed at one
+        instant.
     seed
         Of the splits; the same seed gives the same splits.
     progress
@@ -180,7 +181,7 @@ def rerandomise(  # noqa: PLR0913 - rows, and how often they are split and read
     splits at once. Columns are centred first. Every split is a draw from the same law, so that
     alarms are binomial given the rows, and the band is exact.
     """
-    if experiment.inference.mode == "fixed" or rows.instants[0] == rows.instants[-1]:
+    if experiment.inference.mode != "anytime" or rows.instants[0] == rows.instants[-1]:
         looks = 1
     total = len(rows.values)
     experiment = _as_planned(experiment, total)
@@ -202,7 +203,8 @@ def rerandomise(  # noqa: PLR0913 - rows, and how often they are split and read
 def _as_planned(experiment: Experiment, total: int) -> Experiment:
     """Plan what there is: the last look is the deciding one, and looks are read as if live."""
     plan = experiment.plan
-    planned = total if experiment.inference.mode == "fixed" else plan.total_units or total
+    anytime = experiment.inference.mode == "anytime"
+    planned = plan.total_units or total if anytime else total
     return replace(experiment, plan=replace(plan, total_units=planned), registration="prospective")
 
 

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from klartext.analysis import profit_size
+from klartext.analysis import adjustment, covariates, profit_size
 from klartext.analysis.break_even import BreakEven, TestCost, break_even, cost_of_test
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.history import History, Seen
+from klartext.analysis.moments import Moments
 from klartext.analysis.profit_size import TestAndRoll
 from klartext.analysis.projection import Outlook, outlook_of
 from klartext.analysis.result import Number
@@ -35,6 +36,9 @@ class Money:
         Share of units with a margin; None when unknown.
     cost
         Variable AI cost per treated unit.
+    removed
+        Share of the variance of ``net_sd`` that the covariates of the valued metrics remove; None
+        without them.
     """
 
     margin: Number
@@ -42,6 +46,7 @@ class Money:
     treated_net_sd: float | None
     nonzero: float | None
     cost: Number
+    removed: Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,17 @@ def money_in(
         treated_net_sd=treated.sample("outlook").variance ** 0.5 if known else None,
         nonzero=int(control.nonzero[place]) / control.n if control.n else None,
         cost=cost,
+        removed=_removed(experiment, control),
     )
+
+
+def _removed(experiment: Experiment, control: Moments) -> Number | None:
+    """Return what the adjustment of the money removes: of two variants that look like history."""
+    names = covariates.of_value(experiment)
+    if not names:
+        return None
+    found = adjustment.lin(control, control, "outlook", names)
+    return found if isinstance(found, NotEstimable) else found.variance_removed
 
 
 def unit_lines(experiment: Experiment, treatment: str) -> Number:

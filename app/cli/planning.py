@@ -167,7 +167,8 @@ def aa(
     repeats: Annotated[int, typer.Option(help="How often the units are split.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same splits.")] = 1,
     looks: Annotated[
-        int, typer.Option(help="Looks at each split, by time of exposure; fixed mode has one.")
+        int,
+        typer.Option(help="Looks at each split, by time of exposure; one outside anytime mode."),
     ] = 10,
     history: Annotated[
         str | None, typer.Option(help="Units with an event in this time instead, such as 28d.")

@@ -374,6 +374,7 @@ def _money(
         net_sd=persistence * margin.outcome.variance**0.5,
         treated_net_sd=None,
         nonzero=margin.outcome.nonzero_rate,
+        removed=margin.removed,
     )
 
 

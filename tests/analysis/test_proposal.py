@@ -160,6 +160,20 @@ def test_metrics_equal_statsmodels() -> None:
     assert planned(less.metrics[1].needed).total_units == pytest.approx(0.64 * 2 * treated, abs=2)
 
 
+def test_covariates_reach_the_money_and_the_guardrails() -> None:
+    spec = experiment(guardrails=(Guardrail("conversion", may_worsen_by=Decimal("0.01")),))
+    removed = BASELINES | {
+        "conversion": from_given("conversion", Given(0.1, removed=0.36), metric=CONVERSION)
+    }
+    plain, less = plan(spec), plan(spec, money=replace(MONEY, removed=0.36), baselines=removed)
+    for one, other in ((plain.lead, less.lead), (plain.guardrails[0], less.guardrails[0])):
+        expected = 0.64 * planned(one.needed).total_units
+        assert planned(other.needed).total_units == pytest.approx(expected, abs=1)
+    level = experiment(guardrails=(Guardrail("conversion", at_most=Decimal("0.11")),))
+    same = (plan(level).guardrails[0], plan(level, baselines=removed).guardrails[0])
+    assert same[0].needed == same[1].needed  # a level is not adjusted
+
+
 def test_guardrails_by_hand() -> None:
     less = replace(CONVERSION, key="unsubscribe", direction="decrease")
     baselines = BASELINES | {"unsubscribe": from_given("u", Given(0.02), metric=less)}
