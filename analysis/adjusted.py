@@ -5,11 +5,10 @@ from __future__ import annotations
 from klartext.analysis import adjustment, covariates
 from klartext.analysis.adjustment import Adjusted
 from klartext.analysis.estimate import Estimate, NotEstimable
-from klartext.analysis.look import Look, nonzero, numerator_burn_in
+from klartext.analysis.look import Look
 from klartext.analysis.moments import Moments
-from klartext.analysis.ratio_metrics import Quantity, Ratio, quantity
+from klartext.analysis.ratio_metrics import quantity
 from klartext.analysis.result import Adjustment
-from klartext.analysis.sequential import mixture
 from klartext.experiments.experiment import Experiment, Metric
 
 
@@ -54,14 +53,14 @@ def read_adjusted(  # noqa: PLR0913 - a metric of two variants, and how it is re
     if metric is None or not names:
         return (), None
     what = quantity(metric)
-    gate = _burn_in(treatment, control, what) if look.mode == "anytime" else None
+    gate = look.burn_in(treatment, control, what)
     found = {
         "lin": adjustment.lin(treatment, control, what, names),
         "cuped": adjustment.cuped(treatment, control, what, names),
     }
     estimates = tuple(
         (
-            name if look.mode == "fixed" else f"anytime-{name}",
+            look.named(name),
             look.read(
                 one if isinstance(one, NotEstimable) else one.contrast, alpha=alpha, burn_in=gate
             ),
@@ -69,14 +68,6 @@ def read_adjusted(  # noqa: PLR0913 - a metric of two variants, and how it is re
         for name, one in found.items()
     )
     return estimates, _effect(found["lin"])
-
-
-def _burn_in(treatment: Moments, control: Moments, what: Quantity) -> NotEstimable | None:
-    if isinstance(what, Ratio):
-        return numerator_burn_in(treatment, control, what)
-    return mixture.burn_in(
-        treatment.sample(what), control.sample(what), nonzero=nonzero(treatment, control, what)
-    )
 
 
 def _effect(found: Adjusted | NotEstimable) -> Adjustment:

@@ -26,7 +26,7 @@ from klartext.analysis.result import (
     TreatmentResult,
     Verdict,
 )
-from klartext.experiments.experiment import DecisionRule, Gate
+from klartext.experiments.experiment import DecisionRule, Gate, InferenceMode
 
 COMPLETE_SHARE = 0.95
 """Share of calls and of money that must be priced and attributed for a GO."""
@@ -57,7 +57,9 @@ class Evidence:
     adaptive
         Whether the weights follow the outcomes (a bandit).
     deciding
-        Whether intervals are valid at this look.
+        Whether intervals may decide at this look.
+    mode
+        Registered inference mode.
     at_end
         Whether the registered end is reached: no later look will know more.
     checks
@@ -90,6 +92,7 @@ class Evidence:
     retrospective: bool
     adaptive: bool
     deciding: bool
+    mode: InferenceMode
     at_end: bool
     checks: tuple[Check, ...]
     spent: Decimal
@@ -259,6 +262,8 @@ def _go(evidence: Evidence) -> Decision | None:
 
 def _futility(evidence: Evidence) -> Decision | None:
     """Stop what can hardly pass, is expected to lose, and is not worth learning more about."""
+    if evidence.mode == "group_sequential" and not evidence.deciding:
+        return None
     prospect = evidence.prospect
     gain: Number = (
         prospect.wait_value
@@ -337,7 +342,10 @@ RULES: tuple[Rule, ...] = (_safety, _invalid, _adaptive, _loss, _go, _futility, 
 
 def _conditions(evidence: Evidence) -> Iterator[Reason]:
     """Yield every condition of GO but the signatures."""
-    if not evidence.deciding:
+    if not evidence.deciding and evidence.mode == "group_sequential":
+        detail = "only a planned look decides; the interval shown is the anytime one"
+        yield _unmet("planned_look", "inference", detail)
+    elif not evidence.deciding:
         detail = "the one deciding look comes when the planned units are mature"
         yield _unmet("deciding_look", "inference", detail)
     yield _net_benefit_lower(evidence.view)

@@ -27,12 +27,15 @@ from klartext.analysis.result import (
     CostItem,
     Decision,
     MetricResult,
+    PlannedLook,
     TreatmentResult,
 )
 from klartext.experiments.experiment import Json
 
 SCHEMA = "klartext/analysis/v1"
 MOMENTS_SCHEMA = "klartext/moments/v1"
+
+_NO_LOOK = NotEstimable("unplanned-look", "no planned look is due")
 
 _Value = str | int | float | Decimal | ConfidenceSet | None
 
@@ -84,7 +87,22 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
             "money_share": _number(completeness.money_share),
             "left_out": list(completeness.left_out),
         },
+        **({} if analysis.look is None else {"look": _look(analysis.look)}),
         "decision": _decision(analysis.decision),
+    }
+
+
+def _look(look: PlannedLook) -> Json:
+    return {
+        "spending": look.spending,
+        "planned": [_number(fraction) for fraction in look.planned],
+        **({} if look.due_at is None else {"due_at": _number(look.due_at)}),
+        **_object(
+            number=_NO_LOOK if look.number is None else look.number,
+            fraction=look.fraction,
+            information=look.information,
+            spends=look.spends,
+        ),
     }
 
 

@@ -28,8 +28,10 @@ from klartext.analysis.result import (
     CostCompleteness,
     MetricResult,
     Number,
+    PlannedLook,
     TreatmentResult,
 )
+from klartext.analysis.sequential import group
 from klartext.analysis.uncapped import uncapped_net_benefit
 from klartext.analysis.value import Period, spent, window_view
 from klartext.analysis.windows import windows
@@ -56,6 +58,10 @@ class Registration:
         Latest result of each preflight check that has one.
     incidents
         Reasons of the open incidents.
+    looks
+        Planned looks of a group sequential test that were recorded.
+    stopped_at
+        When the test was stopped; None while it runs.
     """
 
     version: int
@@ -64,6 +70,8 @@ class Registration:
     approved: frozenset[str] = frozenset()
     gates: Mapping[str, Decimal] = field(default_factory=dict)
     incidents: tuple[str, ...] = ()
+    looks: tuple[group.Look, ...] = ()
+    stopped_at: datetime | None = None
 
 
 def analyse(
@@ -126,6 +134,7 @@ def analyse(
         treatments=treatments,
         completeness=completeness,
         decision=decision.decide_overall(treatments),
+        look=_planned_look(subject, subject.look(experiment.treatments[0]), treatments),
     )
 
 
@@ -143,8 +152,38 @@ class _Subject:
     completeness: CostCompleteness
 
     def look(self, treatment: str) -> Look:
-        mature = sum(count.mature for count in self.readout.counts)
-        return planned_look(self.experiment, treatment, mature=mature)
+        return planned_look(
+            self.experiment,
+            treatment,
+            mature=self.mature,
+            taken=self.registration.looks,
+            ended=self.is_over and self.ran_to_its_end,
+        )
+
+    @property
+    def mature(self) -> int:
+        """Mature units of all variants."""
+        return sum(count.mature for count in self.readout.counts)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more units will come: a finished experiment, or its end and they are mature.
+
+        At ``plan.latest_end``, or one wait later if some never mature.
+        """
+        if self.experiment.registration == "retrospective":
+            return True
+        end, cutoff = self.experiment.plan.latest_end, self.readout.watermark.cutoff
+        if end is None or cutoff < end:
+            return False
+        waiting = any(count.mature < count.exposed for count in self.readout.counts)
+        return not waiting or cutoff >= end + _wait(self.experiment)
+
+    @property
+    def ran_to_its_end(self) -> bool:
+        """Whether nobody stopped the test before its end, which a good day may have tempted to."""
+        end, stopped = self.experiment.plan.latest_end, self.registration.stopped_at
+        return stopped is None or (end is not None and stopped >= end)
 
 
 def _is_registered(experiment: Experiment, registration: Registration, readout: Readout) -> bool:
@@ -250,7 +289,8 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         retrospective=experiment.registration == "retrospective",
         adaptive=experiment.kind == "bandit",
         deciding=look.deciding,
-        at_end=_is_at_end(experiment, readout, look),
+        mode=look.mode,
+        at_end=subject.is_over or _is_last(look),
         checks=subject.checks,
         spent=spent(experiment, readout),
         budget=experiment.costs.budget,
@@ -314,21 +354,36 @@ def _duration(experiment: Experiment, readout: Readout) -> timedelta:
     return youngest - readout.first_exposure
 
 
-def _is_at_end(experiment: Experiment, readout: Readout, look: Look) -> bool:
-    """Whether no later look will know more.
+def _is_last(look: Look) -> bool:
+    """Whether no later look can decide: this is the one of a fixed design, or the last planned."""
+    if look.place is not None:
+        due = look.place.due
+        return isinstance(due, group.Look) and due.number == len(look.place.fractions)
+    return look.mode == "fixed" and look.deciding
 
-    A finished experiment; the one deciding look; or ``latest_end`` is over and its units are
-    mature.
+
+def _planned_look(
+    subject: _Subject, look: Look, treatments: Iterable[TreatmentResult]
+) -> PlannedLook | None:
+    """Return where a group sequential test stands; the place is the same for all treatments.
+
+    A look whose boundary no treatment could use, in its burn-in, is not taken: its alpha is spent
+    at the next one. Where one of several could, it is; the others then spend a little less.
     """
-    if experiment.registration == "retrospective":
-        return True
-    if experiment.inference.mode == "fixed" and look.deciding:
-        return True
-    end, cutoff = experiment.plan.latest_end, readout.watermark.cutoff
-    if end is None or cutoff < end:
-        return False
-    waiting = any(count.mature < count.exposed for count in readout.counts)
-    return not waiting or cutoff >= end + _wait(experiment)
+    if look.place is None:
+        return None
+    due, taken = look.place.due, subject.registration.looks
+    is_due = isinstance(due, group.Look)
+    readable = any(not isinstance(one.outlook.rule_interval, NotEstimable) for one in treatments)
+    return PlannedLook(
+        spending=look.place.spending,
+        planned=look.place.fractions,
+        number=due.number if isinstance(due, group.Look) else None,
+        fraction=due.fraction,
+        information=subject.mature,
+        due_at=due.due_at if isinstance(due, group.Unplanned) else None,
+        spends=is_due and readable and len(look.place.taken) == len(taken),
+    )
 
 
 def _completeness(experiment: Experiment, readout: Readout) -> CostCompleteness:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from klartext.analysis import proportions, ratio_metrics
 from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, affine
-from klartext.analysis.look import Look, nonzero, numerator_burn_in
+from klartext.analysis.look import Look, nonzero
 from klartext.analysis.means import multiplier_of
 from klartext.analysis.moments import Moments, Sample
 from klartext.analysis.ratio_metrics import Ratio, quantity
@@ -127,8 +127,7 @@ def _read_ratio(  # noqa: PLR0913 - a limit, two variants, and how they are read
     if guardrail.may_worsen_by_relative is not None and not isinstance(found, NotEstimable):
         share = math.copysign(float(guardrail.may_worsen_by_relative), found.control)
         found, limit = found.times_control(1.0 + worse * share), 0.0
-    gate = numerator_burn_in(treatment, control, ratio) if look.mode == "anytime" else None
-    read = look.read(found, alpha=alpha, burn_in=gate)
+    read = look.read(found, alpha=alpha, burn_in=look.burn_in(treatment, control, ratio))
     region = read if isinstance(read, NotEstimable) else read.interval
     return GuardrailReading(metric.key, _harm(region, worse), limit)
 

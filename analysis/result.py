@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from klartext.analysis.estimate import ConfidenceSet, Estimate, NotEstimable
+from klartext.experiments.experiment import InferenceMode
 from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -231,6 +232,36 @@ class CostCompleteness:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedLook:
+    """Where in its group sequential design an analysis stands.
+
+    Parameters
+    ----------
+    spending, planned
+        The design: how alpha is spread, and the planned fractions of units, the last one 1.
+    number
+        Planned look that this is, from 1; None when none is due.
+    fraction
+        Mature units over the planned ones.
+    information
+        Mature units.
+    due_at
+        Fraction at which the next look is due; None when this is one, or after the last.
+    spends
+        Whether taking this look now spends alpha: it is due, was not taken before, and its
+        boundary could be used.
+    """
+
+    spending: str
+    planned: tuple[float, ...]
+    number: int | None
+    fraction: float
+    information: int
+    due_at: float | None
+    spends: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """One look at one experiment at one watermark; a pure function of facts and spec."""
 
@@ -239,7 +270,7 @@ class Analysis:
     version: int
     spec_sha256: str
     registered: bool
-    mode: Literal["anytime", "fixed"]
+    mode: InferenceMode
     alpha: float
     rule_alpha: float
     currency: str
@@ -250,6 +281,7 @@ class Analysis:
     treatments: tuple[TreatmentResult, ...]
     completeness: CostCompleteness
     decision: Decision
+    look: PlannedLook | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """Return the estimates as a table: one row per metric, treatment and method.

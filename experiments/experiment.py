@@ -16,6 +16,9 @@ from typing import Literal, TypeAlias
 MILLION = 1_000_000
 """Weights and propensities are integers out of this."""
 
+InferenceMode: TypeAlias = Literal["anytime", "group_sequential", "fixed"]
+"""When intervals may be read: at any look, at a few planned ones, or at one."""
+
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 
@@ -234,21 +237,30 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """When the test runs and how many units it is planned for, over all variants."""
+    """When the test runs and how many units it is planned for, over all variants.
+
+    ``looks`` are the planned looks of a group sequential test, as fractions of ``total_units``
+    that increase to 1.
+    """
 
     start: datetime | None
     latest_end: datetime | None
     total_units: int | None
     expected_lift: Mapping[str, Decimal]
+    looks: tuple[Decimal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """How intervals are made. ``prior_relative_sd`` is a fraction of the control's mean margin."""
+    """How intervals are made. ``prior_relative_sd`` is a fraction of the control's mean margin.
 
-    mode: Literal["anytime", "fixed"]
+    ``spending`` says how a group sequential test spreads alpha over its looks.
+    """
+
+    mode: InferenceMode
     alpha: Decimal
     prior_relative_sd: Decimal
+    spending: Literal["obrien_fleming", "pocock"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,27 @@ def level(locale: Locale, alpha: float) -> str:
     return locale.number((1 - alpha) * 100, decimals=decimals) + sign
 
 
+def mode(locale: Locale, analysis: Analysis) -> str:
+    """Say the inference mode, and at which planned look of it this is."""
+    said = locale.text(f"mode.{analysis.mode}", level=level(locale, analysis.alpha))
+    look = analysis.look
+    if look is None:
+        return said
+    fraction = locale.percent(look.fraction, like=1.0)
+    if look.number is not None:
+        looks = locale.integer(len(look.planned))
+        number = locale.integer(look.number)
+        where = locale.text("mode.look", number=number, looks=looks, fraction=fraction)
+    else:
+        after = (
+            locale.text("mode.none_left")
+            if look.due_at is None
+            else locale.text("mode.due_at", fraction=locale.percent(look.due_at, like=1.0))
+        )
+        where = locale.text("mode.unplanned", fraction=fraction, next=after)
+    return f"{said}; {where}"
+
+
 def horizon(document: ReportDocument, locale: Locale) -> str:
     """Say which future the decision view covers."""
     return locale.text("horizon.planned" if document.experiment.rollout is None else "horizon.year")

@@ -51,7 +51,8 @@ def _head(analysis: Analysis) -> str:
     lines = [
         f"{decision.verdict}{named}  by rule {decision.rule}{marked}",
         f"{analysis.experiment}: {analysis.title}",
-        f"{seen}; {analysis.mode} intervals at {level:.4g}{stricter}",
+        f"{seen}; {analysis.mode.replace('_', ' ')} intervals at {level:.4g}{stricter}",
+        *_planned(analysis),
         f"mature units: {units}",
     ]
     left_out = analysis.completeness.left_out
@@ -59,6 +60,19 @@ def _head(analysis: Analysis) -> str:
         said = f"cost left out: {', '.join(name.replace('_', ' ') for name in left_out)}"
         lines.extend(textwrap.wrap(said, 98, subsequent_indent="  "))
     return "\n".join(lines)
+
+
+def _planned(analysis: Analysis) -> Iterator[str]:
+    """Yield at which planned look of a group sequential test this is."""
+    look = analysis.look
+    if look is None:
+        return
+    where = f"{look.fraction:.0%} of the planned units ({look.spending})"
+    if look.number is not None:
+        yield f"planned look {look.number} of {len(look.planned)} at {where}"
+        return
+    after = "the last was taken" if look.due_at is None else f"the next is due at {look.due_at:.0%}"
+    yield f"no planned look at {where}; {after}: anytime intervals, nothing is decided"
 
 
 def _conditions(analysis: Analysis) -> str:

@@ -38,10 +38,17 @@ MetricKind = Annotated[
     PlainValidator(_choice(*_METRIC_KINDS, later=("quantile", "clustered"))),
     _schema(*_METRIC_KINDS),
 ]
+_MODES = ("anytime", "group_sequential", "fixed")
 InferenceMode = Annotated[
-    Literal["anytime", "fixed"],
-    PlainValidator(_choice("anytime", "fixed", later=("group_sequential",))),
-    _schema("anytime", "fixed"),
+    Literal["anytime", "group_sequential", "fixed"],
+    PlainValidator(_choice(*_MODES)),
+    _schema(*_MODES),
+]
+_SPENDING = ("obrien_fleming", "pocock")
+Spending = Annotated[
+    Literal["obrien_fleming", "pocock"],
+    PlainValidator(_choice(*_SPENDING)),
+    _schema(*_SPENDING),
 ]
 Exposure = Annotated[
     Literal["posted", "on_allocation"],

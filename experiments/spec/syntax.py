@@ -18,6 +18,7 @@ from klartext.experiments.documents.choices import (
     Exposure,
     InferenceMode,
     MetricKind,
+    Spending,
 )
 from klartext.experiments.documents.forms import (
     Amount,
@@ -30,6 +31,7 @@ from klartext.experiments.documents.forms import (
     Key,
     LifeMonths,
     Limit,
+    Looks,
     Millionths,
     Name,
     NotNegative,
@@ -334,6 +336,8 @@ class PlanSyntax(Model):
     """Units planned, over all variants."""
     expected_lift: dict[Name, Percent] = Field(default_factory=dict)
     """Relative lift expected, by metric."""
+    looks: Looks | None = None
+    """Planned looks of mode: group_sequential: how many, evenly spaced, or [50%, 75%, 100%]."""
 
 
 class PriorSyntax(Model):
@@ -347,11 +351,13 @@ class InferenceSyntax(Model):
     """How intervals are made."""
 
     mode: InferenceMode | None = None
-    """anytime: valid however often one looks; fixed: one look at the planned end."""
+    """anytime: valid at every look; group_sequential: at plan.looks; fixed: at the planned end."""
     alpha: Percent = Decimal("0.05")
     """Error rate; default 5%."""
     prior: PriorSyntax | None = None
     """Prior of the posterior figures."""
+    spending: Spending | None = None
+    """How group_sequential looks share alpha: obrien_fleming (default) spends little early."""
 
 
 class ApprovalsSyntax(Model):
