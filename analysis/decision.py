@@ -26,6 +26,7 @@ from klartext.analysis.result import (
     TreatmentResult,
     Verdict,
 )
+from klartext.analysis.sequential.replay import Drift
 from klartext.experiments.experiment import DecisionRule, Gate, InferenceMode
 
 COMPLETE_SHARE = 0.95
@@ -84,6 +85,8 @@ class Evidence:
         What the rest of the test may bring.
     uncapped
         Raw net benefit without the caps on metrics; None when no metric of value has one.
+    drift
+        Since when no value of the effect agrees with all daily intervals; None when one does.
     """
 
     variant: str
@@ -107,6 +110,7 @@ class Evidence:
     uncapped: Number | None = None
     gates: tuple[tuple[Gate, Decimal | None], ...] = ()
     incidents: tuple[str, ...] = ()
+    drift: Drift | None = None
 
 
 Rule = Callable[[Evidence], Decision | None]
@@ -348,6 +352,9 @@ def _conditions(evidence: Evidence) -> Iterator[Reason]:
     elif not evidence.deciding:
         detail = "the one deciding look comes when the planned units are mature"
         yield _unmet("deciding_look", "inference", detail)
+    if evidence.drift is not None:
+        detail = f"since {evidence.drift.since} no value of the effect agrees with every day's"
+        yield _unmet("drift", "net_benefit", detail)
     yield _net_benefit_lower(evidence.view)
     if evidence.uncapped is not None:
         yield _condition(

@@ -30,6 +30,7 @@ from klartext.analysis.result import (
     PlannedLook,
     TreatmentResult,
 )
+from klartext.analysis.sequential.replay import Drift, Running
 from klartext.experiments.experiment import Json
 
 SCHEMA = "klartext/analysis/v1"
@@ -140,10 +141,29 @@ def _metric(result: MetricResult) -> dict[str, Json]:
             is_rate=result.is_rate,
             mean=result.mean,
             baseline_mean=result.baseline_mean,
+            **_running(result.running),
         ),
         **({"adjustment": _adjustment(result.adjustment)} if result.adjustment else {}),
         "estimates": [_estimate(method, found) for method, found in result.estimates],
     }
+
+
+def _running(found: Running | NotEstimable | None) -> dict[str, _Value]:
+    """Return what all looks so far say together; kept apart from the estimates of this look."""
+    if found is None:
+        return {}
+    if isinstance(found, NotEstimable):
+        return {"running_interval": found, "running_p": found}
+    interval = _drifted(found.interval) if isinstance(found.interval, Drift) else found.interval
+    return {"running_interval": interval, "running_p": found.p_value}
+
+
+def _drifted(drift: Drift) -> NotEstimable:
+    return NotEstimable(
+        "drift",
+        f"since {drift.since} no value agrees with all intervals: one began at "
+        f"{drift.highest_lower:.4g}, another ends at {drift.lowest_upper:.4g}",
+    )
 
 
 def _adjustment(found: Adjustment) -> Json:

@@ -16,7 +16,7 @@ from klartext.analysis.columns import uncapped
 from klartext.analysis.data_checks import data_checks
 from klartext.analysis.estimate import Estimate, NotEstimable
 from klartext.analysis.guardrails import read_guardrail
-from klartext.analysis.look import Look, planned_look
+from klartext.analysis.look import Look, planned_look, planned_units
 from klartext.analysis.moments import Moments
 from klartext.analysis.projection import decision_view
 from klartext.analysis.prospect import prospect_of
@@ -31,7 +31,9 @@ from klartext.analysis.result import (
     PlannedLook,
     TreatmentResult,
 )
+from klartext.analysis.running import Calendar, calendar, drift_check, drift_of, running
 from klartext.analysis.sequential import group
+from klartext.analysis.sequential.replay import Running
 from klartext.analysis.uncapped import uncapped_net_benefit
 from klartext.analysis.value import Period, spent, window_view
 from klartext.analysis.windows import windows
@@ -103,6 +105,8 @@ def analyse(
         A pure function of its arguments; looking changes nothing.
     """
     completeness = _completeness(experiment, readout)
+    days = calendar(readout.daily)
+    values = _running_values(experiment, days)
     subject = _Subject(
         experiment=experiment,
         readout=readout,
@@ -110,7 +114,12 @@ def analyse(
         months=Fraction(0) if period is None else period.months,
         registered=_is_registered(experiment, registration, readout),
         registration=registration,
-        checks=data_checks(experiment, readout, completeness),
+        checks=(
+            *data_checks(experiment, readout, completeness),
+            *((drift_check(values.items()),) if values else ()),
+        ),
+        days=days,
+        values=values,
         completeness=completeness,
     )
     treatments = tuple(_treatment(subject, variant) for variant in experiment.treatments)
@@ -149,6 +158,8 @@ class _Subject:
     registered: bool
     registration: Registration
     checks: tuple[Check, ...]
+    days: Calendar
+    values: Mapping[str, Running | NotEstimable]
     completeness: CostCompleteness
 
     def look(self, treatment: str) -> Look:
@@ -184,6 +195,28 @@ class _Subject:
         """Whether nobody stopped the test before its end, which a good day may have tempted to."""
         end, stopped = self.experiment.plan.latest_end, self.registration.stopped_at
         return stopped is None or (end is not None and stopped >= end)
+
+
+def _running_values(experiment: Experiment, days: Calendar) -> dict[str, Running | NotEstimable]:
+    """Return what the decision reads, replayed day by day; nothing outside of anytime mode."""
+    if experiment.inference.mode != "anytime":
+        return {}
+    return {
+        variant: _running(experiment, days, variant, "outlook", share=len(experiment.treatments))
+        for variant in experiment.treatments
+    }
+
+
+def _running(
+    experiment: Experiment, days: Calendar, treatment: str, column: str, *, share: int = 1
+) -> Running | NotEstimable:
+    return running(
+        days,
+        (treatment, experiment.control),
+        column,
+        alpha=float(experiment.inference.alpha) / share,
+        planned_n=planned_units(experiment, treatment),
+    )
 
 
 def _is_registered(experiment: Experiment, registration: Registration, readout: Readout) -> bool:
@@ -227,6 +260,11 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
                 *_without_cap(experiment, look, one, base, what, alpha),
             ),
             adjustment=adjustment,
+            running=(
+                None
+                if isinstance(what, Ratio) or experiment.inference.mode != "anytime"
+                else _running(experiment, subject.days, treatment, what)
+            ),
         )
 
 
@@ -309,6 +347,7 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         worst=worst,
         duration=_duration(experiment, readout),
         uncapped=uncapped_net_benefit(experiment, one, base, view),
+        drift=drift_of(subject.values[treatment]) if subject.values else None,
         completeness=subject.completeness,
         approved=subject.registration.approved,
         gates=tuple(

@@ -323,14 +323,20 @@ def planned_look(
     is over: the look at it is the only one.
     """
     mode, total = experiment.inference.mode, experiment.plan.total_units
-    weight = experiment.variant(treatment).weight + experiment.variant(experiment.control).weight
-    planned = None if total is None else max(1, round(total * weight / MILLION))
+    planned = planned_units(experiment, treatment)
     if mode == "group_sequential":
         place = _place(experiment, mature=mature, taken=tuple(taken), ended=ended)
         return Look(mode, planned, isinstance(place.due, group.Look), place)
     reached = total is not None and mature >= total
     deciding = mode == "anytime" or experiment.registration == "retrospective" or reached
     return Look(mode, planned, deciding)
+
+
+def planned_units(experiment: Experiment, treatment: str) -> int | None:
+    """Return the units planned for ``treatment`` and control together; None without a plan."""
+    total = experiment.plan.total_units
+    weight = experiment.variant(treatment).weight + experiment.variant(experiment.control).weight
+    return None if total is None else max(1, round(total * weight / MILLION))
 
 
 def _place(
@@ -358,10 +364,14 @@ def _place(
     return Place(spending, fractions, taken, due)
 
 
+def outcome_of(column: str) -> str:
+    """Return the column whose non-zero units are the outcomes behind ``column``."""
+    return "margin" if column in MONEY_FROM_MARGIN else column
+
+
 def nonzero(treatment: Moments, control: Moments, column: str) -> tuple[int, int]:
     """Count the units of each variant with an outcome in ``column``, for the burn-in."""
-    name = "margin" if column in MONEY_FROM_MARGIN else column
-    place = treatment.columns.index(name)
+    place = treatment.columns.index(outcome_of(column))
     return int(treatment.nonzero[place]), int(control.nonzero[place])
 
 

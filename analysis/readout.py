@@ -5,10 +5,10 @@ The unit table is computed once in the engine and reduced there; no unit row com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import reduce
 from operator import add
@@ -21,13 +21,15 @@ from ibis.backends import BaseBackend
 from klartext.analysis import amounts, attribution
 from klartext.analysis.amounts import Amounts
 from klartext.analysis.columns import count_columns, value_columns
+from klartext.analysis.days import day_of, to_date
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.exposed import exposed_units, with_covariates
-from klartext.analysis.instants import microseconds
+from klartext.analysis.instants import microseconds, whole
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, outcomes
 from klartext.analysis.result import VariantCounts
 from klartext.analysis.unit_table import assemble
+from klartext.analysis.windows import windows
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from klartext.experiments.facts import FactTables
 
 _GROUP = ("variant", "excluded", "mature")
+_MATURED = "matured.day"  # no metric can be called that
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,19 @@ class UsageSum:
 
 
 @dataclass(frozen=True, slots=True)
+class MaturityDay:
+    """Units of the comparison that became mature on one calendar day, as moments per variant.
+
+    A unit is mature from ``exposed_at`` plus the longest window and the lateness; the day is that
+    of the workspace's time zone. The days of a readout add up to its moments, so that those of a
+    past day are a sum too, on today's facts.
+    """
+
+    day: date
+    moments: Mapping[str, Moments]
+
+
+@dataclass(frozen=True, slots=True)
 class Readout:
     """One experiment at one watermark, reduced.
 
@@ -99,6 +115,8 @@ class Readout:
         What the events of mean metrics carried.
     strangers
         Units with an exposure in a variant that the spec does not have.
+    daily
+        The units of ``moments`` by the day on which they became mature, in order.
     """
 
     watermark: Watermark
@@ -113,6 +131,7 @@ class Readout:
     highest_price: Decimal | None
     amounts: tuple[Amounts, ...]
     strangers: int
+    daily: tuple[MaturityDay, ...] = ()
 
     def count(self, variant: str) -> VariantCounts:
         """Return the counts of ``variant``."""
@@ -166,7 +185,8 @@ def _read(
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, exposed)
     known = with_covariates(experiment, exposed, tables.events, watermark)
     units = keep(assemble(experiment, known, per_unit, calls))
-    groups = rows_of(engine, reduced(experiment, units))
+    dated = units.mutate(**{_MATURED: _matured_on(experiment, units, watermark)})
+    groups = rows_of(engine, reduced(experiment, dated, by=(*_GROUP, _MATURED)))
     usage, highest = _usage(calls, engine)
     columns = value_columns(experiment)
     compared = [group for group in groups if group["mature"] and not group["excluded"]]
@@ -195,17 +215,37 @@ def _read(
         highest_price=highest,
         amounts=amounts.examine(experiment, tables.events, per_unit, engine),
         strangers=_strangers(experiment, tables.exposures, watermark, engine),
+        daily=tuple(
+            MaturityDay(
+                to_date(day),
+                {key: _moments(columns, _of(found, key)) for key in variants},
+            )
+            for day, found in _by_day(compared)
+        ),
     )
 
 
-def reduced(experiment: Experiment, units: ir.Table) -> ir.Table:
+def _matured_on(experiment: Experiment, units: ir.Table, watermark: Watermark) -> ir.IntegerValue:
+    """Return the local day on which a unit is mature, in days since 1970."""
+    wait = windows(experiment).maturity + experiment.lateness
+    instant = microseconds(units.exposed_at) + whole(wait)
+    return day_of(instant, experiment.timezone, until=watermark.cutoff + wait)
+
+
+def _by_day(groups: list[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    for day in sorted({group[_MATURED] for group in groups}):
+        yield day, [group for group in groups if group[_MATURED] == day]
+
+
+def reduced(experiment: Experiment, units: ir.Table, *, by: Sequence[str] = _GROUP) -> ir.Table:
     """Return one row per variant, excluded and mature: n, means, non-zero counts, m2 and m3.
 
-    Columns are numbered, since a metric may be called anything.
+    Columns are numbered, since a metric may be called anything. ``by`` names the columns that
+    units are grouped by.
     """
     columns = value_columns(experiment)
     counted = count_columns(experiment)
-    means = units.group_by(*_GROUP).aggregate(
+    means = units.group_by(*by).aggregate(
         n=units.count(),
         first=microseconds(units.exposed_at.min()),
         last=microseconds(units.exposed_at.max()),
@@ -213,20 +253,20 @@ def reduced(experiment: Experiment, units: ir.Table) -> ir.Table:
         **{f"nonzero{i}": (units[column] != 0).sum() for i, column in enumerate(columns)},
         **{f"events{i}": units[column].sum() for i, column in enumerate(counted.values())},
     )
-    joined = units.inner_join(means, _GROUP)
+    joined = units.inner_join(means, by)
     centred = joined.select(
-        *_GROUP,
+        *by,
         **{f"d{i}": joined[column] - joined[f"mean{i}"] for i, column in enumerate(columns)},
     )
     pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1)]
-    sums = centred.group_by(*_GROUP).aggregate(
+    sums = centred.group_by(*by).aggregate(
         **{f"m2_{i}_{j}": (centred[f"d{i}"] * centred[f"d{j}"]).sum() for i, j in pairs},
         **{
             f"m3_{i}": (centred[f"d{i}"] * centred[f"d{i}"] * centred[f"d{i}"]).sum()
             for i in range(len(columns))
         },
     )
-    return means.inner_join(sums, _GROUP)
+    return means.inner_join(sums, by)
 
 
 def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, Any]]:

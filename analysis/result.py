@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from klartext.analysis.estimate import ConfidenceSet, Estimate, NotEstimable
+from klartext.analysis.sequential.replay import Running
 from klartext.experiments.experiment import InferenceMode
 from klartext.experiments.watermark import Watermark
 
@@ -65,7 +66,8 @@ class MetricResult:
 
     ``estimates`` pairs a method's name with its estimate or the reason there is none. ``kind`` is
     that of the spec; the net value is a mean. ``mean`` is capped where the metric is; its
-    estimate without the cap stands last, as ``uncapped``.
+    estimate without the cap stands last, as ``uncapped``. ``running`` is the unadjusted difference
+    replayed over the look calendar, in anytime mode; ratios have none.
     """
 
     metric: str
@@ -79,6 +81,7 @@ class MetricResult:
     estimates: tuple[tuple[str, Estimate | NotEstimable], ...]
     kind: str = "mean"
     adjustment: Adjustment | None = None
+    running: Running | NotEstimable | None = None
 
 
 @dataclass(frozen=True, slots=True)

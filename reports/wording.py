@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal, TypeAlias
 
-from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, Unbounded
+from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, Unbounded
 from klartext.analysis.result import (
     Adjustment,
     Analysis,
@@ -214,9 +214,8 @@ def metric_mean(locale: Locale, metric: MetricResult, value: Number) -> Said:
     return number(locale, value, lambda x: quantity(locale, x))
 
 
-def metric_difference(locale: Locale, metric: MetricResult, estimate: Estimate) -> Show:
-    """Return how differences of a metric are shown, with the decimals of the estimate."""
-    like = estimate.value
+def metric_difference(locale: Locale, metric: MetricResult, like: float) -> Show:
+    """Return how differences of a metric are shown, with the decimals that ``like`` needs."""
     if metric.is_rate:
         return lambda x: locale.points(x, like=like)
     if metric.is_money:
