@@ -142,6 +142,8 @@ def _metric(result: MetricResult) -> dict[str, Json]:
             mean=result.mean,
             baseline_mean=result.baseline_mean,
             **_running(result.running),
+            **({} if result.adjusted_p is None else {"adjusted_p": result.adjusted_p}),
+            **({} if result.correction is None else {"correction": result.correction}),
         ),
         **({"adjustment": _adjustment(result.adjustment)} if result.adjustment else {}),
         "estimates": [_estimate(method, found) for method, found in result.estimates],

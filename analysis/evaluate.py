@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from klartext.analysis import attribution, decision
+from klartext.analysis import attribution, decision, multiplicity
 from klartext.analysis.adjusted import read_adjusted
 from klartext.analysis.breakdown import cost_items
 from klartext.analysis.columns import uncapped
@@ -25,6 +25,7 @@ from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
     Analysis,
     Check,
+    Correction,
     CostCompleteness,
     MetricResult,
     Number,
@@ -137,8 +138,11 @@ def analyse(
         watermark=readout.watermark,
         counts=readout.counts,
         checks=subject.checks,
-        metrics=tuple(
-            result for variant in experiment.treatments for result in _metrics(subject, variant)
+        metrics=_corrected(
+            experiment,
+            tuple(
+                result for variant in experiment.treatments for result in _metrics(subject, variant)
+            ),
         ),
         treatments=treatments,
         completeness=completeness,
@@ -266,6 +270,38 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
                 else _running(experiment, subject.days, treatment, what)
             ),
         )
+
+
+_CORRECTIONS = {
+    "holm": multiplicity.holm,
+    "benjamini_hochberg": multiplicity.benjamini_hochberg,
+    "benjamini_yekutieli": multiplicity.benjamini_yekutieli,
+}
+
+
+def _corrected(
+    experiment: Experiment, results: tuple[MetricResult, ...]
+) -> tuple[MetricResult, ...]:
+    """Adjust the p-values of the secondary metrics of all treatments for each other.
+
+    What is read first counts, with the p-value of the mode. The false discovery rate of
+    Benjamini and Hochberg holds at one fixed look only; else it takes Benjamini and Yekutieli.
+    """
+    name: Correction = "holm"
+    if experiment.inference.correction == "false_discovery":
+        fixed = experiment.inference.mode == "fixed"
+        name = "benjamini_hochberg" if fixed else "benjamini_yekutieli"
+    secondary = [result for result in results if not result.primary]
+    adjusted = iter(_CORRECTIONS[name]([_p_value(result) for result in secondary]))
+    return tuple(
+        result if result.primary else replace(result, adjusted_p=next(adjusted), correction=name)
+        for result in results
+    )
+
+
+def _p_value(result: MetricResult) -> Number:
+    _, first = result.estimates[0]
+    return first if isinstance(first, NotEstimable) else first.p_value
 
 
 def _estimates(  # noqa: PLR0913 - two variants, a quantity, and how it is read

@@ -24,6 +24,7 @@ Verdict: TypeAlias = Literal[
     "GO", "GO_LIMITED", "GO_PENDING_APPROVAL", "STOP", "CONTINUE", "INVALID"
 ]
 Number: TypeAlias = float | NotEstimable
+Correction: TypeAlias = Literal["holm", "benjamini_hochberg", "benjamini_yekutieli"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ class MetricResult:
     ``estimates`` pairs a method's name with its estimate or the reason there is none. ``kind`` is
     that of the spec; the net value is a mean. ``mean`` is capped where the metric is; its
     estimate without the cap stands last, as ``uncapped``. ``running`` is the unadjusted difference
-    replayed over the look calendar, in anytime mode; ratios have none.
+    replayed over the look calendar, in anytime mode; ratios have none. ``adjusted_p`` is the
+    p-value of a secondary metric's first estimate, adjusted by ``correction`` for all secondary
+    comparisons together.
     """
 
     metric: str
@@ -82,6 +85,8 @@ class MetricResult:
     kind: str = "mean"
     adjustment: Adjustment | None = None
     running: Running | NotEstimable | None = None
+    adjusted_p: Number | None = None
+    correction: Correction | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,13 +254,16 @@ class Plan:
 class Inference:
     """How intervals are made. ``prior_relative_sd`` is a fraction of the control's mean margin.
 
-    ``spending`` says how a group sequential test spreads alpha over its looks.
+    ``spending`` says how a group sequential test spreads alpha over its looks, ``correction`` what
+    the adjusted p-values of the secondary metrics control: the chance of any false finding
+    (``holm``), or the expected share of false ones (``false_discovery``).
     """
 
     mode: InferenceMode
     alpha: Decimal
     prior_relative_sd: Decimal
     spending: Literal["obrien_fleming", "pocock"] | None = None
+    correction: Literal["holm", "false_discovery"] = "holm"
 
 
 @dataclass(frozen=True, slots=True)

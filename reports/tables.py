@@ -177,6 +177,11 @@ def _metric_rows(locale: Locale, metric: MetricResult) -> list[tuple[Cell, ...]]
             said = wording.adjustment(locale, metric.adjustment)
             note = f"{cells[-1].note}; {said}" if cells[-1].note else said
             cells = (*cells[:-1], Cell(cells[-1].text, note))
+        if place == 0 and metric.adjusted_p is not None:
+            adjusted = wording.number(locale, metric.adjusted_p, locale.p_value)
+            said = locale.text(f"correction.{metric.correction}", p_value=adjusted.text)
+            p_cell = cells[-2]
+            cells = (*cells[:-2], replace(p_cell, note=p_cell.note or said), cells[-1])
         rows.append((*head, *cells))
     if metric.running is not None:
         again = tuple(replace(cell, note=None, again=True) for cell in rows[0][:3])

@@ -26,6 +26,14 @@ _SHARES = frozenset(
 )
 
 
+_CORRECTED = {
+    "holm": "P HOLM",
+    "benjamini_hochberg": "P BH",
+    "benjamini_yekutieli": "P BY",
+}
+"""Heads of the column of adjusted p-values."""
+
+
 def scorecard(analysis: Analysis) -> str:
     """Return the verdict, why, the money, the metrics and the checks, in this order."""
     sections = [
@@ -145,8 +153,13 @@ def _prospect(prospect: Prospect) -> Iterator[tuple[str, str]]:
 
 
 def _metrics(analysis: Analysis) -> str:
-    header = ["METRIC", "VARIANT", "CONTROL", "TREATED", "METHOD", "LIFT", "P", "DIFFERENCE"]
-    return columns(header, [_metric(result) for result in analysis.metrics])
+    names = [_CORRECTED[one.correction] for one in analysis.metrics if one.correction is not None]
+    adjusted = names[:1]  # without secondary metrics there is nothing to adjust for
+    header = ["METRIC", "VARIANT", "CONTROL", "TREATED", "METHOD", "LIFT", "P", *adjusted]
+    rows = [_metric(result) for result in analysis.metrics]
+    if not adjusted:
+        rows = [[*row[:7], row[8]] for row in rows]
+    return columns([*header, "DIFFERENCE"], rows)
 
 
 def _adjustments(analysis: Analysis) -> str:
@@ -175,7 +188,7 @@ def _metric(result: MetricResult) -> list[str]:
     if not readable:
         method, refused = result.estimates[0]
         reason = refused.detail if isinstance(refused, NotEstimable) else ""
-        return [name, result.variant, base, treated, method, "–", "–", f"– {reason}"]
+        return [name, result.variant, base, treated, method, "–", "–", "–", f"– {reason}"]
     method, estimate = readable[0]
     shown = method if estimate.valid_for_look else f"({method})"
     p = estimate.p_value
@@ -186,7 +199,10 @@ def _metric(result: MetricResult) -> list[str]:
         treated,
         shown,
         _percent(estimate.relative),
-        "–" if isinstance(p, NotEstimable) else f"{p:.2g}",
+        *(
+            "–" if isinstance(x, NotEstimable | None) else f"{x:.2g}"
+            for x in (p, result.adjusted_p)
+        ),
         f"{estimate.value:+.4g} {_interval(estimate.interval, places=None)}",
     ]
 

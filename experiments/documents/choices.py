@@ -50,6 +50,12 @@ Spending = Annotated[
     PlainValidator(_choice(*_SPENDING)),
     _schema(*_SPENDING),
 ]
+_CORRECTIONS = ("holm", "false_discovery")
+Correction = Annotated[
+    Literal["holm", "false_discovery"],
+    PlainValidator(_choice(*_CORRECTIONS)),
+    _schema(*_CORRECTIONS),
+]
 Exposure = Annotated[
     Literal["posted", "on_allocation"],
     PlainValidator(_choice("posted", "on_allocation", later=("event",))),

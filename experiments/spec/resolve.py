@@ -286,6 +286,7 @@ def _inference(written: InferenceSyntax, *, retrospective: bool) -> Inference:
         alpha=written.alpha,
         prior_relative_sd=(written.prior or PriorSyntax()).relative_sd,
         spending=(written.spending or "obrien_fleming") if mode == "group_sequential" else None,
+        correction=written.correction,
     )
 
 

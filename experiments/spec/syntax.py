@@ -15,6 +15,7 @@ from pydantic import Discriminator, Field, JsonValue, Tag
 from klartext.experiments.documents.choices import (
     BanditPolicyName,
     Category,
+    Correction,
     Exposure,
     InferenceMode,
     MetricKind,
@@ -358,6 +359,8 @@ class InferenceSyntax(Model):
     """Prior of the posterior figures."""
     spending: Spending | None = None
     """How group_sequential looks share alpha: obrien_fleming (default) spends little early."""
+    correction: Correction = "holm"
+    """Secondary metrics: holm (default) allows no false finding, false_discovery a share."""
 
 
 class ApprovalsSyntax(Model):

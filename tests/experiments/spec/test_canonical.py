@@ -156,6 +156,7 @@ experiments = st.builds(
         decimals,
         decimals,
         maybe() | st.sampled_from(["obrien_fleming", "pocock"]),
+        st.sampled_from(["holm", "false_discovery"]),
     ),
     decision=st.builds(
         DecisionRule,
@@ -247,7 +248,7 @@ def test_the_canonical_form_of_a_small_experiment_is_this_one() -> None:
         '"costs":{"budget":null,"lines":[],"usage_source":null},"currency":"EUR",'
         '"decision":{"approvals":null,"expected_loss":"1","hurdle_roi":"0","min_duration":"0d",'
         '"preflight":[],"probability":"0.8"},"exposure":"posted","guardrails":[],"hypothesis":"",'
-        '"inference":{"alpha":"0.05","mode":"fixed","prior_relative_sd":"0.1",'
+        '"inference":{"alpha":"0.05","correction":"holm","mode":"fixed","prior_relative_sd":"0.1",'
         '"spending":null},"key":"k",'
         '"kind":"ab","lateness":"1d","layer":"k","metrics":[],"owner":"o",'
         '"plan":{"expected_lift":{},"latest_end":null,"looks":[],"start":null,"total_units":null},'

@@ -117,6 +117,7 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "InferenceSyntax.mode": {"inference.mode": "fixed"},
     "InferenceSyntax.alpha": {"inference.alpha": "1%"},
     "InferenceSyntax.spending": (GROUP, {"inference.spending": "pocock"}),
+    "InferenceSyntax.correction": {"inference.correction": "false_discovery"},
     "InferenceSyntax.prior": {"inference.prior": {"relative_sd": "5%"}},
     "PriorSyntax.relative_sd": ({"inference.prior": {"relative_sd": "5%"}},
                                 {"inference.prior.relative_sd": "6%"}),
