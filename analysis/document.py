@@ -259,6 +259,18 @@ def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
             ),
         ),
         "costs": [_cost(item) for item in treatment.costs],
+        "guardrails": [
+            _object(
+                metric=reading.metric,
+                harm=reading.harm,
+                limit=reading.limit,
+                kept=reading.is_kept,
+                broken=reading.is_broken,
+                method=reading.method,
+                p_value=reading.p_value,
+            )
+            for reading in treatment.guardrails
+        ],
         "decision": _decision(treatment.decision),
     }
 

@@ -408,6 +408,7 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         costs=cost_items(experiment, readout, subject.accruals, treatment),
         decision=decision.decide(evidence),
         prospect=prospect,
+        guardrails=evidence.guardrails,
     )
 
 

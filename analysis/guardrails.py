@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
-from klartext.analysis import proportions, ratio_metrics
-from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, affine
+from klartext.analysis import contrast as contrasts
+from klartext.analysis import noninferiority, proportions, ratio_metrics
+from klartext.analysis.contrast import Contrast
+from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, affine
 from klartext.analysis.look import Look, nonzero
 from klartext.analysis.means import multiplier_of
 from klartext.analysis.moments import Moments, Sample
+from klartext.analysis.noninferiority import Margin
 from klartext.analysis.ratio_metrics import Ratio, quantity
+from klartext.analysis.sequential import binomial
 from klartext.experiments.experiment import Experiment, Guardrail, Metric
+
+EXACT_SHARE = 0.2
+"""Share of alpha for the exact set of a rate, which is read until the mode's own set opens."""
+
+_NO_TEST = NotEstimable("no-test", "this set has no p-value of its own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +36,17 @@ class GuardrailReading:
         Confidence set of the harm in the metric's unit: larger is worse.
     limit
         Harm that is still allowed.
+    method
+        How ``harm`` was read.
+    p_value
+        One-sided, of a harm at or beyond the limit: small when the guardrail is kept.
     """
 
     metric: str
     harm: ConfidenceSet
     limit: float
+    method: str = ""
+    p_value: float | NotEstimable = _NO_TEST
 
     @property
     def is_kept(self) -> bool:
@@ -65,82 +81,144 @@ def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are r
     look
         How intervals are made.
     alpha
-        Two-sided error.
+        Two-sided error: each side of the harm errs with half of it.
 
     Notes
     -----
-    ``may_worsen_by``: harm is the difference against the metric's direction. Relative: harm is
-    that of ``mT - (1 ∓ r) mC``, which must not exceed 0, so that no ratio is taken. ``at_most``:
-    harm is the treatment's mean itself. With conversions and a single look Newcombe's and Wilson's
-    intervals are used, which hold at 0 of n; anytime a variant without outcomes has no set.
+    Harm is ``w (mT - f mC)``, w the metric's bad direction, and may not exceed a limit:
+    ``may_worsen_by`` has ``f = 1``; a relative one ``f = 1 + w r`` and the limit 0, so that no
+    ratio is taken; ``at_most`` looks at the treatment alone, ``f = 0``. The p-value is that of
+    the one-sided test against the same limit, `klartext.analysis.noninferiority`.
+
+    Rates are bounded from the first unit on: at a fixed look by Newcombe's and Wilson's
+    intervals, which hold at 0 of n; in the other modes by the exact confidence sequence of
+    `klartext.analysis.sequential.binomial` until the mode's own set opens. The exact one has
+    `EXACT_SHARE` of alpha and the mode's own the rest: first the one and then the other err with
+    alpha together at most.
     """
     metric = experiment.metric(guardrail.metric)
     what = quantity(metric)
+    form = _form(guardrail, metric)
     if isinstance(what, Ratio):
-        return _read_ratio(guardrail, (treatment, control), what, metric, look=look, alpha=alpha)
+        return _read_ratio(form, (treatment, control), what, look=look, alpha=alpha)
     one, base = treatment.sample(metric.key), control.sample(metric.key)
+    if metric.is_rate and look.mode == "fixed" and form.relative is None:
+        return _read_fixed_rate(form, one, base, look=look, alpha=alpha)
     counts = nonzero(treatment, control, metric.key)
-    exact = metric.is_rate and look.mode == "fixed"
-    worse = -1.0 if metric.direction == "increase" else 1.0
-    if guardrail.at_most is not None:
-        region = (
-            _wilson(one, alpha=alpha)
-            if exact
-            else _difference(look, one, Sample(one.n, 0.0, 0.0, 0.0), (counts[0], counts[0]), alpha)
+    if form.alone:
+        base, counts = Sample(one.n, 0.0, 0.0, 0.0), (counts[0], counts[0])
+    splits = metric.is_rate and look.mode != "fixed"
+    own = (1 - EXACT_SHARE) * alpha if splits else alpha
+    factor = form.factor(base.mean)
+    allowed = _times(base, factor)
+    estimate = look.compare(one, allowed, alpha=own, nonzero=counts)
+    if splits and isinstance(estimate, NotEstimable) and min(one.n, base.n) > 0:
+        spent = EXACT_SHARE * alpha
+        exact = (
+            binomial.interval(counts[0], one.n, alpha=spent / 2)
+            if form.alone
+            else binomial.difference(
+                (counts[0], one.n), (counts[1], base.n), factor=factor, alpha=spent
+            )
         )
-        return GuardrailReading(metric.key, region, float(guardrail.at_most))
+        return form.reading(exact, "exact", _NO_TEST)
+    gate = look.burn_in_of(one, allowed, nonzero=counts)
+    tested = _tested(form, contrasts.of_means(one, base), look, own, gate)
+    return form.reading(estimate, look.named("welch"), tested)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What a guardrail asks: ``worse (mT - f mC) <= limit``, or of the treatment ``alone``.
+
+    ``relative`` is the share of the control's level that may be lost; None for other limits.
+    """
+
+    metric: str
+    worse: float
+    limit: float
+    alone: bool = False
+    relative: float | None = None
+
+    @property
+    def margin(self) -> Margin | None:
+        """The same as a margin; None where the whole level may be lost, which nothing can miss."""
+        better: Literal["higher", "lower"] = "higher" if self.worse < 0 else "lower"
+        if self.relative is None:
+            return Margin(self.limit, relative=False, better=better)
+        return Margin(self.relative, relative=True, better=better) if self.relative < 1 else None
+
+    def factor(self, control: float) -> float:
+        """Return f: what a relative limit makes of the control's level, else 1."""
+        if self.relative is None:
+            return 1.0
+        return 1.0 + self.worse * math.copysign(self.relative, control)
+
+    def reading(
+        self, region: ConfidenceSet | Estimate, method: str, p_value: float | NotEstimable
+    ) -> GuardrailReading:
+        """Return the reading, with the region's direction turned to harm."""
+        found = region.interval if isinstance(region, Estimate) else region
+        harm = affine(found, scale=self.worse, shift=0.0)
+        return GuardrailReading(self.metric, harm, self.limit, method, p_value)
+
+
+def _form(guardrail: Guardrail, metric: Metric) -> _Form:
+    if guardrail.at_most is not None:
+        return _Form(metric.key, 1.0, float(guardrail.at_most), alone=True)
+    worse = -1.0 if metric.direction == "increase" else 1.0
     if guardrail.may_worsen_by_relative is not None:
-        share = float(guardrail.may_worsen_by_relative) * math.copysign(1.0, base.mean)
-        allowed = _times(base, 1.0 + worse * share)
-        region = _difference(look, one, allowed, counts, alpha)
-        return GuardrailReading(metric.key, _harm(region, worse), 0.0)
-    if exact:
-        estimate = proportions.newcombe(one, base, alpha=alpha, single_look=look.deciding)
-        region = estimate if isinstance(estimate, NotEstimable) else estimate.interval
-    else:
-        region = _difference(look, one, base, counts, alpha)
-    return GuardrailReading(metric.key, _harm(region, worse), float(guardrail.may_worsen_by or 0))
+        return _Form(metric.key, worse, 0.0, relative=float(guardrail.may_worsen_by_relative))
+    return _Form(metric.key, worse, float(guardrail.may_worsen_by or 0))
 
 
-def _read_ratio(  # noqa: PLR0913 - a limit, two variants, and how they are read
-    guardrail: Guardrail,
-    variants: tuple[Moments, Moments],
-    ratio: Ratio,
-    metric: Metric,
-    *,
+def _tested(
+    form: _Form,
+    contrast: Contrast | NotEstimable,
     look: Look,
     alpha: float,
+    gate: NotEstimable | None,
+) -> float | NotEstimable:
+    if form.margin is None:
+        return _NO_TEST
+    return look.inside(contrast, form.margin, alpha=alpha, burn_in=gate)
+
+
+def _read_fixed_rate(
+    form: _Form, one: Sample, base: Sample, *, look: Look, alpha: float
+) -> GuardrailReading:
+    """Return the harm to a rate at a fixed look: Newcombe's interval, of a level Wilson's."""
+    if form.alone or form.margin is None:
+        return form.reading(_wilson(one, alpha=alpha), "wilson", _NO_TEST)
+    estimate = proportions.newcombe(one, base, alpha=alpha, single_look=look.deciding)
+    test = noninferiority.newcombe(
+        one, base, form.margin, alpha=alpha / 2, single_look=look.deciding
+    )
+    p_value = test if isinstance(test, NotEstimable) else test.p_value
+    return form.reading(estimate, "newcombe", p_value)
+
+
+def _read_ratio(
+    form: _Form, variants: tuple[Moments, Moments], ratio: Ratio, *, look: Look, alpha: float
 ) -> GuardrailReading:
     """Return the harm to a ratio metric: the level by Fieller, differences by the delta method."""
     treatment, control = variants
-    worse = -1.0 if metric.direction == "increase" else 1.0
-    if guardrail.at_most is not None:
+    if form.alone:
         width = look.multiplier(treatment, control, ratio.numerator, alpha=alpha)
         region = (
             width
             if isinstance(width, NotEstimable)
             else ratio_metrics.level(treatment, ratio, multiplier=width, confidence=1 - alpha)
         )
-        return GuardrailReading(metric.key, region, float(guardrail.at_most))
+        return form.reading(region, look.named("ratio"), _NO_TEST)
     found = ratio_metrics.difference(treatment, control, ratio)
-    limit = float(guardrail.may_worsen_by or 0)
-    if guardrail.may_worsen_by_relative is not None and not isinstance(found, NotEstimable):
-        share = math.copysign(float(guardrail.may_worsen_by_relative), found.control)
-        found, limit = found.times_control(1.0 + worse * share), 0.0
-    read = look.read(found, alpha=alpha, burn_in=look.burn_in(treatment, control, ratio))
-    region = read if isinstance(read, NotEstimable) else read.interval
-    return GuardrailReading(metric.key, _harm(region, worse), limit)
-
-
-def _harm(region: ConfidenceSet, worse: float) -> ConfidenceSet:
-    return affine(region, scale=worse, shift=0.0)
-
-
-def _difference(
-    look: Look, one: Sample, base: Sample, counts: tuple[int, int], alpha: float
-) -> ConfidenceSet:
-    estimate = look.compare(one, base, alpha=alpha, nonzero=counts)
-    return estimate if isinstance(estimate, NotEstimable) else estimate.interval
+    gate = look.burn_in(treatment, control, ratio)
+    allowed = found
+    if not isinstance(found, NotEstimable):
+        allowed = found.times_control(form.factor(found.control))
+    read = look.read(allowed, alpha=alpha, burn_in=gate)
+    tested = _tested(form, found, look, alpha, gate)
+    return form.reading(read, look.named("ratio"), tested)
 
 
 def _times(sample: Sample, factor: float) -> Sample:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from scipy import special
 
 from klartext.analysis import contrast as contrasts
-from klartext.analysis import means, proportions, ratio_metrics
+from klartext.analysis import means, noninferiority, proportions, ratio_metrics
 from klartext.analysis.contrast import Contrast
 from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, affine
 from klartext.analysis.moments import Moments, Sample, unusable
+from klartext.analysis.noninferiority import Margin
 from klartext.analysis.ratio_metrics import Quantity, Ratio
 from klartext.analysis.sequential import crossing, group, mixture, repeated
 from klartext.experiments.experiment import MILLION, Experiment, InferenceMode
@@ -159,6 +160,46 @@ class Look:
             p_value=p_value,
             valid_for_look=True,
         )
+
+    def inside(
+        self,
+        contrast: Contrast | NotEstimable,
+        margin: Margin,
+        *,
+        alpha: float,
+        burn_in: NotEstimable | None,
+    ) -> float | NotEstimable:
+        """One-sided p-value that a treatment is inside a margin, by the method of this look.
+
+        Parameters
+        ----------
+        contrast, burn_in
+            As for `read`.
+        margin
+            Fixed before the start.
+        alpha
+            Two-sided error of the look; the test has half of it, on its one side.
+        """
+        if self.place is not None and self.place.looks:
+            slack = noninferiority.slack_of(contrast, margin)
+            if isinstance(slack, NotEstimable):
+                return slack
+            if burn_in is not None:
+                return burn_in
+            design = group.Design(self.place.spending, alpha / 2, 1, self.place.fractions)
+            statistic = slack.value / slack.std_error
+            return repeated.p_value(statistic, design=design, looks=self.place.looks)
+        if self.mode == "fixed":
+            test = noninferiority.fixed(
+                contrast, margin, alpha=alpha / 2, single_look=self.deciding
+            )
+        elif self.planned_n is None:
+            return _NO_PLAN
+        else:
+            test = noninferiority.anytime(
+                contrast, margin, alpha=alpha / 2, planned_n=self.planned_n, burn_in=burn_in
+            )
+        return test if isinstance(test, NotEstimable) else test.p_value
 
     def burn_in(
         self, treatment: Moments, control: Moments, quantity: Quantity

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from klartext.analysis.estimate import ConfidenceSet, Estimate, NotEstimable
+from klartext.analysis.guardrails import GuardrailReading
 from klartext.analysis.sequential.replay import Running
 from klartext.experiments.experiment import InferenceMode
 from klartext.experiments.watermark import Watermark
@@ -219,6 +220,7 @@ class TreatmentResult:
     costs: tuple[CostItem, ...]
     decision: Decision
     prospect: Prospect
+    guardrails: tuple[GuardrailReading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
