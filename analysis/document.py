@@ -24,6 +24,7 @@ from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
     Adjustment,
     Analysis,
+    Beliefs,
     CostItem,
     Decision,
     MetricResult,
@@ -37,6 +38,17 @@ SCHEMA = "klartext/analysis/v1"
 MOMENTS_SCHEMA = "klartext/moments/v1"
 
 _NO_LOOK = NotEstimable("unplanned-look", "no planned look is due")
+
+_BELIEFS = (
+    "probability_better",
+    "probability_best",
+    "expected_loss",
+    "mean",
+    "interval",
+    "relative",
+    "relative_interval",
+    "probability_equivalent",
+)
 
 _Value = str | int | float | Decimal | ConfidenceSet | None
 
@@ -147,6 +159,39 @@ def _metric(result: MetricResult) -> dict[str, Json]:
         ),
         **({"adjustment": _adjustment(result.adjustment)} if result.adjustment else {}),
         "estimates": [_estimate(method, found) for method, found in result.estimates],
+        **({} if result.bayes is None else {"bayes": _bayes(result.variant, result.bayes)}),
+    }
+
+
+def _bayes(variant: str, found: Beliefs | NotEstimable) -> Json:
+    """Return what is believed of a treatment, under priors that know nothing."""
+    if isinstance(found, NotEstimable):
+        missing: dict[str, _Value] = dict.fromkeys(_BELIEFS, found)
+        return {"prior": "reference", **_object(**missing)}
+    better = found.better
+    (own,) = [one for one in found.variants if one.variant == variant]
+    return {
+        "prior": "reference",
+        **_object(
+            probability_better=better.probability_better,
+            probability_best=own.probability_best,
+            expected_loss=own.expected_loss,
+            mean=better.mean,
+            interval=better.interval,
+            relative=better.relative,
+            relative_interval=better.relative_interval,
+            probability_equivalent=better.probability_equivalent,
+        ),
+        "variants": [
+            _object(
+                variant=one.variant,
+                mean=one.mean,
+                interval=one.interval,
+                probability_best=one.probability_best,
+                expected_loss=one.expected_loss,
+            )
+            for one in found.variants
+        ],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,6 +11,8 @@ from typing import Literal
 
 from klartext.analysis import attribution, decision, multiplicity
 from klartext.analysis.adjusted import read_adjusted
+from klartext.analysis.bayes.comparison import Comparison
+from klartext.analysis.beliefs import beliefs
 from klartext.analysis.breakdown import cost_items
 from klartext.analysis.columns import uncapped
 from klartext.analysis.data_checks import data_checks
@@ -24,6 +26,7 @@ from klartext.analysis.ratio_metrics import Quantity, Ratio, quantity
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
     Analysis,
+    Beliefs,
     Check,
     Correction,
     CostCompleteness,
@@ -138,10 +141,11 @@ def analyse(
         watermark=readout.watermark,
         counts=readout.counts,
         checks=subject.checks,
-        metrics=_corrected(
-            experiment,
-            tuple(
-                result for variant in experiment.treatments for result in _metrics(subject, variant)
+        metrics=_believed(
+            subject,
+            _corrected(
+                experiment,
+                [one for variant in experiment.treatments for one in _metrics(subject, variant)],
             ),
         ),
         treatments=treatments,
@@ -232,7 +236,7 @@ def _is_registered(experiment: Experiment, registration: Registration, readout: 
 
 
 def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
-    """Yield the primary metric first, then those of the spec.
+    """Yield the primary metric first, then those of the spec, of one treatment.
 
     Without a value entry there is no net value to speak of, and the first metric is primary.
     """
@@ -279,9 +283,7 @@ _CORRECTIONS = {
 }
 
 
-def _corrected(
-    experiment: Experiment, results: tuple[MetricResult, ...]
-) -> tuple[MetricResult, ...]:
+def _corrected(experiment: Experiment, results: Sequence[MetricResult]) -> tuple[MetricResult, ...]:
     """Adjust the p-values of the secondary metrics of all treatments for each other.
 
     What is read first counts, with the p-value of the mode. The false discovery rate of
@@ -297,6 +299,29 @@ def _corrected(
         result if result.primary else replace(result, adjusted_p=next(adjusted), correction=name)
         for result in results
     )
+
+
+def _believed(subject: _Subject, results: Iterable[MetricResult]) -> tuple[MetricResult, ...]:
+    """Add what is believed of each metric; the variants are compared once, not per treatment."""
+    experiment = subject.experiment
+    declared = {metric.key: metric for metric in experiment.metrics}
+    level = 1 - float(experiment.inference.alpha)
+    known: dict[str, Comparison | NotEstimable] = {}
+    found = []
+    for result in results:
+        metric = declared.get(result.metric)
+        if result.metric not in known:
+            what = PRIMARY if metric is None else quantity(metric)
+            known[result.metric] = beliefs(
+                experiment, subject.readout.moments, metric, what, level=level
+            )
+        comparison = known[result.metric]
+        if not isinstance(comparison, NotEstimable):
+            (better,) = [one for one in comparison.advantages if one.variant == result.variant]
+            found.append(replace(result, bayes=Beliefs(better, comparison.beliefs)))
+        else:
+            found.append(replace(result, bayes=comparison))
+    return tuple(found)
 
 
 def _p_value(result: MetricResult) -> Number:

@@ -12,6 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from klartext.analysis.bayes.comparison import Advantage, Belief
 from klartext.analysis.estimate import ConfidenceSet, Estimate, NotEstimable
 from klartext.analysis.guardrails import GuardrailReading
 from klartext.analysis.sequential.replay import Running
@@ -63,6 +64,18 @@ class Adjustment:
 
 
 @dataclass(frozen=True, slots=True)
+class Beliefs:
+    """What is believed of a treatment and of its control, under reference priors.
+
+    ``better`` is its advantage over the control; ``variants`` are the levels of all variants,
+    with the probability that each is the best and what choosing it loses on average.
+    """
+
+    better: Advantage
+    variants: tuple[Belief, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MetricResult:
     """A metric of one treatment against the baseline, by each method, in order of preference.
 
@@ -71,7 +84,7 @@ class MetricResult:
     estimate without the cap stands last, as ``uncapped``. ``running`` is the unadjusted difference
     replayed over the look calendar, in anytime mode; ratios have none. ``adjusted_p`` is the
     p-value of a secondary metric's first estimate, adjusted by ``correction`` for all secondary
-    comparisons together.
+    comparisons together. ``bayes`` is what is believed of this treatment.
     """
 
     metric: str
@@ -86,6 +99,7 @@ class MetricResult:
     kind: str = "mean"
     adjustment: Adjustment | None = None
     running: Running | NotEstimable | None = None
+    bayes: Beliefs | NotEstimable | None = None
     adjusted_p: Number | None = None
     correction: Correction | None = None
 

@@ -101,7 +101,7 @@ class Metric:
     the same filters. Money is in the reporting currency. ``ratio`` is the sum of the metric
     ``numerator`` over units divided by that of ``denominator``; it has no events of its own.
     A value above ``cap`` counts as ``cap``, also in the margin. Estimates are adjusted for the
-    ``covariates``.
+    ``covariates``. Differences up to ``negligible``, in the metric's unit, are too small to matter.
     """
 
     key: str
@@ -117,6 +117,7 @@ class Metric:
     denominator: str | None = None
     cap: Decimal | None = None
     covariates: tuple[Covariate, ...] = ()
+    negligible: Decimal | None = None
 
     @property
     def is_rate(self) -> bool:
@@ -256,7 +257,10 @@ class Inference:
 
     ``spending`` says how a group sequential test spreads alpha over its looks, ``correction`` what
     the adjusted p-values of the secondary metrics control: the chance of any false finding
-    (``holm``), or the expected share of false ones (``false_discovery``).
+    (``holm``), or the expected share of false ones (``false_discovery``). ``prior_source`` says
+    where the prior comes from: ``stated`` in the spec, a ``default`` number, or what ``finished``
+    experiments showed when it was registered; those are in ``prior_evidence``, each as its key,
+    the look that was read, and the first digits of that look's hash.
     """
 
     mode: InferenceMode
@@ -264,6 +268,8 @@ class Inference:
     prior_relative_sd: Decimal
     spending: Literal["obrien_fleming", "pocock"] | None = None
     correction: Literal["holm", "false_discovery"] = "holm"
+    prior_source: Literal["stated", "default", "finished"] = "stated"
+    prior_evidence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

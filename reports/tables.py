@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
+from klartext.analysis.bayes.comparison import Advantage
 from klartext.analysis.estimate import Estimate, Interval, NotEstimable
-from klartext.analysis.result import CostItem, MetricResult, TreatmentResult
+from klartext.analysis.result import Beliefs, CostItem, MetricResult, TreatmentResult
 from klartext.analysis.sequential.replay import Drift, Running
 from klartext.experiments.experiment import MILLION
 from klartext.reports import wording
@@ -183,10 +184,27 @@ def _metric_rows(locale: Locale, metric: MetricResult) -> list[tuple[Cell, ...]]
             p_cell = cells[-2]
             cells = (*cells[:-2], replace(p_cell, note=p_cell.note or said), cells[-1])
         rows.append((*head, *cells))
+    below = tuple(replace(cell, note=None, again=True) for cell in rows[0][:3])
+    if isinstance(metric.bayes, Beliefs):
+        rows.append((*below, *_belief_cells(locale, metric, metric.bayes.better)))
     if metric.running is not None:
-        again = tuple(replace(cell, note=None, again=True) for cell in rows[0][:3])
-        rows.append((*again, *_running_cells(locale, metric, metric.running)))
+        rows.append((*below, *_running_cells(locale, metric, metric.running)))
     return rows
+
+
+def _belief_cells(locale: Locale, metric: MetricResult, found: Advantage) -> tuple[Cell, ...]:
+    """Say the posterior: mean, range, and how probable it is that the treatment is better."""
+    show = wording.metric_difference(locale, metric, found.mean)
+    relative = wording.number(locale, found.relative, wording.relative_like(locale, found.relative))
+    better = locale.text(
+        "metrics.better", probability=locale.percent(found.probability_better, like=1.0)
+    )
+    return (
+        Cell(show(found.mean), wording.region(locale, found.interval, show)),
+        Cell(relative.text, relative.reason),
+        Cell(MISSING, better),
+        Cell(locale.text("method.bayes")),
+    )
 
 
 def _running_cells(

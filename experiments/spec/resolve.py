@@ -167,6 +167,7 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
             else Covariate(name=item)
             for item in written.covariates
         ),
+        negligible=written.negligible[1] if written.negligible else None,
     )
 
 
@@ -287,6 +288,7 @@ def _inference(written: InferenceSyntax, *, retrospective: bool) -> Inference:
         prior_relative_sd=(written.prior or PriorSyntax()).relative_sd,
         spending=(written.spending or "obrien_fleming") if mode == "group_sequential" else None,
         correction=written.correction,
+        prior_source="stated" if written.prior else "default",
     )
 
 

@@ -217,6 +217,8 @@ class MetricSyntax(Model):
     """A unit's value above this counts as this (mean and count); its margin too, its cost not."""
     covariates: Items[CovariateItem] = ()
     """Numbers known before exposure that estimates are adjusted for: names, or {lookback: 28d}."""
+    negligible: Limit | None = None
+    """Difference that is too small to matter: 0.1pp of a conversion, an amount, or a number."""
 
 
 class GuardrailSyntax(Model):

@@ -12,6 +12,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from klartext.analysis.document import to_json
+from klartext.analysis.estimate import Estimate
 from klartext.analysis.result import Analysis, Correction
 from klartext.app.cli.scorecard import scorecard
 from klartext.experiments.experiment import Inference, Metric, Plan, Variant
@@ -71,7 +72,8 @@ def test_what_cannot_be_estimated_counts_as_a_comparison() -> None:
     secondary = [one for one in found.metrics if not one.primary]
     numbers = [one.adjusted_p for one in secondary if isinstance(one.adjusted_p, float)]
     assert len(numbers) == 4
-    plain = [one.estimates[0][1].p_value for one in secondary if isinstance(one.adjusted_p, float)]
+    first = [one.estimates[0][1] for one in secondary]
+    plain = [one.p_value for one in first if isinstance(one, Estimate)]
     # As if the two sign-ups had p-values of 1: six comparisons, not four.
     expected = multipletests([*plain, 1.0, 1.0], method="holm")[1][:4]
     assert numbers == pytest.approx(expected, rel=1e-9)

@@ -69,6 +69,7 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "MetricSyntax.denominator": (RATIO, {"metrics.3.denominator": "unsubscribe"}),
     "MetricSyntax.cap": {"metrics.2.cap": "500 EUR"},
     "MetricSyntax.covariates": {"metrics.2.covariates": ["history"]},
+    "MetricSyntax.negligible": {"metrics.2.negligible": "0.50 EUR"},
     "LookbackSyntax.lookback": ({"metrics.2.covariates": [{"lookback": "28d"}]},
                                 {"metrics.2.covariates": [{"lookback": "14d"}]}),
     **{f"ComparisonSyntax.{key}": {"metrics.2.filters": {"items": {key: 2}}}
