@@ -1,20 +1,23 @@
-"""The estimate of a metric adjusted for the covariates that its spec names."""
+"""Metrics and money adjusted for the covariates that the spec names."""
 
 from __future__ import annotations
 
-from klartext.analysis import adjustment, covariates
+from dataclasses import dataclass
+
+from klartext.analysis import adjustment, common_slopes, covariates
 from klartext.analysis.adjustment import Adjusted
+from klartext.analysis.contrast import of_means
 from klartext.analysis.estimate import Estimate, NotEstimable
-from klartext.analysis.look import Look
+from klartext.analysis.look import MONEY_FROM_MARGIN, Look
 from klartext.analysis.moments import Moments
 from klartext.analysis.ratio_metrics import quantity
-from klartext.analysis.result import Adjustment
+from klartext.analysis.result import Adjustment, Number
 from klartext.experiments.experiment import Experiment, Metric
 
 
 def read_adjusted(  # noqa: PLR0913 - a metric of two variants, and how it is read
     experiment: Experiment,
-    metric: Metric | None,
+    metric: Metric,
     treatment: Moments,
     control: Moments,
     *,
@@ -28,7 +31,7 @@ def read_adjusted(  # noqa: PLR0913 - a metric of two variants, and how it is re
     experiment
         Resolved spec.
     metric
-        None for the net value, which has no covariates.
+        One of the spec.
     treatment, control
         Moments with the columns of the covariates.
     look
@@ -49,8 +52,8 @@ def read_adjusted(  # noqa: PLR0913 - a metric of two variants, and how it is re
     burn-in is that of the metric's own column (of a
     ratio's numerator).
     """
-    names = () if metric is None else covariates.columns(experiment, metric)
-    if metric is None or not names:
+    names = covariates.columns(experiment, metric)
+    if not names:
         return (), None
     what = quantity(metric)
     gate = look.burn_in(treatment, control, what)
@@ -68,6 +71,72 @@ def read_adjusted(  # noqa: PLR0913 - a metric of two variants, and how it is re
         for name, one in found.items()
     )
     return estimates, _effect(found["lin"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Money:
+    """Margin, cost and what follows from them, of two variants, as they are decided on.
+
+    Parameters
+    ----------
+    treatment, control
+        Moments with adjusted money columns; as they were without covariates.
+    estimates
+        The adjusted estimate of the net value, by the method of the mode; empty without.
+    adjustment
+        What the adjustment did to the net value; None without.
+    """
+
+    treatment: Moments
+    control: Moments
+    estimates: tuple[tuple[str, Estimate | NotEstimable], ...] = ()
+    adjustment: Adjustment | None = None
+
+
+def money(
+    experiment: Experiment, treatment: Moments, control: Moments, *, look: Look, alpha: float
+) -> Money:
+    """Adjust the money columns for the covariates of the metrics that carry value.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    treatment, control
+        Moments with the columns of the covariates.
+    look
+        How intervals are made.
+    alpha
+        Two-sided error, of ``estimates``.
+
+    Notes
+    -----
+    See `klartext.analysis.common_slopes`: net value, outlook and their parts stay consistent, and
+    everything that reads moments reads the adjusted ones. With too few units for it the raw
+    columns stand, and the adjustment says why.
+    """
+    names = covariates.of_value(experiment)
+    if not names:
+        return Money(treatment, control)
+    found = common_slopes.adjusted(treatment, control, MONEY_FROM_MARGIN, names)
+    if isinstance(found, NotEstimable):
+        return Money(treatment, control, adjustment=Adjustment((), (), found))
+    gate = look.burn_in(treatment, control, "net")
+    contrast = found.contrast("net")
+    name = look.named(common_slopes.METHOD)
+    raw = of_means(treatment.sample("net"), control.sample("net"))
+    if isinstance(raw, NotEstimable):
+        removed: Number = raw
+    elif isinstance(contrast, NotEstimable):
+        removed = contrast
+    else:
+        removed = 1 - contrast.variance / raw.variance
+    return Money(
+        found.treatment,
+        found.control,
+        ((name, look.read(contrast, alpha=alpha, burn_in=gate)),),
+        Adjustment(found.used, found.dropped, removed),
+    )
 
 
 def _effect(found: Adjusted | NotEstimable) -> Adjustment:

@@ -160,21 +160,21 @@ def _adjust(
         if isinstance(merged, NotEstimable):
             return merged
         judged = merged
-    kept, dropped = _usable(judged, covariates)
+    kept, dropped = usable(judged, covariates)
     refused = _refused(pair, kept, dropped)
     if refused is not None:
         return refused
     one, base = (_select(side, kept) for side in pair)
     if method == "cuped":
-        theta = _slopes(_select(judged[0], kept))
-        contrast = _contrast(method, (one, base), (theta, theta))
+        theta = least_squares_slopes(_select(judged[0], kept))
+        contrast = with_slopes(method, (one, base), (theta, theta))
     else:
         contrast = _least_squares(method, one, base)
     none = np.zeros(len(kept))
     plain = "welch" if isinstance(outcome, str) else "ratio"
     adjusted = Adjusted(
         contrast=contrast,
-        unadjusted=_contrast(plain, (one, base), (none, none)),
+        unadjusted=with_slopes(plain, (one, base), (none, none)),
         used=tuple(covariates[place] for place in kept),
         dropped=dropped,
     )
@@ -212,7 +212,7 @@ def _refused(
     return None
 
 
-def _contrast(
+def with_slopes(
     method: str, sides: tuple[Linearised, Linearised], slopes: tuple[FloatArray, FloatArray]
 ) -> Contrast:
     """Levels ``y_v - b_v' (x_v - x)`` for given slopes, with the error of the common mean x.
@@ -253,11 +253,11 @@ def _source(side: Linearised, treatment: FloatArray, control: FloatArray, *, df:
 
 
 def _least_squares(method: str, one: Linearised, base: Linearised) -> Contrast:
-    """`_contrast` with each variant's own slopes and the error of estimating them."""
+    """`with_slopes` with each variant's own slopes and the error of estimating them."""
     centre = (one.n * one.value[1:] + base.n * base.value[1:]) / (one.n + base.n)
     slopes, added = _fit(one, centre)
     base_slopes, base_added = _fit(base, centre)
-    plain = _contrast(method, (one, base), (slopes, base_slopes))
+    plain = with_slopes(method, (one, base), (slopes, base_slopes))
     in_treatment, in_control = plain.sources
     size = len(centre)
     return replace(
@@ -287,7 +287,7 @@ def _fit(side: Linearised, centre: FloatArray) -> tuple[FloatArray, float]:
     return slopes, per_unit * (1 / side.n + leverage) - residual / side.n
 
 
-def _slopes(side: Linearised) -> FloatArray:
+def least_squares_slopes(side: Linearised) -> FloatArray:
     """Least squares slopes."""
     scale, correlation = _standardised(side)
     slopes: FloatArray = np.linalg.solve(correlation, side.covariance[1:, 0] / scale) / scale
@@ -328,7 +328,7 @@ def _is_constant(side: Linearised, place: int) -> bool:
     return bool(side.covariance[place, place] <= (_CONSTANT * side.value[place]) ** 2)
 
 
-def _usable(
+def usable(
     sides: Sequence[Linearised], covariates: Sequence[Quantity]
 ) -> tuple[tuple[int, ...], tuple[tuple[Quantity, Literal["constant", "collinear"]], ...]]:
     """Choose covariates, in their order, that vary and that the earlier ones do not explain."""

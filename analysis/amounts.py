@@ -1,4 +1,4 @@
-"""The amounts behind mean metrics: are they money, and which of them could not be counted."""
+"""The amounts behind metrics: are they money, and which of them could not be counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COUNTED = ("events", "refunds", "missing", "foreign", "negative_refunds")
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """What the events of one mean metric carried, within the window of some exposed unit.
+    """What the events of one metric carried, within the window of some exposed unit.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def counters(experiment: Experiment, events: ir.Table) -> dict[str, ir.IntegerSc
 def examine(
     experiment: Experiment, events: ir.Table, outcomes: ir.Table, engine: BaseBackend
 ) -> tuple[Amounts, ...]:
-    """Return what the amounts of each mean metric were like, in the order of the spec.
+    """Return what the amounts of each mean and quantile metric were like, in the order of the spec.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def examine(
 
 
 def _means(experiment: Experiment) -> list[Metric]:
-    return [metric for metric in experiment.metrics if metric.kind == "mean"]
+    return [metric for metric in experiment.metrics if metric.kind in {"mean", "quantile"}]
 
 
 def _conditions(

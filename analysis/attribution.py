@@ -39,7 +39,9 @@ def attribute(
     ibis.Table
         ``unit``, ``charged_to`` (``unit``, ``shared``, ``nobody``), ``variant`` (null for
         nobody), ``counted`` (shared, or of a mature unit seen in one variant only),
-        ``category``, ``model``, ``source``, ``evidence``, ``amount`` (null when unpriced).
+        ``category``, ``model``, ``source``, ``evidence``, ``amount`` (null when unpriced),
+        ``input_tokens``, ``output_tokens``, ``cached_tokens``, ``task``, ``duration_ms``,
+        ``error``, ``occurred_at``.
 
     Notes
     -----
@@ -75,6 +77,13 @@ def attribute(
         "source",
         "evidence",
         "amount",
+        "input_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "task",
+        "duration_ms",
+        "error",
+        "occurred_at",
         variant=ibis.cases(
             (calls.charged_to == UNIT, calls.owner_variant),
             (calls.charged_to == SHARED, calls.variant),

@@ -13,8 +13,8 @@ KEY_COLUMNS = ("unit", "variant", "exposed_at", "excluded", "mature")
 
 
 def counted_metrics(experiment: Experiment) -> tuple[Metric, ...]:
-    """Metrics with a column of their own: all but ratios, which divide two of the others."""
-    return tuple(metric for metric in experiment.metrics if metric.kind != "ratio")
+    """Metrics with a column of their own: all but ratios and quantiles."""
+    return tuple(metric for metric in experiment.metrics if metric.is_column)
 
 
 def uncapped(experiment: Experiment) -> dict[str, str]:
@@ -27,7 +27,7 @@ def uncapped(experiment: Experiment) -> dict[str, str]:
 
 
 def value_columns(experiment: Experiment) -> tuple[str, ...]:
-    """Names of the float64 columns: metrics but ratios, uncapped ones, covariates, then money.
+    """Names of the float64 columns: metrics of one number, uncapped ones, covariates, then money.
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
-from klartext.experiments.experiment import Experiment, Metric
+from klartext.experiments.experiment import Experiment, Metric, Saving
 
 PREFIX = "covariate."
 """Events of covariates that unit tables carry are called this and the name."""
@@ -26,6 +26,15 @@ def columns(experiment: Experiment, metric: Metric) -> tuple[str, ...]:
         else:
             found += [_column(part, covariate.lookback) for part in _parts(experiment, metric)]
     return tuple(found)
+
+
+def of_value(experiment: Experiment) -> tuple[str, ...]:
+    """Columns that margin, cost and net value are adjusted for: those of metrics of value."""
+    entries = [entry for entry in experiment.value if not isinstance(entry, Saving)]
+    every = (
+        name for entry in entries for name in columns(experiment, experiment.metric(entry.metric))
+    )
+    return tuple(dict.fromkeys(every))
 
 
 def all_columns(experiment: Experiment) -> tuple[str, ...]:

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
-from klartext.analysis.checks import srm, two_variants, zero_weight
+from klartext.analysis import covariates
+from klartext.analysis.checks import (
+    ai_version,
+    balance,
+    missing_outcomes,
+    novelty,
+    srm,
+    two_variants,
+    zero_weight,
+)
+from klartext.analysis.columns import counted_metrics
 from klartext.analysis.decision import COMPLETE_SHARE
+from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.look import planned_look
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import Check, CostCompleteness
 from klartext.experiments.experiment import Experiment
@@ -42,23 +55,120 @@ def data_checks(
     kept = [count.exposed for count in readout.counts]
     excluded = [count.excluded for count in readout.counts]
     single = experiment.registration == "retrospective"
+    mode: Literal["fixed", "anytime"] = "fixed" if single else "anytime"
     checks: list[Check] = []
     if experiment.kind == "bandit":
         detail = "not tested: the weights follow the outcomes"
         checks.append(Check("srm", "info", None, detail))
     else:
-        checks.append(srm.check(first, weights, mode="fixed" if single else "anytime"))
+        split = srm.check(first, weights, mode=mode)
+        if readout.assigned is not None:
+            every = [readout.assigned.all_units[variant.key] for variant in experiment.variants]
+            checks.append(srm.check(every, weights, mode=mode))
+            split = replace(split, code="srm_exposure")
+        checks.append(split)
         checks.append(zero_weight.check(first, weights))
+        checks.extend(_days(readout, weights, mode=mode))
+        checks.extend(_segments(readout, weights, mode=mode))
     checks.append(two_variants.check(kept, excluded, weights))
     checks.append(_strangers(readout))
     checks.extend(_amounts(readout))
+    checks.extend(_balance(experiment, readout))
+    checks.append(_missing(experiment, readout))
+    checks.extend(_diagnosed(experiment, readout))
     checks.append(_cost(experiment, readout, completeness))
+    checks.extend(_ai_units(readout))
+    checks.extend(_caps(readout))
     return tuple(checks)
 
 
 def _intended(weights: list[int]) -> list[int]:
     """Return the weights before rounding: three equal shares are not exact in millionths."""
     return [1] * len(weights) if max(weights) - min(weights) == 1 else weights
+
+
+def _days(
+    readout: Readout, weights: list[int], *, mode: Literal["fixed", "anytime"]
+) -> Iterator[Check]:
+    """Yield the worst split of a day, adjusted for all of them; it never invalidates."""
+    if readout.diagnostics is None or not readout.diagnostics.days:
+        return
+    days = {day: list(units.values()) for day, units in readout.diagnostics.days.items()}
+    worst, p = srm.smallest(days, weights, mode=mode)
+    if isinstance(p, NotEstimable):
+        yield Check("srm_days", "info", None, p.detail)
+        return
+    severity: Literal["ok", "warning"] = "warning" if p < srm.WARNING_P else "ok"
+    units = " / ".join(f"{count:,}" for count in days[worst])
+    detail = f"smallest of {len(days)} days, adjusted p {p:.6g}: {worst}, units {units}"
+    yield Check("srm_days", severity, p, detail)
+
+
+def _balance(experiment: Experiment, readout: Readout) -> Iterator[Check]:
+    columns = covariates.all_columns(experiment)
+    if not columns:
+        return
+    mature = sum(count.mature for count in readout.counts)
+    differences = {
+        f"{column} {treatment}": planned_look(experiment, treatment, mature=mature).difference(
+            readout.moments[treatment], readout.moments[experiment.control], column, alpha=0.05
+        )
+        for column in columns
+        for treatment in experiment.treatments
+    }
+    yield balance.check(differences)
+
+
+def _missing(experiment: Experiment, readout: Readout) -> Check:
+    columns = [metric.key for metric in counted_metrics(experiment)]
+    return missing_outcomes.check(
+        {
+            column: {
+                variant: missing_outcomes.Outcomes(
+                    moments.n, int(moments.nonzero[moments.columns.index(column)])
+                )
+                for variant, moments in readout.moments.items()
+            }
+            for column in columns
+        }
+    )
+
+
+def _diagnosed(experiment: Experiment, readout: Readout) -> Iterator[Check]:
+    found = readout.diagnostics
+    if found is None:
+        return
+    if found.halved is not None:
+        yield novelty.check(
+            found.halved,
+            found.halves,
+            control=experiment.control,
+            treatments=experiment.treatments,
+        )
+    registered = {variant.key: variant.ai for variant in experiment.variants}
+    if found.calls or any(registered.values()):
+        yield ai_version.check(registered, found.calls)
+
+
+def _segments(
+    readout: Readout, weights: list[int], *, mode: Literal["fixed", "anytime"]
+) -> Iterator[Check]:
+    """Yield the worst split within a level, adjusted for all levels; it never invalidates."""
+    levels = {
+        f"{segment.property} {level.level.kind} {level.level.value!r}": list(level.units.values())
+        for segment in readout.segments
+        for level in segment.levels
+    }
+    if not levels:
+        return
+    worst, p = srm.smallest(levels, weights, mode=mode)
+    if isinstance(p, NotEstimable):
+        yield Check("srm_segments", "info", None, p.detail)
+        return
+    severity: Literal["ok", "warning"] = "warning" if p < srm.WARNING_P else "ok"
+    units = " / ".join(f"{count:,}" for count in levels[worst])
+    detail = f"smallest of {len(levels)} levels, adjusted p {p:.6g}: {worst}, units {units}"
+    yield Check("srm_segments", severity, p, detail)
 
 
 def _strangers(readout: Readout) -> Check:
@@ -108,6 +218,41 @@ def _cost(experiment: Experiment, readout: Readout, known: CostCompleteness) -> 
     )
     severity: Literal["ok", "warning"] = "ok" if share >= COMPLETE_SHARE else "warning"
     return Check("cost_complete", severity, share, f"{detail}{left_out}")
+
+
+def _ai_units(readout: Readout) -> Iterator[Check]:
+    """Yield that AI calls name too few units for intervals, with the least share of a variant."""
+    if readout.calls is None:
+        return
+    found = [of["ai.error_rate"] for of in readout.calls.coverage.values()]
+    worst = min((one for one in found if one.calls), key=lambda one: one.with_unit / one.calls)
+    if not worst.is_enough:
+        detail = (
+            f"{worst.with_unit:,} of {worst.calls:,} AI calls of a variant name one of its units; "
+            "AI metrics show levels without intervals"
+        )
+        yield Check("ai_units", "warning", worst.with_unit / worst.calls, detail)
+
+
+def _caps(readout: Readout) -> Iterator[Check]:
+    """Yield for each percentile cap what it is, and whether it can still change."""
+    for cap in readout.caps:
+        name = f"{cap.metric}, p{(cap.percentile * 100).normalize():f}"
+        if cap.value is None:
+            detail = (
+                f"{name}: {cap.units:,} of the {cap.needed:,} units with a value that it asks for; "
+                "nothing is capped, and there is no GO on its value, until it is resolved"
+            )
+            yield Check("cap_pending", "warning", None, detail)
+            continue
+        origin = "events before the start" if cap.source == "pre_period" else "mature units"
+        detail = f"{name}: {cap.value:f}, of {cap.units:,} units with a value ({origin})"
+        if cap.frozen_at is None:
+            detail += "; provisional: the next recorded look freezes it"
+            yield Check("cap_provisional", "info", float(cap.value), detail)
+        else:
+            frozen = f"{detail}; frozen on {cap.frozen_at:%Y-%m-%d}"
+            yield Check("cap_frozen", "ok", float(cap.value), frozen)
 
 
 def _elsewhere(experiment: Experiment, readout: Readout) -> str:

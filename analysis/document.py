@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 
+from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.estimate import (
     ConfidenceSet,
     Estimate,
@@ -27,10 +28,14 @@ from klartext.analysis.result import (
     Beliefs,
     CostItem,
     Decision,
+    DecisionView,
     MetricResult,
     PlannedLook,
     TreatmentResult,
+    WindowView,
 )
+from klartext.analysis.segment_effects import LevelEffect, SegmentEffect
+from klartext.analysis.segments import Level
 from klartext.analysis.sequential.replay import Drift, Running
 from klartext.experiments.experiment import Json
 
@@ -102,6 +107,22 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
         },
         **({} if analysis.look is None else {"look": _look(analysis.look)}),
         "decision": _decision(analysis.decision),
+        **_intention_to_treat(analysis.intention_to_treat),
+        **({"segments": [_segment(one) for one in analysis.segments]} if analysis.segments else {}),
+    }
+
+
+def _intention_to_treat(every: Analysis | None) -> dict[str, Json]:
+    """Return what all units say, when the analysis is of those that reached an event."""
+    if every is None:
+        return {}
+    document = to_json(every)
+    return {
+        "intention_to_treat": {
+            "counts": document["counts"],
+            "metrics": document["metrics"],
+            "by_variant": [_treatment(one, decided=False) for one in every.treatments],
+        }
     }
 
 
@@ -122,7 +143,7 @@ def _look(look: PlannedLook) -> Json:
 def moments_to_json(readout: Readout) -> dict[str, Json]:
     """Return the moments of a look, so that its figures can be made again without the facts.
 
-    Doubles are written in full here.
+    Doubles are written in full here. Quantiles have no moments: theirs are in the result only.
     """
     return {
         "schema": MOMENTS_SCHEMA,
@@ -133,6 +154,14 @@ def moments_to_json(readout: Readout) -> dict[str, Json]:
             {"variant": variant, "event": event, "count": count}
             for (variant, event), count in sorted(readout.events.items())
         ],
+        **({"calls": _calls(readout.calls)} if readout.calls else {}),
+    }
+
+
+def _calls(calls: AiCalls) -> Json:
+    return {
+        "moments": {variant: _moments(found) for variant, found in calls.moments.items()},
+        "totals": {variant: dict(found) for variant, found in calls.totals.items()},
     }
 
 
@@ -213,6 +242,64 @@ def _drifted(drift: Drift) -> NotEstimable:
     )
 
 
+def _segment(found: SegmentEffect) -> Json:
+    return {
+        **_object(
+            property=found.property,
+            metric=found.metric,
+            variant=found.variant,
+            baseline=found.baseline,
+            primary=found.primary,
+            is_money=found.is_money,
+            is_rate=found.is_rate,
+        ),
+        "levels": [_level(level) for level in found.levels],
+        "differs": _differs(found),
+        "left_out": [_named(level) for level in found.left_out],
+        "raw": _estimate("raw", found.raw),
+        "post_stratified": _estimate("post-stratified", found.total),
+        "joined": [_named(level) for level in found.joined],
+    }
+
+
+def _differs(found: SegmentEffect) -> Json:
+    """Return the test of equal effects."""
+    test = found.differs
+    if isinstance(test, NotEstimable):
+        return _object(statistic=test, df=test, p_value=test, i_squared=test, valid_for_look=False)
+    return _object(
+        statistic=test.statistic,
+        df=test.df,
+        p_value=test.p_value,
+        i_squared=test.i_squared,
+        valid_for_look=found.valid_for_look,
+    )
+
+
+def _level(found: LevelEffect) -> Json:
+    return {
+        **_named(found.level),
+        **_object(
+            n=found.n,
+            baseline_n=found.baseline_n,
+            mean=found.mean,
+            baseline_mean=found.baseline_mean,
+        ),
+        "estimate": _estimate(found.method, found.estimate),
+        "holm": _object(p_value=found.p_adjusted),
+        "pooled": _object(
+            value=found.pooled,
+            interval=found.pooled_interval,
+            probability_positive=found.probability_positive,
+        ),
+    }
+
+
+def _named(level: Level) -> dict[str, Json]:
+    """Return a level; ``value`` is null where it is none, for a value may be called anything."""
+    return {"level": level.kind, "level_value": level.value if level.kind == "value" else None}
+
+
 def _adjustment(found: Adjustment) -> Json:
     return {
         "covariates": list(found.covariates),
@@ -249,7 +336,7 @@ def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
     )
 
 
-def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
+def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str, Json]:
     window, outlook, prospect = treatment.window, treatment.outlook, treatment.prospect
     return {
         **_object(
@@ -303,6 +390,7 @@ def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
                 else prospect.forecast.isoformat()
             ),
         ),
+        **({"unadjusted": _unadjusted(*treatment.unadjusted)} if treatment.unadjusted else {}),
         "costs": [_cost(item) for item in treatment.costs],
         "guardrails": [
             _object(
@@ -316,7 +404,26 @@ def _treatment(treatment: TreatmentResult) -> dict[str, Json]:
             )
             for reading in treatment.guardrails
         ],
-        "decision": _decision(treatment.decision),
+        **({"decision": _decision(treatment.decision)} if decided else {}),
+    }
+
+
+def _unadjusted(window: WindowView, outlook: DecisionView) -> Json:
+    """Return the figures of a treatment as they would be without covariates."""
+    return {
+        **_object(
+            net_benefit=window.net_benefit,
+            net_benefit_interval=window.net_benefit_interval,
+            roi=window.roi,
+            roi_interval=window.roi_interval,
+            cost=window.cost,
+            incremental_margin=window.incremental_margin,
+            incremental_margin_interval=window.incremental_margin_interval,
+        ),
+        "outlook": _object(
+            net_benefit=outlook.net_benefit,
+            net_benefit_interval=outlook.interval,
+        ),
     }
 
 

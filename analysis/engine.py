@@ -18,13 +18,14 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 from ibis.backends import BaseBackend
-from ibis.common.exceptions import IbisError
 
 from klartext.experiments.engines import (
     DuckDbEngine,
     EngineSettings,
     PostgresEngine,
     SparkEngine,
+    failures,
+    said,
 )
 from klartext.experiments.errors import KlartextError
 
@@ -34,6 +35,7 @@ _QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
 # where a hash join takes a tenth of a second.
 _POSTGRES = ("TIME ZONE 'UTC'", "enable_nestloop = off")
 _DUCKDB = DuckDbEngine()
+_DATABASE = "klartext_warehouse"  # a schema of the same name would make names ambiguous
 
 
 class EngineError(KlartextError):
@@ -72,7 +74,22 @@ def open_engine(settings: EngineSettings = _DUCKDB) -> Iterator[BaseBackend]:
     """Open an engine and close it at the end of the block.
 
     A Spark session that was running before is left running: somebody else uses it.
+
+    Raises
+    ------
+    EngineError
+        As `connect`; or a query of the block fails.
     """
+    with _opened(settings) as backend:
+        try:
+            yield backend
+        except failures(backend.name) as error:
+            # Without its cause: a traceback in a log would show what the message must not.
+            raise EngineError(f"{backend.name} fails: {said(error)}") from None
+
+
+@contextmanager
+def _opened(settings: EngineSettings) -> Iterator[BaseBackend]:
     if isinstance(settings, DuckDbEngine):
         with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_spill(settings)) as folder:
             duckdb = _duckdb(settings, folder)
@@ -148,28 +165,12 @@ def prove(engine: BaseBackend) -> str:
             some = kept.filter(kept.total != 0).select(other=kept.unit)
             joined = kept.left_join(some, kept.unit == some.other)
             found = rows_of(engine, joined.mutate(missing=joined.other.isnull()).drop("other"))
-    except _failures(engine.name) as error:
-        raise EngineError(f"{engine.name} fails: {_first_line(error)}") from error
+    except failures(engine.name) as error:
+        raise EngineError(f"{engine.name} fails: {said(error)}") from error
     found.sort(key=lambda row: int(row["unit"]))
     if found != expected:
         raise EngineError(f"{engine.name} gives {found} where {expected} is right")
     return str(engine.version)
-
-
-def _failures(name: str) -> tuple[type[Exception], ...]:
-    """Return what an engine raises when a query fails."""
-    import duckdb  # noqa: PLC0415 - its types are wanted here only
-
-    found: tuple[type[Exception], ...] = (IbisError, duckdb.Error, NotImplementedError)
-    if name == "postgres":
-        import psycopg  # noqa: PLC0415 - an extra
-
-        return (*found, psycopg.Error)
-    if name == "pyspark":
-        from pyspark.errors import PySparkException  # noqa: PLC0415 - an extra
-
-        return (*found, PySparkException)
-    return found
 
 
 def _spill(settings: DuckDbEngine) -> Path | None:
@@ -182,7 +183,30 @@ def _duckdb(settings: DuckDbEngine, folder: str) -> BaseBackend:
     # DuckDB's own default is .tmp in the current directory, the same for every engine.
     given = {"memory_limit": settings.memory_limit, "threads": settings.threads}
     chosen = {name: value for name, value in given.items() if value is not None}
-    return ibis.duckdb.connect(temp_directory=folder, **chosen)
+    backend = ibis.duckdb.connect(temp_directory=folder, **chosen)
+    if settings.database is not None:
+        _attach(backend, settings.database)
+    return backend
+
+
+def _attach(backend: BaseBackend, file: Path) -> None:
+    """Make the tables of a database file those of the engine, for reading only.
+
+    Attached and not opened: each engine keeps its own memory limit and folder, and several read
+    one file at the same time.
+    """
+    import duckdb  # noqa: PLC0415 - its types are wanted here only
+
+    if not file.is_file():
+        raise EngineError(f"engine.database in klartext.yaml is {file}: there is no such file")
+    try:
+        backend.attach(file, name=_DATABASE, read_only=True)
+        backend.raw_sql(f"USE {_DATABASE}").fetchall()
+    except duckdb.Error as error:
+        raise EngineError(
+            f"DuckDB cannot open {file}: {_first_line(error)}. While a process writes to it, no "
+            "other can read it."
+        ) from error
 
 
 def _spark(settings: SparkEngine) -> BaseBackend:
@@ -240,5 +264,6 @@ def _missing(what: str, extra: str, error: ImportError) -> EngineError:
 
 
 def _first_line(error: Exception) -> str:
+    """Return what an engine says of a connection: there are no values in it."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__).rstrip(".")

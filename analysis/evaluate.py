@@ -9,8 +9,10 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from klartext.analysis import attribution, decision, multiplicity
+from klartext.analysis import attribution, decision, multiplicity, quantile_metrics
+from klartext.analysis.adjusted import money as adjusted_money
 from klartext.analysis.adjusted import read_adjusted
+from klartext.analysis.ai_metrics import ai_metrics
 from klartext.analysis.bayes.comparison import Comparison
 from klartext.analysis.beliefs import beliefs
 from klartext.analysis.breakdown import cost_items
@@ -36,12 +38,13 @@ from klartext.analysis.result import (
     TreatmentResult,
 )
 from klartext.analysis.running import Calendar, calendar, drift_check, drift_of, running
+from klartext.analysis.segment_effects import SegmentEffect, segment_effect
 from klartext.analysis.sequential import group
 from klartext.analysis.sequential.replay import Running
 from klartext.analysis.uncapped import uncapped_net_benefit
-from klartext.analysis.value import Period, spent, window_view
+from klartext.analysis.value import Period, accruals_of, spent, window_view
 from klartext.analysis.windows import windows
-from klartext.experiments.experiment import ContributionMargin, Experiment, Metric
+from klartext.experiments.experiment import AI_KEYS, ContributionMargin, Experiment, Metric
 from klartext.experiments.ledger.accrual import Accrual, left_out
 
 PRIMARY = "net"
@@ -108,10 +111,31 @@ def analyse(
     Analysis
         A pure function of its arguments; looking changes nothing.
     """
+    mature = sum(count.mature for count in readout.counts)
+    subject = _subject(experiment, registration, readout, accruals, period=period, mature=mature)
+    found = _analysed(subject, registration)
+    if readout.assigned is None:
+        return found
+    # Whether a look decides is said by the units that the plan counts, those of the analysis.
+    every = replace(experiment, exposure_event=None, segments=())
+    charged = accruals_of(every, readout.assigned, period)
+    of_all = _subject(every, registration, readout.assigned, charged, period=period, mature=mature)
+    return replace(found, intention_to_treat=_analysed(of_all, registration))
+
+
+def _subject(  # noqa: PLR0913 - everything that an analysis is made of
+    experiment: Experiment,
+    registration: Registration,
+    readout: Readout,
+    accruals: Iterable[Accrual],
+    *,
+    period: Period | None,
+    mature: int,
+) -> _Subject:
     completeness = _completeness(experiment, readout)
     days = calendar(readout.daily)
     values = _running_values(experiment, days)
-    subject = _Subject(
+    return _Subject(
         experiment=experiment,
         readout=readout,
         accruals=tuple(accruals),
@@ -125,9 +149,49 @@ def analyse(
         days=days,
         values=values,
         completeness=completeness,
+        mature=mature,
     )
+
+
+def _segments(subject: _Subject, metrics: Iterable[MetricResult]) -> Iterator[SegmentEffect]:
+    """Yield every metric by every segment, segments first."""
+    experiment, alpha = subject.experiment, float(subject.experiment.inference.alpha)
+    compared = tuple(metrics)
+    for segment in subject.readout.segments:
+        for result in compared:
+            known = next((m for m in experiment.metrics if m.key == result.metric), None)
+            if result.metric in AI_KEYS or (known is not None and known.kind == "quantile"):
+                continue  # of calls and of single events, which no moments of units tell apart
+            what = PRIMARY if known is None else quantity(known)
+            look = subject.look(result.variant)
+
+            def read(
+                one: Moments,
+                base: Moments,
+                *,
+                what: Quantity = what,
+                look: Look = look,
+                is_rate: bool = result.is_rate,
+            ) -> tuple[str, Estimate | NotEstimable]:
+                return _estimates(look, one, base, what, alpha, is_rate=is_rate)[0]
+
+            yield segment_effect(
+                segment,
+                result,
+                what,
+                look=look,
+                read=read,
+                alpha=alpha,
+                prior_relative_sd=float(experiment.inference.prior_relative_sd),
+            )
+
+
+def _analysed(subject: _Subject, registration: Registration) -> Analysis:
+    experiment, readout = subject.experiment, subject.readout
     treatments = tuple(_treatment(subject, variant) for variant in experiment.treatments)
     alpha = float(experiment.inference.alpha)
+    results = [one for variant in experiment.treatments for one in _metrics(subject, variant)]
+    metrics = _believed(subject, _corrected(experiment, results))
     return Analysis(
         experiment=experiment.key,
         title=experiment.title,
@@ -141,17 +205,12 @@ def analyse(
         watermark=readout.watermark,
         counts=readout.counts,
         checks=subject.checks,
-        metrics=_believed(
-            subject,
-            _corrected(
-                experiment,
-                [one for variant in experiment.treatments for one in _metrics(subject, variant)],
-            ),
-        ),
+        metrics=metrics,
         treatments=treatments,
-        completeness=completeness,
+        completeness=subject.completeness,
         decision=decision.decide_overall(treatments),
         look=_planned_look(subject, subject.look(experiment.treatments[0]), treatments),
+        segments=tuple(_segments(subject, metrics)),
     )
 
 
@@ -169,6 +228,7 @@ class _Subject:
     days: Calendar
     values: Mapping[str, Running | NotEstimable]
     completeness: CostCompleteness
+    mature: int
 
     def look(self, treatment: str) -> Look:
         return planned_look(
@@ -178,11 +238,6 @@ class _Subject:
             taken=self.registration.looks,
             ended=self.is_over and self.ran_to_its_end,
         )
-
-    @property
-    def mature(self) -> int:
-        """Mature units of all variants."""
-        return sum(count.mature for count in self.readout.counts)
 
     @property
     def is_over(self) -> bool:
@@ -246,12 +301,22 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
     money |= {e.metric for e in experiment.value if isinstance(e, ContributionMargin)}
     look, alpha = subject.look(treatment), float(experiment.inference.alpha)
     columns: list[tuple[str, Quantity, Metric | None]]
-    columns = [(metric.key, quantity(metric), metric) for metric in experiment.metrics]
+    columns = [
+        (metric.key, quantity(metric), metric)
+        for metric in experiment.metrics
+        if metric.kind != "quantile"
+    ]
     if experiment.value:
         columns.insert(0, (PRIMARY, PRIMARY, None))
         money.add(PRIMARY)
     for place, (key, what, metric) in enumerate(columns):
-        adjusted, adjustment = read_adjusted(experiment, metric, one, base, look=look, alpha=alpha)
+        if metric is None:
+            money_ = adjusted_money(experiment, one, base, look=look, alpha=alpha)
+            adjusted, adjustment = money_.estimates, money_.adjustment
+        else:
+            adjusted, adjustment = read_adjusted(
+                experiment, metric, one, base, look=look, alpha=alpha
+            )
         yield MetricResult(
             metric=key,
             kind="mean" if metric is None else metric.kind,
@@ -274,6 +339,38 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
                 else _running(experiment, subject.days, treatment, what)
             ),
         )
+    for metric in experiment.metrics:
+        if metric.kind == "quantile":
+            yield _quantile(subject, treatment, metric, is_money=metric.key in money)
+    yield from ai_metrics(readout.calls, treatment, experiment.control, look=look, alpha=alpha)
+
+
+def _quantile(subject: _Subject, treatment: str, metric: Metric, *, is_money: bool) -> MetricResult:
+    """Return a quantile metric of one treatment against the control."""
+    control, look = subject.experiment.control, subject.look(treatment)
+    found = subject.readout.observations[metric.key]
+    q, alpha = quantile_metrics.share_of(metric), float(subject.experiment.inference.alpha)
+    method = "quantile" if look.mode == "fixed" else "anytime-quantile"
+    estimates: tuple[tuple[str, Estimate | NotEstimable], ...]
+    levels: tuple[Number, Number]
+    if isinstance(found, NotEstimable):
+        levels, estimates = (found, found), ((method, found),)
+    else:
+        one, base = found[treatment], found[control]
+        levels = quantile_metrics.level(one, q), quantile_metrics.level(base, q)
+        estimates = quantile_metrics.estimates(look, one, base, q, alpha=alpha)
+    return MetricResult(
+        metric=metric.key,
+        kind=metric.kind,
+        variant=treatment,
+        baseline=control,
+        primary=metric == subject.experiment.metrics[0] and not subject.experiment.value,
+        is_money=is_money,
+        is_rate=False,
+        mean=levels[0],
+        baseline_mean=levels[1],
+        estimates=estimates,
+    )
 
 
 _CORRECTIONS = {
@@ -286,18 +383,22 @@ _CORRECTIONS = {
 def _corrected(experiment: Experiment, results: Sequence[MetricResult]) -> tuple[MetricResult, ...]:
     """Adjust the p-values of the secondary metrics of all treatments for each other.
 
-    What is read first counts, with the p-value of the mode. The false discovery rate of
-    Benjamini and Hochberg holds at one fixed look only; else it takes Benjamini and Yekutieli.
+    The metrics of AI calls, which are always there, belong to it where the spec names them. What is
+    read first counts, with the p-value of the mode. The false discovery rate of Benjamini and
+    Hochberg holds at one fixed look only; else it takes Benjamini and Yekutieli.
     """
     name: Correction = "holm"
     if experiment.inference.correction == "false_discovery":
         fixed = experiment.inference.mode == "fixed"
         name = "benjamini_hochberg" if fixed else "benjamini_yekutieli"
-    secondary = [result for result in results if not result.primary]
-    adjusted = iter(_CORRECTIONS[name]([_p_value(result) for result in secondary]))
+    registered = {metric.key for metric in experiment.metrics}
+    family = [one for one in results if not one.primary and one.metric in registered]
+    adjusted = dict(
+        zip(map(id, family), _CORRECTIONS[name]([_p_value(one) for one in family]), strict=True)
+    )
     return tuple(
-        result if result.primary else replace(result, adjusted_p=next(adjusted), correction=name)
-        for result in results
+        replace(one, adjusted_p=adjusted[id(one)], correction=name) if id(one) in adjusted else one
+        for one in results
     )
 
 
@@ -311,9 +412,16 @@ def _believed(subject: _Subject, results: Iterable[MetricResult]) -> tuple[Metri
     for result in results:
         metric = declared.get(result.metric)
         if result.metric not in known:
-            what = PRIMARY if metric is None else quantity(metric)
-            known[result.metric] = beliefs(
-                experiment, subject.readout.moments, metric, what, level=level
+            known[result.metric] = (
+                beliefs(
+                    experiment,
+                    subject.readout.moments,
+                    metric,
+                    PRIMARY if metric is None else quantity(metric),
+                    level=level,
+                )
+                if result.metric == PRIMARY or (metric is not None and metric.is_column)
+                else NotEstimable("no-posterior", "it is no mean of units")
             )
         comparison = known[result.metric]
         if not isinstance(comparison, NotEstimable):
@@ -374,6 +482,17 @@ def _level(moments: Moments, what: Quantity) -> Number:
 def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
     experiment, readout, look = subject.experiment, subject.readout, subject.look(treatment)
     one, base = readout.moments[treatment], readout.moments[experiment.control]
+    alpha = float(experiment.inference.alpha)
+    raw = readout
+    money = adjusted_money(experiment, one, base, look=look, alpha=alpha)
+    readout = replace(
+        readout,
+        moments={
+            **readout.moments,
+            treatment: money.treatment,
+            experiment.control: money.control,
+        },
+    )
     view, worst = (
         decision_view(
             experiment, readout, treatment, test_months=subject.months, look=look, bound=bound
@@ -397,10 +516,10 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
             read_guardrail(
                 experiment,
                 guardrail,
-                one,
-                base,
+                raw.measured(experiment.metric(guardrail.metric), treatment),
+                raw.measured(experiment.metric(guardrail.metric), experiment.control),
                 look=look,
-                alpha=float(experiment.inference.alpha) / len(experiment.treatments),
+                alpha=alpha / len(experiment.treatments),
             )
             for guardrail in experiment.guardrails
         ),
@@ -418,22 +537,21 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         incidents=subject.registration.incidents,
         prospect=prospect,
     )
+    window, before = (
+        window_view(experiment, seen, subject.accruals, treatment, months=subject.months, look=look)
+        for seen in (readout, raw)
+    )
+    plain = decision_view(experiment, raw, treatment, test_months=subject.months, look=look)
     return TreatmentResult(
         variant=treatment,
         baseline=experiment.control,
-        window=window_view(
-            experiment,
-            readout,
-            subject.accruals,
-            treatment,
-            months=subject.months,
-            look=look,
-        ),
+        window=window,
         outlook=view,
         costs=cost_items(experiment, readout, subject.accruals, treatment),
         decision=decision.decide(evidence),
         prospect=prospect,
         guardrails=evidence.guardrails,
+        unadjusted=None if money.adjustment is None else (before, plain),
     )
 
 

@@ -44,9 +44,58 @@ def exposed_units(experiment: Experiment, exposures: ir.Table, watermark: Waterm
         exposed_us=first.packed >> _SLOT_BITS,
         excluded=first.lowest != first.highest,
     )
+    return units.mutate(mature=_is_mature(experiment, units.exposed_us, watermark))
+
+
+def reached_units(
+    experiment: Experiment, units: ir.Table, events: ir.Table, watermark: Watermark
+) -> ir.Table:
+    """Return the units that reached the exposure event, counted from it; all units without one.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    units
+        From `exposed_units`.
+    events
+        All events.
+    watermark
+        Events of later batches are not seen.
+
+    Notes
+    -----
+    It is the first such event at or after the first exposure: one before it belongs to another
+    time. Variant and exclusion stay those of the exposures, before and after the event, so that
+    the rule is the same in all variants.
+    """
+    if experiment.exposure_event is None:
+        return units
+    found = events.filter(
+        events.ingest_batch <= watermark.batch, events.name == experiment.exposure_event
+    )
+    found = found.select("unit", "occurred_at", instant=microseconds(found.occurred_at))
+    since = units.select(owner=units.unit, since=units.exposed_us)
+    found = found.inner_join(since, [found.unit == since.owner, found.instant >= since.since])
+    first = found.group_by("unit").aggregate(
+        exposed_at=found.occurred_at.min(), exposed_us=found.instant.min()
+    )
+    reached = units.select("unit", "variant", "excluded").inner_join(first, "unit")
+    return reached.select(
+        "unit",
+        "exposed_at",
+        "variant",
+        "exposed_us",
+        "excluded",
+        mature=_is_mature(experiment, reached.exposed_us, watermark),
+    )
+
+
+def _is_mature(
+    experiment: Experiment, exposed_us: ir.IntegerValue, watermark: Watermark
+) -> ir.BooleanValue:
     wait = whole(windows(experiment).maturity + experiment.lateness)
-    cutoff = since_epoch(watermark.cutoff)
-    return units.mutate(mature=units.exposed_us + wait <= cutoff)
+    return exposed_us + wait <= since_epoch(watermark.cutoff)
 
 
 def with_covariates(

@@ -28,7 +28,8 @@ def filtered(
         if column not in events.columns:
             raise KlartextError(
                 f"metric {metric.key!r} of {experiment.key} filters by the property "
-                f"{condition.property!r}, which klartext.yaml does not declare"
+                f"{condition.property!r}, which klartext.yaml does not declare or, "
+                "where tables are mapped, map"
             )
         hit &= _meets(events[column], condition).fill_null(False)  # noqa: FBT003 - missing: no
     return hit

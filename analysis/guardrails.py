@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
+from klartext.analysis import (
+    adjustment,
+    covariates,
+    noninferiority,
+    proportions,
+    quantile_metrics,
+    ratio_metrics,
+)
 from klartext.analysis import contrast as contrasts
-from klartext.analysis import noninferiority, proportions, ratio_metrics
 from klartext.analysis.contrast import Contrast
 from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, affine
 from klartext.analysis.look import Look, nonzero
 from klartext.analysis.means import multiplier_of
 from klartext.analysis.moments import Moments, Sample
 from klartext.analysis.noninferiority import Margin
+from klartext.analysis.quantiles import Observations
 from klartext.analysis.ratio_metrics import Ratio, quantity
 from klartext.analysis.sequential import binomial
 from klartext.experiments.experiment import Experiment, Guardrail, Metric
@@ -22,6 +30,9 @@ EXACT_SHARE = 0.2
 """Share of alpha for the exact set of a rate, which is read until the mode's own set opens."""
 
 _NO_TEST = NotEstimable("no-test", "this set has no p-value of its own")
+
+Measured: TypeAlias = Moments | Observations | NotEstimable
+"""What a metric is read from in one variant; observations for a quantile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +73,8 @@ class GuardrailReading:
 def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are read
     experiment: Experiment,
     guardrail: Guardrail,
-    treatment: Moments,
-    control: Moments,
+    treatment: Measured,
+    control: Measured,
     *,
     look: Look,
     alpha: float,
@@ -77,11 +88,11 @@ def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are r
     guardrail
         Exactly one limit is set.
     treatment, control
-        Moments of mature units.
+        What the metric is read from, see `klartext.analysis.readout.Readout.measured`.
     look
         How intervals are made.
     alpha
-        Two-sided error: each side of the harm errs with half of it.
+        Two-sided error.
 
     Notes
     -----
@@ -95,20 +106,52 @@ def read_guardrail(  # noqa: PLR0913 - a limit, two variants, and how they are r
     `klartext.analysis.sequential.binomial` until the mode's own set opens. The exact one has
     `EXACT_SHARE` of alpha and the mode's own the rest: first the one and then the other err with
     alpha together at most.
+
+    A limit on the level asks nothing of the control, which may make no AI calls at all. A metric
+    with covariates is compared by its adjusted levels (`klartext.analysis.adjustment.lin`).
     """
     metric = experiment.metric(guardrail.metric)
-    what = quantity(metric)
     form = _form(guardrail, metric)
-    if isinstance(what, Ratio):
-        return _read_ratio(form, (treatment, control), what, look=look, alpha=alpha)
+    if form.alone and isinstance(control, NotEstimable):
+        control = treatment
+    match treatment, control:
+        case Moments(), Moments():
+            what, pair = quantity(metric), (treatment, control)
+            if isinstance(what, Ratio):
+                return _read_ratio(experiment, form, pair, metric, look=look, alpha=alpha)
+            return _read_mean(experiment, form, pair, metric, look=look, alpha=alpha)
+        case Observations(), Observations():
+            return _read_quantile(form, treatment, control, metric, look=look, alpha=alpha)
+        case (NotEstimable() as refused, _) | (_, NotEstimable() as refused):
+            return form.reading(refused, look.named(metric.kind), refused)
+        case _:
+            raise TypeError(f"the variants measure {metric.key} by different things")
+
+
+def _read_mean(  # noqa: PLR0913 - a limit, two variants, and how they are read
+    experiment: Experiment,
+    form: _Form,
+    pair: tuple[Moments, Moments],
+    metric: Metric,
+    *,
+    look: Look,
+    alpha: float,
+) -> GuardrailReading:
+    treatment, control = pair
     one, base = treatment.sample(metric.key), control.sample(metric.key)
-    if metric.is_rate and look.mode == "fixed" and form.relative is None:
-        return _read_fixed_rate(form, one, base, look=look, alpha=alpha)
     counts = nonzero(treatment, control, metric.key)
-    if form.alone:
-        base, counts = Sample(one.n, 0.0, 0.0, 0.0), (counts[0], counts[0])
     splits = metric.is_rate and look.mode != "fixed"
     own = (1 - EXACT_SHARE) * alpha if splits else alpha
+    adjusted = None if form.alone else _adjusted(experiment, metric, treatment, control)
+    if adjusted is not None:
+        gate = look.burn_in_of(one, base, nonzero=counts)
+        found = _read_contrast(form, adjusted, gate, look=look, alpha=own)
+        if not (splits and isinstance(found.harm, NotEstimable)):
+            return found
+    elif metric.is_rate and not splits and form.relative is None:
+        return _read_fixed_rate(form, one, base, look=look, alpha=alpha)
+    if form.alone:
+        base, counts = Sample(one.n, 0.0, 0.0, 0.0), (counts[0], counts[0])
     factor = form.factor(base.mean)
     allowed = _times(base, factor)
     estimate = look.compare(one, allowed, alpha=own, nonzero=counts)
@@ -198,27 +241,102 @@ def _read_fixed_rate(
     return form.reading(estimate, "newcombe", p_value)
 
 
-def _read_ratio(
-    form: _Form, variants: tuple[Moments, Moments], ratio: Ratio, *, look: Look, alpha: float
+def _read_ratio(  # noqa: PLR0913 - a limit, two variants, and how they are read
+    experiment: Experiment,
+    form: _Form,
+    variants: tuple[Moments, Moments],
+    metric: Metric,
+    *,
+    look: Look,
+    alpha: float,
 ) -> GuardrailReading:
     """Return the harm to a ratio metric: the level by Fieller, differences by the delta method."""
     treatment, control = variants
+    ratio = quantity(metric)
+    if not isinstance(ratio, Ratio):
+        raise TypeError(f"{metric.key} is no ratio")
     if form.alone:
-        width = look.multiplier(treatment, control, ratio.numerator, alpha=alpha)
+        width = _level_multiplier(look, treatment, ratio.numerator, alpha)
         region = (
             width
             if isinstance(width, NotEstimable)
             else ratio_metrics.level(treatment, ratio, multiplier=width, confidence=1 - alpha)
         )
         return form.reading(region, look.named("ratio"), _NO_TEST)
-    found = ratio_metrics.difference(treatment, control, ratio)
+    found = _adjusted(experiment, metric, treatment, control) or ratio_metrics.difference(
+        treatment, control, ratio
+    )
     gate = look.burn_in(treatment, control, ratio)
-    allowed = found
-    if not isinstance(found, NotEstimable):
-        allowed = found.times_control(form.factor(found.control))
+    return _read_contrast(form, found, gate, look=look, alpha=alpha)
+
+
+def _adjusted(
+    experiment: Experiment, metric: Metric, treatment: Moments, control: Moments
+) -> Contrast | None:
+    """Return the contrast adjusted for the covariates of the metric; None where there is none.
+
+    Degenerate data refuse it, such as no event at all; then the raw methods say what can be said.
+    """
+    names = covariates.columns(experiment, metric)
+    if not names:
+        return None
+    found = adjustment.lin(treatment, control, quantity(metric), names)
+    return None if isinstance(found, NotEstimable) else found.contrast
+
+
+def _read_contrast(
+    form: _Form,
+    found: Contrast | NotEstimable,
+    gate: NotEstimable | None,
+    *,
+    look: Look,
+    alpha: float,
+) -> GuardrailReading:
+    """Return the harm that two levels show, against an absolute or a relative limit."""
+    if isinstance(found, NotEstimable):
+        return form.reading(found, look.named("ratio"), found)
+    allowed = found.times_control(form.factor(found.control))
     read = look.read(allowed, alpha=alpha, burn_in=gate)
     tested = _tested(form, found, look, alpha, gate)
-    return form.reading(read, look.named("ratio"), tested)
+    return form.reading(read, look.named(found.method), tested)
+
+
+def _read_quantile(  # noqa: PLR0913 - a limit, two variants, and how they are read
+    form: _Form,
+    treatment: Observations,
+    control: Observations,
+    metric: Metric,
+    *,
+    look: Look,
+    alpha: float,
+) -> GuardrailReading:
+    """Return the harm to a quantile; the relative one of ``T - (1 ∓ r) C``, by scaling C."""
+    q = quantile_metrics.share_of(metric)
+    name = "quantile" if look.mode == "fixed" else "anytime-quantile"
+    if form.alone:
+        region = quantile_metrics.level_set(look, treatment, q, alpha=alpha)
+        return form.reading(region, name, _NO_TEST)
+    if form.relative is not None:
+        base = quantile_metrics.level(control, q)
+        if isinstance(base, NotEstimable):
+            return form.reading(base, name, base)
+        control = control.times(form.factor(base))
+    read = quantile_metrics.difference(look, treatment, control, q, alpha=alpha)
+    return form.reading(read, name, _NO_TEST)
+
+
+def _level_multiplier(
+    look: Look, moments: Moments, column: str, alpha: float
+) -> float | NotEstimable:
+    """Half-width in standard errors for one variant's level: that of the mean of ``column``."""
+    count = int(moments.nonzero[moments.columns.index(column)])
+    nothing = Sample(moments.n, 0.0, 0.0, 0.0)
+    read = look.compare(moments.sample(column), nothing, alpha=alpha, nonzero=(count, count))
+    if isinstance(read, NotEstimable):
+        return read
+    if not isinstance(read.interval, Interval):
+        return NotEstimable("unbounded", "the data do not bound it")
+    return (read.interval.upper - read.interval.lower) / 2 / read.std_error
 
 
 def _times(sample: Sample, factor: float) -> Sample:

@@ -64,7 +64,7 @@ def amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.Numer
     if column not in events.columns:
         raise KlartextError(
             f"metric {metric.key!r} of {experiment.key} sums the property {metric.value!r}, "
-            "which klartext.yaml does not declare"
+            "which klartext.yaml does not declare or, where tables are mapped, map"
         )
     return events[column]
 

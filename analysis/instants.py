@@ -32,7 +32,8 @@ def microseconds(instant: ir.TimestampValue) -> ir.IntegerValue:
     a row, seventy times what its own function takes. A table of Python's memory belongs to no
     engine, and gets the portable one.
     """
-    engines = {table.source.name for table in instant.op().find(ops.DatabaseTable)}
+    known = instant.op().find((ops.DatabaseTable, ops.SQLQueryResult))
+    engines = {table.source.name for table in known}
     stored = _STORED.get(engines.pop()) if len(engines) == 1 else None
     if stored is not None:
         return stored(instant)

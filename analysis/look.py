@@ -21,7 +21,8 @@ from klartext.experiments.experiment import MILLION, Experiment, InferenceMode
 MONEY_FROM_MARGIN = ("margin", "net", "outlook", "outlook_high", "cost", "cost_high")
 """Money columns; for the burn-in the outcome that is rare counts, which is the margin."""
 
-_NO_PLAN = NotEstimable("no-plan", "anytime intervals need plan.total_units")
+NO_PLAN = NotEstimable("no-plan", "anytime intervals need plan.total_units")
+"""Why an interval that may be looked at again has no width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class Look:
         if self.place is not None and self.place.looks:
             return self._at_boundary(self.place, contrast, alpha, burn_in)
         if self.planned_n is None:
-            return _NO_PLAN
+            return NO_PLAN
         return contrasts.anytime(contrast, alpha=alpha, planned_n=self.planned_n, burn_in=burn_in)
 
     def _at_boundary(
@@ -194,7 +195,7 @@ class Look:
                 contrast, margin, alpha=alpha / 2, single_look=self.deciding
             )
         elif self.planned_n is None:
-            return _NO_PLAN
+            return NO_PLAN
         else:
             test = noninferiority.anytime(
                 contrast, margin, alpha=alpha / 2, planned_n=self.planned_n, burn_in=burn_in
@@ -285,7 +286,7 @@ class Look:
         if self.place is not None and self.place.looks:
             return self.place.width(alpha)
         if self.planned_n is None:
-            return _NO_PLAN
+            return NO_PLAN
         return mixture.multiplier(one.n + other.n, self.planned_n, alpha=alpha)
 
     def multiplier_ahead(self, n: int, *, alpha: float, after: int = 0) -> float | None:

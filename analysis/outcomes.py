@@ -63,12 +63,12 @@ def outcomes(
     for column, (metric, span) in covariates.lookbacks(experiment).items():
         before = (events.name == metric.event) & (events.age < 0) & (events.age >= -whole(span))
         hit = filtered(experiment, events, metric, before)
-        columns[f"pre.{column}"] = _total(experiment, events, metric, hit)
+        columns[f"pre.{column}"] = summed(experiment, events, metric, hit)
     return events.group_by("unit").aggregate(**columns, **(also or {}))
 
 
 def _outcome(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericScalar:
-    total = _total(experiment, events, metric, hits(experiment, events, metric))
+    total = summed(experiment, events, metric, hits(experiment, events, metric))
     if metric.refunds is None:
         return total
     refunded = refund_hits(experiment, events, metric)
@@ -81,10 +81,10 @@ def _subtractable(total: ir.NumericScalar) -> ir.NumericScalar:
     return total.cast("decimal(37, 12)") if total.type().is_decimal() else total
 
 
-def _total(
+def summed(
     experiment: Experiment, events: ir.Table, metric: Metric, hit: ir.BooleanValue
 ) -> ir.NumericScalar:
-    """Return what the events that ``hit`` make of a metric, before refunds."""
+    """Sum what the events that ``hit`` make of a metric, before refunds."""
     if metric.is_rate:
         return hit.ifelse(1, 0).max()
     if metric.kind == "count":

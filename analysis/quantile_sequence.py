@@ -29,9 +29,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special
 
 from klartext.analysis.estimate import (
@@ -43,7 +43,7 @@ from klartext.analysis.estimate import (
 )
 from klartext.analysis.means import multiplier_of
 from klartext.analysis.moments import FloatArray
-from klartext.analysis.quantiles import MINIMUM_TAIL, Observations, exact
+from klartext.analysis.quantiles import MINIMUM_TAIL, IntArray, Observations, exact
 
 
 def anytime(
@@ -87,35 +87,26 @@ def anytime(
     ``ln M = (z^2 n / (n + g) - ln(1 + n / g)) / 2`` with z the sum over its standard error; with
     ties z is the nearest to zero of those below and at x, with the larger standard error.
     """
-    multiplier_of(alpha)
-    share = exact(q)
-    if not planned_n > 0:
-        raise ValueError(f"planned_n is {planned_n}: it must be positive")
-    for side in (treatment, control):
-        if side.n == 0:
-            return NotEstimable("no-units", "a variant has no observations")
-        if not side.is_finite:
-            return NotEstimable("not-finite", "an observation is not a finite number")
-        if len(side.values) > side.n and side.n * min(share, 1 - share) < MINIMUM_TAIL:
-            return NotEstimable("burn-in", f"a variant has {side.n} units: too few for clusters")
-    tail = -2 * math.log(alpha)
-    tuning = planned_n / 2 / (tail + math.log1p(tail))
+    share, tail, tuning = exact(q), *_design(alpha, planned_n)
+    refused = _refused((treatment, control), share)
+    if refused is not None:
+        return refused
     one, base = (_evidence(side, q, tuning) for side in (treatment, control))
     lower, upper = _range(one, base, tail / 2)
     if not (math.isfinite(lower) and math.isfinite(upper)):
-        return NotEstimable("unbounded", "there are too few units to bound this quantile")
+        return _UNBOUNDED
     if lower == upper:
         return NotEstimable("no-variance", "all observations are equal at the quantile")
     elapsed = (treatment.n + control.n) / 2 / tuning
     width = math.sqrt((1 + 1 / elapsed) * (math.log1p(elapsed) + tail))
-    level, baseline = treatment.at_rank(share), control.at_rank(share)
+    value, baseline = treatment.at_rank(share), control.at_rank(share)
     relative, region = _relative(
-        one, base, tail / 2, levels=(level, baseline), confidence=1 - alpha
+        one, base, tail / 2, levels=(value, baseline), confidence=1 - alpha
     )
     return Estimate(
         method="anytime-quantile",
         valid_for_look=True,
-        value=level - baseline,
+        value=value - baseline,
         interval=Interval(lower, upper, 1 - alpha),
         std_error=(upper - lower) / (2 * width),
         p_value=_p_value(one, base),
@@ -124,6 +115,51 @@ def anytime(
         n=treatment.n,
         baseline_n=control.n,
     )
+
+
+def level(side: Observations, q: float, *, alpha: float, planned_n: int) -> ConfidenceSet:
+    """Confidence sequence of one variant's quantile at this look.
+
+    The values whose M stays below ``1/a``. Parameters and refusals as for `anytime`.
+
+    Raises
+    ------
+    ValueError
+        ``alpha`` or ``q`` is not between 0 and 1, or ``planned_n`` not positive.
+    """
+    share, tail, tuning = exact(q), *_design(alpha, planned_n)
+    refused = _refused((side,), share)
+    if refused is not None:
+        return refused
+    evidence = _evidence(side, q, tuning)
+    possible = evidence.points[evidence.at < tail / 2]
+    lower, upper = float(possible.min()), float(possible.max())
+    if not (math.isfinite(lower) and math.isfinite(upper)):
+        return _UNBOUNDED
+    return Interval(lower, upper, 1 - alpha)
+
+
+_UNBOUNDED = NotEstimable("unbounded", "there are too few units to bound this quantile")
+
+
+def _design(alpha: float, planned_n: int) -> tuple[float, float]:
+    """Return ``-2 ln a`` and the tuning g."""
+    multiplier_of(alpha)
+    if not planned_n > 0:
+        raise ValueError(f"planned_n is {planned_n}: it must be positive")
+    tail = -2 * math.log(alpha)
+    return tail, planned_n / 2 / (tail + math.log1p(tail))
+
+
+def _refused(sides: tuple[Observations, ...], share: Fraction) -> NotEstimable | None:
+    for side in sides:
+        if side.n == 0:
+            return NotEstimable("no-units", "a variant has no observations")
+        if not side.is_finite:
+            return NotEstimable("not-finite", "an observation is not a finite number")
+        if side.is_clustered and side.n * min(share, 1 - share) < MINIMUM_TAIL:
+            return NotEstimable("burn-in", f"a variant has {side.n} units: too few for clusters")
+    return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,22 +189,19 @@ class _Evidence:
 
 
 def _evidence(side: Observations, q: float, tuning: float) -> _Evidence:
-    distinct, counts = np.unique(side.values, return_counts=True)
-    reached = np.concatenate(([0], np.cumsum(counts)))
-    if len(side.values) == side.n:
-        between, at = _coin(side.n, reached, q, tuning)
-    else:
+    reached = np.concatenate(([0], np.cumsum(side.counts)))
+    if side.is_clustered:
         between, at = _clusters(side, reached, q, tuning)
+    else:
+        between, at = _coin(side.n, reached, q, tuning)
     return _Evidence(
-        points=np.concatenate(([-math.inf], distinct, [math.inf])),
+        points=np.concatenate(([-math.inf], side.values, [math.inf])),
         at=np.concatenate((between[:1], at, between[-1:])),
         between=between,
     )
 
 
-def _coin(
-    n: int, reached: npt.NDArray[np.int64], q: float, tuning: float
-) -> tuple[FloatArray, FloatArray]:
+def _coin(n: int, reached: IntArray, q: float, tuning: float) -> tuple[FloatArray, FloatArray]:
     """Return ln M of the beta-binomial mixture in the gaps and, least over ties, at the points."""
     heads, tails = (share * max(tuning - 1, 1e-3) for share in (q, 1 - q))
     count = np.arange(n + 1, dtype=np.float64)
@@ -184,22 +217,17 @@ def _coin(
 
 
 def _clusters(
-    side: Observations, reached: npt.NDArray[np.int64], q: float, tuning: float
+    side: Observations, reached: IntArray, q: float, tuning: float
 ) -> tuple[FloatArray, FloatArray]:
     """Return ln M of the normal mixture over units' sums, in the gaps and at the points.
 
     A unit's sum starts at ``-q m`` and grows by 1 with each of its m observations passed, so
     that its square grows by ``2 (k - q m) + 1`` with the one after k.
     """
-    sizes = np.bincount(side.units, minlength=side.n)
-    by_unit = np.argsort(side.units, kind="stable")
-    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    earlier = np.empty(len(side.values))
-    earlier[by_unit] = np.arange(len(side.values)) - np.repeat(starts, sizes)
-    step = 2 * (earlier - q * sizes[side.units]) + 1
-    start = q * q * float((sizes.astype(float) ** 2).sum())
-    squares = (start + np.concatenate(([0.0], np.cumsum(step))))[reached]
-    total = np.asarray(reached - q * len(side.values), dtype=np.float64)
+    step = 2 * (side.earlier - q * side.sizes) + side.counts
+    start = q * q * float(side.sizes.sum())
+    squares = start + np.concatenate(([0.0], np.cumsum(step)))
+    total = np.asarray(reached - q * side.total, dtype=np.float64)
     clock: FloatArray = np.maximum(squares - total**2 / side.n, 0.0) * side.n / (side.n - 1)
     nearest = np.where(total[1:] < 0, total[1:], np.maximum(total[:-1], 0.0))
     slower: FloatArray = np.maximum(clock[1:], clock[:-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +14,8 @@ from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.means import multiplier_of
 from klartext.analysis.moments import FloatArray
 
+IntArray = npt.NDArray[np.int64]
+
 MINIMUM_TAIL = 200
 """Units needed beyond the quantile on its thinner side, ``n min(q, 1 - q)``."""
 
@@ -23,25 +25,38 @@ _BANDWIDTH = multiplier_of(0.05)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observations:
-    """Observations of one variant, sorted, each with the unit it belongs to.
+    """Observations of one variant, reduced to their distinct values: all that quantiles need.
 
     Parameters
     ----------
     values
-        ``(N,)`` in ascending order.
-    units
-        ``(N,)`` numbers of the units, ``0 … n - 1``, in the same order.
+        ``(D,)``: distinct values in ascending order.
+    counts
+        ``(D,)`` integers: how many observations have the value.
+    earlier
+        ``(D,)`` integers: summed over these, how many observations of the same unit stand before
+        one when they are sorted by value (in any order among ties).
+    sizes
+        ``(D,)`` integers: summed over these, how many observations the same unit has.
     n
         Units; those without an observation do not count.
+
+    Notes
+    -----
+    With ``b`` of a unit's ``m`` observations at or below x, the sums over units of ``b``, ``b^2``
+    and ``b m`` are those of ``counts``, ``2 earlier + counts`` and ``sizes`` over the values up
+    to x. So an engine can reduce observations to this, exactly.
     """
 
     values: FloatArray
-    units: npt.NDArray[np.int64]
+    counts: IntArray
+    earlier: IntArray
+    sizes: IntArray
     n: int
 
     @classmethod
-    def of(cls, values: FloatArray, units: npt.NDArray[np.int64] | None = None) -> Observations:
-        """Sort observations; without ``units`` every one is its own unit.
+    def of(cls, values: FloatArray, units: IntArray | None = None) -> Observations:
+        """Reduce observations; without ``units`` every one is its own unit.
 
         Raises
         ------
@@ -52,22 +67,55 @@ class Observations:
         keys = np.arange(len(flat)) if units is None else np.asarray(units).reshape(-1)
         if len(keys) != len(flat):
             raise ValueError(f"{len(flat)} values but {len(keys)} units")
-        names, numbers = np.unique(keys, return_inverse=True)
-        order = np.argsort(flat, kind="stable")
-        return cls(flat[order], numbers.astype(np.int64)[order], len(names))
+        _, unit, size = np.unique(keys, return_inverse=True, return_counts=True)
+        order = np.lexsort((flat, unit))
+        starts = np.cumsum(size) - size
+        earlier = np.empty(len(flat), dtype=np.int64)
+        earlier[order] = np.arange(len(flat)) - np.repeat(starts, size)
+        distinct, place = np.unique(flat, return_inverse=True)
+
+        def summed(each: IntArray) -> IntArray:
+            total = np.zeros(len(distinct), dtype=np.int64)
+            np.add.at(total, place, each)
+            return total
+
+        ones = np.ones(len(flat), dtype=np.int64)
+        return cls(distinct, summed(ones), summed(earlier), summed(size[unit]), len(size))
+
+    @property
+    def total(self) -> int:
+        """Number of observations."""
+        return int(self.counts.sum())
 
     @property
     def is_finite(self) -> bool:
         """Whether every observation is a finite number."""
         return bool(np.isfinite(self.values).all())
 
+    @property
+    def is_clustered(self) -> bool:
+        """Whether some unit has several observations."""
+        return self.total > self.n
+
     def at_rank(self, share: Fraction) -> float:
         """Smallest observation with at least ``share`` of all at or below it.
 
         Rank ``ceil(N share)``, held inside 1 … N; ``numpy.quantile`` with ``inverted_cdf``.
         """
-        rank = math.ceil(len(self.values) * share)
-        return float(self.values[min(max(rank, 1), len(self.values)) - 1])
+        rank = min(max(math.ceil(self.total * share), 1), self.total)
+        return float(self.values[np.searchsorted(np.cumsum(self.counts), rank)])
+
+    def times(self, factor: float) -> Observations:
+        """Return the observations multiplied with a positive number.
+
+        Raises
+        ------
+        ValueError
+            ``factor`` is not positive: it would turn their order around.
+        """
+        if not factor > 0:
+            raise ValueError(f"the factor is {factor}: it must be positive")
+        return replace(self, values=self.values * factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +189,7 @@ def quantile(observations: Observations, q: float) -> Quantile | NotEstimable:
         needed = math.ceil(MINIMUM_TAIL / min(share, 1 - share))
         detail = f"a variant has {observations.n} units; {needed} are needed for this quantile"
         return NotEstimable("too-few-units", detail)
-    size = len(observations.values)
+    size = observations.total
     independent = q * (1 - q) / size
     width = Fraction(_BANDWIDTH * math.sqrt(independent))
     value = observations.at_rank(share)
@@ -198,11 +246,16 @@ def exact(q: float) -> Fraction:
 
 
 def _share_variance(observations: Observations, value: float) -> float:
-    """Squared standard error of the share at or below ``value``, units being the clusters."""
-    n = observations.n
-    counts = np.bincount(observations.units, minlength=n).astype(float)
-    below = np.bincount(
-        observations.units, weights=(observations.values <= value).astype(float), minlength=n
+    """Squared standard error of the share at or below ``value``, units being the clusters.
+
+    ``sum (b - p m)^2 / (n (n - 1) mean(m)^2)``, with the sum in integers: it may be zero.
+    """
+    n, size = observations.n, observations.total
+    upto = int(np.searchsorted(observations.values, value, side="right"))
+    below, earlier, shared = (
+        int(part[:upto].sum())
+        for part in (observations.counts, observations.earlier, observations.sizes)
     )
-    residual = below - below.sum() / counts.sum() * counts
-    return float((residual**2).sum() / (n - 1) / n / counts.mean() ** 2)
+    squares = size**2 * (2 * earlier + below) - 2 * below * size * shared
+    squares += below**2 * int(observations.sizes.sum())
+    return squares * n / (n - 1) / size**4

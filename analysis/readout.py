@@ -5,32 +5,36 @@ The unit table is computed once in the engine and reduced there; no unit row com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
-import numpy as np
 from ibis.backends import BaseBackend
 
-from klartext.analysis import amounts, attribution
+from klartext.analysis import ai_calls, amounts, attribution, observed, reduction
+from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.amounts import Amounts
 from klartext.analysis.columns import count_columns, value_columns
-from klartext.analysis.days import day_of, to_date
+from klartext.analysis.diagnostics import Diagnostics, halves_of, read_diagnostics
 from klartext.analysis.engine import materialised, rows_of
-from klartext.analysis.exposed import exposed_units, with_covariates
+from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.exposed import exposed_units, reached_units, with_covariates
+from klartext.analysis.guardrails import Measured
 from klartext.analysis.instants import microseconds, whole
+from klartext.analysis.local_days import clock_changes, day_of, midnight
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, outcomes
+from klartext.analysis.quantiles import Observations
 from klartext.analysis.result import VariantCounts
+from klartext.analysis.segments import Segment, first_values, read_segments
 from klartext.analysis.unit_table import assemble
 from klartext.analysis.windows import windows
-from klartext.experiments.experiment import Experiment
+from klartext.experiments.caps import PercentileCap
+from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
 
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
 _GROUP = ("variant", "excluded", "mature")
 _MATURED = "matured.day"  # no metric can be called that
+_LONGEST = timedelta(days=5 * 366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,19 @@ class Readout:
         Units with an exposure in a variant that the spec does not have.
     daily
         The units of ``moments`` by the day on which they became mature, in order.
+    observations
+        Per quantile metric the observations of each variant, or why there are none.
+    calls
+        What the AI metrics are made of; None when no AI call counts.
+    caps
+        Percentile caps, frozen or as they would be now.
+    assigned
+        With an exposure event: the readout of all units, counted from their exposure. None
+        without one, when it would be this readout.
+    segments
+        The moments by level of each property that the spec names.
+    diagnostics
+        What the checks need beside all this; None when nobody asked.
     """
 
     watermark: Watermark
@@ -132,6 +150,25 @@ class Readout:
     amounts: tuple[Amounts, ...]
     strangers: int
     daily: tuple[MaturityDay, ...] = ()
+    observations: Mapping[str, Mapping[str, Observations] | NotEstimable] = field(
+        default_factory=dict
+    )
+    calls: AiCalls | None = None
+    caps: tuple[PercentileCap, ...] = ()
+    assigned: Readout | None = None
+    segments: tuple[Segment, ...] = ()
+    diagnostics: Diagnostics | None = None
+
+    def measured(self, metric: Metric, variant: str) -> Measured:
+        """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
+        if metric.key in AI_KEYS:
+            if self.calls is None:
+                return NotEstimable("no-calls", "there are no AI calls to measure")
+            return self.calls.measured(metric, variant)
+        if metric.kind != "quantile":
+            return self.moments[variant]
+        found = self.observations[metric.key]
+        return found if isinstance(found, NotEstimable) else found[variant]
 
     def count(self, variant: str) -> VariantCounts:
         """Return the counts of ``variant``."""
@@ -156,18 +193,20 @@ def read_out(
 
     Notes
     -----
-    Means first, then products of deviations from them: raw sums of squares lose every digit of
-    the variance when the mean is large. Two runs agree within rounding, whatever the order or
-    batching of the facts.
+    Two runs agree within rounding, whatever the order or batching of the facts.
     """
     with ExitStack() as kept:
-        return _read(
+        found = _read(
             experiment,
             tables,
             watermark,
             engine=engine,
             keep=lambda lazy: kept.enter_context(materialised(engine, lazy)),
         )
+    if experiment.exposure_event is None:
+        return found
+    whole = replace(experiment, exposure_event=None, segments=())
+    return replace(found, assigned=read_out(whole, tables, watermark, engine=engine))
 
 
 def _read(
@@ -178,9 +217,14 @@ def _read(
     engine: BaseBackend,
     keep: Callable[[ir.Table], ir.Table],
 ) -> Readout:
-    exposed = keep(exposed_units(experiment, tables.exposures, watermark))
+    exposed = first = keep(exposed_units(experiment, tables.exposures, watermark))
+    if experiment.exposure_event is not None:
+        exposed = keep(reached_units(experiment, exposed, tables.events, watermark))
     events = events_in_window(experiment, tables.events, watermark, exposed)
-    examined = amounts.counters(experiment, events)
+    examined: dict[str, ir.Scalar] = {
+        **amounts.counters(experiment, events),
+        **halves_of(experiment, events),
+    }
     per_unit = keep(outcomes(experiment, events, examined))
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, exposed)
     known = with_covariates(experiment, exposed, tables.events, watermark)
@@ -189,13 +233,23 @@ def _read(
     groups = rows_of(engine, reduced(experiment, dated, by=(*_GROUP, _MATURED)))
     usage, highest = _usage(calls, engine)
     columns = value_columns(experiment)
+    segments: tuple[Segment, ...] = ()
+    if experiment.segments:
+        segments = read_segments(
+            experiment,
+            units,
+            keep(first_values(experiment, tables.exposures, watermark, first)),
+            engine=engine,
+            groups=lambda table, by: rows_of(engine, reduced(experiment, table, by=(*_GROUP, by))),
+            moments=lambda found: reduction.moments_of(columns, found),
+        )
     compared = [group for group in groups if group["mature"] and not group["excluded"]]
     included = [group for group in groups if not group["excluded"]]
     exposures = [from_microseconds(group[end]) for group in groups for end in ("first", "last")]
     variants = [variant.key for variant in experiment.variants]
     return Readout(
         watermark=watermark,
-        moments={key: _moments(columns, _of(compared, key)) for key in variants},
+        moments={key: reduction.moments_of(columns, _of(compared, key)) for key in variants},
         counts=tuple(
             VariantCounts(
                 variant=variant.key,
@@ -217,19 +271,36 @@ def _read(
         strangers=_strangers(experiment, tables.exposures, watermark, engine),
         daily=tuple(
             MaturityDay(
-                to_date(day),
-                {key: _moments(columns, _of(found, key)) for key in variants},
+                day_of(day),
+                {key: reduction.moments_of(columns, _of(found, key)) for key in variants},
             )
             for day, found in _by_day(compared)
+        ),
+        observations={
+            metric.key: observed.observations(
+                observed.of_events(experiment, events, exposed, metric), variants, engine
+            )
+            for metric in experiment.metrics
+            if metric.kind == "quantile"
+        },
+        calls=ai_calls.read(calls, exposed, variants, engine) if usage else None,
+        segments=segments,
+        diagnostics=read_diagnostics(
+            experiment, exposed, per_unit, tables.usage_costs, watermark, engine=engine
         ),
     )
 
 
 def _matured_on(experiment: Experiment, units: ir.Table, watermark: Watermark) -> ir.IntegerValue:
-    """Return the local day on which a unit is mature, in days since 1970."""
+    """Return the local day on which a unit is mature, for `local_days.day_of`.
+
+    Clock changes are known for the five years before the watermark; units older than that have
+    the first of these offsets.
+    """
     wait = windows(experiment).maturity + experiment.lateness
-    instant = microseconds(units.exposed_at) + whole(wait)
-    return day_of(instant, experiment.timezone, until=watermark.cutoff + wait)
+    last = watermark.cutoff + wait
+    changes = clock_changes(experiment.timezone, watermark.cutoff - _LONGEST, last)
+    return midnight(microseconds(units.exposed_at) + whole(wait), changes)
 
 
 def _by_day(groups: list[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
@@ -237,36 +308,15 @@ def _by_day(groups: list[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, 
         yield day, [group for group in groups if group[_MATURED] == day]
 
 
-def reduced(experiment: Experiment, units: ir.Table, *, by: Sequence[str] = _GROUP) -> ir.Table:
-    """Return one row per variant, excluded and mature: n, means, non-zero counts, m2 and m3.
-
-    Columns are numbered, since a metric may be called anything. ``by`` names the columns that
-    units are grouped by.
-    """
-    columns = value_columns(experiment)
+def reduced(experiment: Experiment, units: ir.Table, *, by: tuple[str, ...] = _GROUP) -> ir.Table:
+    """Return one row per variant, excluded and mature: see `klartext.analysis.reduction`."""
     counted = count_columns(experiment)
-    means = units.group_by(*by).aggregate(
-        n=units.count(),
-        first=microseconds(units.exposed_at.min()),
-        last=microseconds(units.exposed_at.max()),
-        **{f"mean{i}": units[column].mean() for i, column in enumerate(columns)},
-        **{f"nonzero{i}": (units[column] != 0).sum() for i, column in enumerate(columns)},
+    also = {
+        "first": microseconds(units.exposed_at.min()),
+        "last": microseconds(units.exposed_at.max()),
         **{f"events{i}": units[column].sum() for i, column in enumerate(counted.values())},
-    )
-    joined = units.inner_join(means, by)
-    centred = joined.select(
-        *by,
-        **{f"d{i}": joined[column] - joined[f"mean{i}"] for i, column in enumerate(columns)},
-    )
-    pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1)]
-    sums = centred.group_by(*by).aggregate(
-        **{f"m2_{i}_{j}": (centred[f"d{i}"] * centred[f"d{j}"]).sum() for i, j in pairs},
-        **{
-            f"m3_{i}": (centred[f"d{i}"] * centred[f"d{i}"] * centred[f"d{i}"]).sum()
-            for i in range(len(columns))
-        },
-    )
-    return means.inner_join(sums, by)
+    }
+    return reduction.reduced(units, value_columns(experiment), by, also)
 
 
 def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, Any]]:
@@ -275,24 +325,6 @@ def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, 
 
 def _units(groups: Iterable[Mapping[str, Any]]) -> int:
     return sum(group["n"] for group in groups)
-
-
-def _moments(columns: tuple[str, ...], groups: list[Mapping[str, Any]]) -> Moments:
-    empty = Moments.of(columns, np.empty((0, len(columns))))
-    return reduce(add, (_group_moments(columns, group) for group in groups), empty)
-
-
-def _group_moments(columns: tuple[str, ...], group: Mapping[str, Any]) -> Moments:
-    places = range(len(columns))
-    m2 = [[group[f"m2_{max(i, j)}_{min(i, j)}"] for j in places] for i in places]
-    return Moments(
-        columns=columns,
-        n=group["n"],
-        mean=np.array([group[f"mean{i}"] for i in places], dtype=np.float64),
-        m2=np.array(m2, dtype=np.float64),
-        m3=np.array([group[f"m3_{i}"] for i in places], dtype=np.float64),
-        nonzero=np.array([group[f"nonzero{i}"] for i in places], dtype=np.int64),
-    )
 
 
 def _events(experiment: Experiment, groups: list[dict[str, Any]]) -> dict[tuple[str, str], int]:

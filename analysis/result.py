@@ -22,6 +22,8 @@ from klartext.experiments.watermark import Watermark
 if TYPE_CHECKING:
     import pandas as pd
 
+    from klartext.analysis.segment_effects import SegmentEffect
+
 Verdict: TypeAlias = Literal[
     "GO", "GO_LIMITED", "GO_PENDING_APPROVAL", "STOP", "CONTINUE", "INVALID"
 ]
@@ -225,7 +227,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class TreatmentResult:
-    """All the money of one treatment, in both views, with its decision."""
+    """All the money of one treatment, in both views, with its decision.
+
+    Where it is adjusted for covariates ``unadjusted`` holds both views without; None else.
+    """
 
     variant: str
     baseline: str
@@ -235,6 +240,7 @@ class TreatmentResult:
     decision: Decision
     prospect: Prospect
     guardrails: tuple[GuardrailReading, ...] = ()
+    unadjusted: tuple[WindowView, DecisionView] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +293,11 @@ class PlannedLook:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """One look at one experiment at one watermark; a pure function of facts and spec."""
+    """One look at one experiment at one watermark; a pure function of facts and spec.
+
+    ``intention_to_treat`` is there when only units that reached the exposure event are analysed:
+    the same analysis of all units, from their exposure. Its decision is none of the experiment's.
+    """
 
     experiment: str
     title: str
@@ -306,6 +316,8 @@ class Analysis:
     completeness: CostCompleteness
     decision: Decision
     look: PlannedLook | None = None
+    intention_to_treat: Analysis | None = None
+    segments: tuple[SegmentEffect, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """Return the estimates as a table: one row per metric, treatment and method.

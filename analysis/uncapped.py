@@ -5,6 +5,7 @@ from __future__ import annotations
 from klartext.analysis.columns import uncapped
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
+from klartext.analysis.percentile_caps import unresolved
 from klartext.analysis.result import DecisionView, Number
 from klartext.experiments.experiment import ContributionMargin, Experiment, Saving
 
@@ -16,11 +17,16 @@ def uncapped_net_benefit(
 
     Notes
     -----
-    The margin is linear in the metrics, so the mean of the margin without caps differs by the
-    value of each metric times the difference of its two means.
+    A cap that is still to be resolved is ``cap-pending``: until then nothing is capped, and what
+    a GO would be about is not settled. The margin is linear in the metrics, so the mean of the
+    margin without caps differs by the value of each metric times the difference of its two means.
     """
     columns = uncapped(experiment)
     entries = [entry for entry in experiment.value if not isinstance(entry, Saving)]
+    pending = {metric.key for metric in unresolved(experiment)}
+    if any(entry.metric in pending for entry in entries):
+        detail = "a percentile cap on a metric of value is not resolved yet"
+        return NotEstimable("cap-pending", detail)
     if not any(entry.metric in columns for entry in entries):
         return None
     if isinstance(view.net_benefit, NotEstimable):

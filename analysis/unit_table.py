@@ -24,7 +24,7 @@ from klartext.analysis.columns import (
     uncapped,
     value_columns,
 )
-from klartext.analysis.exposed import exposed_units, with_covariates
+from klartext.analysis.exposed import exposed_units, reached_units, with_covariates
 from klartext.analysis.outcomes import events_in_window, outcomes
 from klartext.experiments.experiment import (
     Assumption,
@@ -64,12 +64,14 @@ def build(experiment: Experiment, tables: FactTables, watermark: Watermark) -> i
 
     Notes
     -----
+    With an exposure event, only the units that reached it, and ``exposed_at`` is the time of it.
     The first exposure wins; at the same instant the variant that comes first in the spec. An
     event counts in ``[start, start + window)``, from the exposure or the delay after it. The cost
     of AI calls follows the variant on the call and not the exposure window: a mail is generated
     before it is sent.
     """
     units = exposed_units(experiment, tables.exposures, watermark)
+    units = reached_units(experiment, units, tables.events, watermark)
     events = events_in_window(experiment, tables.events, watermark, units)
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
     known = with_covariates(experiment, units, tables.events, watermark)

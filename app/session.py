@@ -13,9 +13,11 @@ from klartext.experiments.workspace import Workspace, find_workspace
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+    from ibis.backends import BaseBackend
 
-    from klartext.experiments.facts import FactsStore
+    from klartext.experiments.facts import FactsStore, FactTables
     from klartext.experiments.identity import Pseudonymiser
+    from klartext.experiments.watermark import Watermark
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,21 @@ class Session:
         workspace = self.workspace
         index = workspace.root / ".klartext" / "ids"
         return FactsStore(workspace.facts_root, workspace.properties, index=index)
+
+    def tables(self, connection: BaseBackend) -> FactTables:
+        """Return the facts that analyses read: Klartext's own, or mapped tables of the engine."""
+        from klartext.experiments.seen import fact_tables  # noqa: PLC0415 - pyarrow is heavy
+
+        return fact_tables(self.facts, self.workspace.mapped, connection)
+
+    def see(self, connection: BaseBackend, *, usage: bool) -> tuple[FactTables, Watermark | None]:
+        """Return these tables, and which facts in them an analysis may rely on; None: none yet."""
+        from klartext.experiments import seen  # noqa: PLC0415 - pyarrow is heavy
+        from klartext.experiments.state import reading  # noqa: PLC0415
+
+        mapped = self.workspace.mapped
+        with reading(self.engine) as state:
+            return seen.see(self.facts, mapped, state, connection, usage=usage, now=self.now())
 
     @cached_property
     def pseudonymiser(self) -> Pseudonymiser:

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from klartext.experiments.tables import batches
 from klartext.experiments.watermark import Watermark
 
-BatchKind: TypeAlias = Literal["exposures", "events", "usage", "unit_table", "inbox"]
+BatchKind: TypeAlias = Literal[
+    "exposures", "events", "usage", "unit_table", "inbox", "ledger", "scores"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +83,47 @@ def watermark(connection: sa.Connection, *, usage: bool) -> Watermark | None:
     a batch will add rows under its old number. The cutoff is the earliest, over the kinds needed,
     of the latest instant up to which a finished batch declared itself complete.
     """
+    cutoffs = [complete_until(connection, "events", "unit_table", "inbox")]
+    if usage:
+        cutoffs.append(complete_until(connection, "usage"))
+    batch = highest(connection)
+    known = [cutoff for cutoff in cutoffs if cutoff is not None]
+    if batch is None or len(known) < len(cutoffs):
+        return None
+    return Watermark(batch, min(known))
+
+
+def highest(connection: sa.Connection) -> int | None:
+    """Return the number of the latest batch an analysis may see, None when there is none."""
+    query = sa.select(sa.func.max(batches.c.batch)).where(_usable(connection))
+    found: int | None = connection.scalar(query)
+    return found
+
+
+def complete_until(connection: sa.Connection, *kinds: BatchKind) -> datetime | None:
+    """Return the latest instant up to which a batch of one of ``kinds`` is complete."""
+    usable = _usable(connection) & batches.c.kind.in_(kinds)
+    query = sa.select(sa.func.max(batches.c.complete_until)).where(usable)
+    found: datetime | None = connection.scalar(query)
+    return found
+
+
+def _usable(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    """Which batches have ended, and no earlier one of the inbox is still to be resumed."""
     pending = connection.scalar(
         sa.select(sa.func.min(batches.c.batch)).where(
             batches.c.kind == "inbox", batches.c.finished_at.is_(None)
         )
     )
     finished = batches.c.finished_at.is_not(None)
-    if pending is not None:
-        finished &= batches.c.batch < pending
-    highest = connection.scalar(sa.select(sa.func.max(batches.c.batch)).where(finished))
-    needed = [("events", "unit_table", "inbox"), *([("usage",)] if usage else [])]
-    latest = [
-        connection.scalar(
-            sa.select(sa.func.max(batches.c.complete_until)).where(
-                finished, batches.c.kind.in_(kinds)
-            )
-        )
-        for kinds in needed
-    ]
-    complete = [instant for instant in latest if instant is not None]
-    if highest is None or len(complete) < len(needed):
-        return None
-    return Watermark(highest, min(complete))
+    return finished if pending is None else finished & (batches.c.batch < pending)
 
 
 def interrupted(connection: sa.Connection) -> tuple[sa.Row[Any], ...]:
     """Return imports that did not come to their end and were not sent again since.
 
-    Inbox batches are not among them: the next flush resumes them by itself.
+    Inbox batches are not among them: the next flush resumes them by itself. Nor are those of the
+    ledger: rows and counts are one transaction, so their counts are right.
     """
     later = batches.alias()
     was_repeated = sa.exists().where(
@@ -117,7 +132,7 @@ def interrupted(connection: sa.Connection) -> tuple[sa.Row[Any], ...]:
         later.c.mapping_sha256 == batches.c.mapping_sha256,
         later.c.finished_at.is_not(None),
     )
-    unfinished = batches.c.finished_at.is_(None) & (batches.c.kind != "inbox")
+    unfinished = batches.c.finished_at.is_(None) & batches.c.kind.not_in(("inbox", "ledger"))
     query = sa.select(batches).where(unfinished, ~was_repeated).order_by(batches.c.batch)
     return tuple(connection.execute(query))
 

@@ -75,6 +75,8 @@ RULES: Mapping[str, _Rule | Callable[[Any, Any], _Rule]] = {
     "registration": ("refused", "when it was registered is a fact"),
     "assignment": ("refused", "another split would be another test"),
     "exposure": ("refused", "exposed units before and after would not be the same kind of unit"),
+    "exposure_event": ("refused", _UNITS),
+    "segments": ("safe", "another cut of the same comparison; it decides nothing"),
     "layer": ("refused", "another layer would reshuffle all units"),
     "traffic": _traffic,
     "audience": ("new_phase", "another population is measured from then on"),

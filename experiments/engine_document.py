@@ -16,7 +16,7 @@ from klartext.experiments.engines import DuckDbEngine, EngineSettings, PostgresE
 
 _MEMORY = r"[1-9][0-9]{0,6} ?(?:KB|MB|GB|TB|KiB|MiB|GiB|TiB)"
 _KEYS = {
-    "duckdb": frozenset({"memory_limit", "threads", "temp_directory"}),
+    "duckdb": frozenset({"memory_limit", "threads", "temp_directory", "database"}),
     "spark": frozenset({"url", "options"}),
     "postgres": frozenset({"url"}),
 }
@@ -53,6 +53,8 @@ class EngineDocument(Model):
     """DuckDB: number of threads; default: all cores."""
     temp_directory: Text | None = None
     """DuckDB: folder for what does not fit into memory."""
+    database: Text | None = None
+    """DuckDB: file whose tables facts maps; it is read, never written."""
     url: Text | None = None
     """Spark: Connect URL (sc://…) or master (local[4]). PostgreSQL: URL, without a password."""
     options: dict[str, Text] = Field(default_factory=dict)
@@ -93,17 +95,16 @@ class EngineDocument(Model):
 def settings_of(document: EngineDocument | None, root: Path) -> EngineSettings:
     """Return what ``engine:`` says; DuckDB when it is left out.
 
-    A relative ``temp_directory`` is meant from ``root``, the folder of the workspace.
+    A relative ``temp_directory`` or ``database`` is meant from ``root``, the workspace's folder.
     """
     if document is None:
         return DuckDbEngine()
     if document.kind == "duckdb":
-        folder = document.temp_directory
-        return DuckDbEngine(
-            document.memory_limit,
-            document.threads,
-            None if folder is None else root / Path(folder).expanduser(),
+        folder, database = (
+            None if name is None else root / Path(name).expanduser()
+            for name in (document.temp_directory, document.database)
         )
+        return DuckDbEngine(document.memory_limit, document.threads, folder, database)
     url = document.url or ""
     if document.kind == "spark":
         return SparkEngine(url, dict(document.options))

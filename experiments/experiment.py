@@ -101,11 +101,15 @@ class Metric:
     the same filters. Money is in the reporting currency. ``ratio`` is the sum of the metric
     ``numerator`` over units divided by that of ``denominator``; it has no events of its own.
     A value above ``cap`` counts as ``cap``, also in the margin. Estimates are adjusted for the
-    ``covariates``. Differences up to ``negligible``, in the metric's unit, are too small to matter.
+    ``covariates``. ``quantile`` is that of the property ``value`` over all events of all units;
+    it is the metric's ``quantile``, a fraction. ``cap_percentile`` (a fraction) is a cap that is
+    resolved from data once and then frozen, see `klartext.experiments.caps`; ``cap`` is None in
+    the spec then, and set where the cap is in force. Differences up to ``negligible``, in the
+    metric's unit, are too small to matter.
     """
 
     key: str
-    kind: Literal["conversion", "mean", "count", "ratio", "retention"]
+    kind: Literal["conversion", "mean", "count", "ratio", "retention", "quantile"]
     event: str | None
     value: str | None
     window: timedelta
@@ -117,7 +121,14 @@ class Metric:
     denominator: str | None = None
     cap: Decimal | None = None
     covariates: tuple[Covariate, ...] = ()
+    quantile: Decimal | None = None
+    cap_percentile: Decimal | None = None
     negligible: Decimal | None = None
+
+    @property
+    def is_column(self) -> bool:
+        """Whether it is one number per unit, a column of the unit table."""
+        return self.kind not in {"ratio", "quantile"}
 
     @property
     def is_rate(self) -> bool:
@@ -128,6 +139,34 @@ class Metric:
     def closes_after(self) -> timedelta:
         """How long after exposure its own events count; refunds have their own window."""
         return self.delay + self.window
+
+
+_Better: TypeAlias = Literal["increase", "decrease"]
+
+
+def _of_calls(key: str, numerator: str, denominator: str, better: _Better = "decrease") -> Metric:
+    return Metric(
+        f"ai.{key}", "ratio", None, None, timedelta(0), better,
+        numerator=f"ai.{numerator}", denominator=f"ai.{denominator}",
+    )  # fmt: skip
+
+
+AI_METRICS = (
+    _of_calls("cost_per_task", "cost", "priced_tasks"),
+    *(
+        Metric(
+            f"ai.latency_p{percent}", "quantile", None, "duration_ms", timedelta(0), "decrease",
+            quantile=Decimal(percent) / 100,
+        )
+        for percent in (50, 95)
+    ),
+    _of_calls("error_rate", "errors", "calls"),
+    _of_calls("tokens", "tokens", "tasks"),
+    _of_calls("cache_share", "cached_tokens", "input_tokens", "increase"),
+)  # fmt: skip
+"""Metrics of AI calls that every experiment has; a guardrail may name them."""
+
+AI_KEYS = frozenset(metric.key for metric in AI_METRICS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +363,9 @@ class Experiment:
     """A registered question: variants, metrics, money, and the rule that answers it.
 
     ``currency``, ``timezone`` and ``lateness`` come from the workspace and belong to the hashed
-    form: changing the workspace never changes what was registered.
+    form: changing the workspace never changes what was registered. With an ``exposure_event`` only
+    units with that event are analysed, from their first one at or after the exposure. ``segments``
+    are the properties at a unit's first exposure by which results are cut.
     """
 
     key: str
@@ -353,6 +394,8 @@ class Experiment:
     currency: str
     timezone: str
     lateness: timedelta
+    exposure_event: str | None = None
+    segments: tuple[str, ...] = ()
 
     def variant(self, key: str) -> Variant:
         """Return the variant with ``key``.
@@ -368,14 +411,14 @@ class Experiment:
         raise KeyError(key)
 
     def metric(self, key: str) -> Metric:
-        """Return the metric with ``key``.
+        """Return the metric with ``key``, of the spec or of `AI_METRICS`.
 
         Raises
         ------
         KeyError
             There is none.
         """
-        for metric in self.metrics:
+        for metric in (*self.metrics, *AI_METRICS):
             if metric.key == key:
                 return metric
         raise KeyError(key)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from klartext.experiments.errors import KlartextError
 from klartext.experiments.storage import is_remote
 
 if TYPE_CHECKING:
@@ -15,19 +14,9 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
 
-def check_reader(connection: BaseBackend, root: str) -> None:
-    """Refuse an engine that reads no files.
-
-    Raises
-    ------
-    KlartextError
-        Such as PostgreSQL.
-    """
-    if connection.name not in {"duckdb", "pyspark"}:
-        raise KlartextError(
-            f"{connection.name} cannot read the facts in {root}; use engine: {{kind: duckdb}} or "
-            "{kind: spark} in klartext.yaml"
-        )
+def reads_files(connection: BaseBackend) -> bool:
+    """Whether an engine reads the files of the facts; PostgreSQL does not."""
+    return connection.name in {"duckdb", "pyspark"}
 
 
 def read(connection: BaseBackend, files: Sequence[str], location: str) -> ir.Table:

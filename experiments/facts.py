@@ -86,6 +86,9 @@ _COLUMNS: Mapping[TableName, Sequence[tuple[str, pa.DataType]]] = {
         ("input_tokens", pa.int64()),
         ("output_tokens", pa.int64()),
         ("cached_tokens", pa.int64()),
+        ("cache_write_tokens", pa.int64()),
+        ("reasoning_tokens", pa.int64()),
+        ("service_tier", pa.string()),
         ("task", pa.string()),
         ("duration_ms", pa.int64()),
         ("error", pa.string()),
@@ -120,12 +123,16 @@ class FactTables:
 
 @dataclass(frozen=True, slots=True)
 class TableSummary:
-    """What a table holds: rows, and the first and last instant at which something occurred."""
+    """What a table holds: rows, and the first and last instant at which something occurred.
+
+    ``incomplete`` rows of a mapped table lack a unit or a time: analyses leave them out.
+    """
 
     table: TableName
     rows: int
     first: datetime | None
     last: datetime | None
+    incomplete: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,10 +303,37 @@ class FactsStore:
     def tables(self, connection: BaseBackend) -> FactTables:
         """Return all facts as tables of ``connection``; lazily, but of the files as of now."""
         return FactTables(
-            self._ibis("exposures", connection),
-            self._ibis("events", connection),
-            self._ibis("usage_costs", connection),
+            self.table("exposures", connection),
+            self.table("events", connection),
+            self.table("usage_costs", connection),
         )
+
+    def table(self, name: TableName, connection: BaseBackend) -> ir.Table:
+        """Return one table, as `tables` does.
+
+        Raises
+        ------
+        KlartextError
+            The engine reads no files, and there are some.
+        """
+        import ibis  # noqa: PLC0415 - half a second that an import of files does not need
+
+        schema = self.schema(name)
+        delta = self.snapshot(name).delta
+        if delta is not None:
+            _differs(delta, schema)
+        files = [] if delta is None else delta.file_uris()
+        if delta is None or not files:
+            return ibis.memtable(schema.empty_table())
+        if not fact_files.reads_files(connection):
+            raise KlartextError(
+                f"{connection.name} cannot read the {name} in {self.root}; map a table of its own "
+                f"as facts.{name} in klartext.yaml, or use engine: {{kind: duckdb}} or "
+                "{kind: spark}"
+            )
+        if not self._is_local and connection.name == "duckdb":
+            return _remote(delta, schema)
+        return _selected(fact_files.read(connection, files, self.location(name)), schema)
 
     def unbound(self) -> FactTables:
         """Return the tables by name and columns only, of no engine: to show queries."""
@@ -316,6 +350,23 @@ class FactsStore:
         found = pc.min_max(times.cast(pa.int64())).as_py()
         first, last = [None if at is None else from_microseconds(at) for at in found.values()]
         return TableSummary(table, len(times), first, last)
+
+    def units_of_tasks(self, tasks: Sequence[str]) -> dict[str, set[int | None]]:
+        """Return which units the calls of tasks were made for; None is a call without a unit."""
+        delta = self.snapshot("usage_costs").delta
+        found: dict[str, set[int | None]] = {}
+        if delta is None or not tasks:
+            return found
+        wanted = pc.field("task").isin(pa.array(tasks, pa.string()))
+        rows = delta.to_pyarrow_dataset().to_table(columns=["task", "unit"], filter=wanted)
+        for task, unit in zip(rows["task"].to_pylist(), rows["unit"].to_pylist(), strict=True):
+            found.setdefault(task, set()).add(unit)
+        return found
+
+    def version(self, table: TableName) -> int:
+        """Return a number that grows with every commit to a table; -1 before the first."""
+        delta = self.snapshot(table).delta
+        return -1 if delta is None else int(delta.version())
 
     def count_batch(self, table: TableName, batch: int) -> int:
         """Count the rows that a batch has put into a table."""
@@ -350,21 +401,6 @@ class FactsStore:
             delta = self.snapshot(table).delta if table in _WITH_PROPERTIES else None
             if delta is not None:
                 _differs(delta, self.schema(table))
-
-    def _ibis(self, table: TableName, connection: BaseBackend) -> ir.Table:
-        import ibis  # noqa: PLC0415 - half a second that an import of files does not need
-
-        fact_files.check_reader(connection, self.root)
-        schema = self.schema(table)
-        delta = self.snapshot(table).delta
-        if delta is not None:
-            _differs(delta, schema)
-        files = [] if delta is None else delta.file_uris()
-        if delta is None or not files:
-            return ibis.memtable(schema.empty_table())
-        if not self._is_local and connection.name == "duckdb":
-            return _remote(delta, schema)
-        return _selected(fact_files.read(connection, files, self.location(table)), schema)
 
 
 def _remote(delta: DeltaTable, schema: pa.Schema) -> ir.Table:

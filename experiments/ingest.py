@@ -23,7 +23,6 @@ from klartext.experiments.batches import (
     finish,
     interrupted,
     open_batch,
-    watermark,
 )
 from klartext.experiments.commit import Commit, Status, append_new
 from klartext.experiments.door import TableName
@@ -31,7 +30,7 @@ from klartext.experiments.facts import FactsStore
 from klartext.experiments.records import FactRow, Parsed, Reject
 from klartext.experiments.tables import batches
 
-__all__ = ["Counts", "Delivered", "Reason", "Source", "Writer", "deliver", "watermark"]
+__all__ = ["Counts", "Delivered", "Reason", "Source", "Writer", "deliver"]
 
 LEASE = "facts"
 CHUNK_ROWS = 50_000
@@ -42,6 +41,7 @@ _DECIDING: Mapping[str, TableName] = {
     "events": "events",
     "usage": "usage_costs",
     "unit_table": "exposures",
+    "scores": "events",
 }
 
 
@@ -81,42 +81,58 @@ class Writer:
 
 
 @dataclass(slots=True)
+class Reasons:
+    """Why rows were not accepted, as they come."""
+
+    _seen: dict[str, tuple[int, list[int], str]] = field(default_factory=dict)
+
+    def note(self, reason: str, position: int, detail: str) -> None:
+        """Count one row; the first detail of a reason stands for all."""
+        count, positions, first = self._seen.get(reason, (0, [], detail))
+        if len(positions) < SHOWN_POSITIONS:
+            positions.append(position)
+        self._seen[reason] = (count + 1, positions, first)
+
+    def reject(self, rejects: Sequence[Reject]) -> None:
+        """Count rejected rows."""
+        for item in rejects:
+            self.note(item.reason, item.position, item.detail)
+
+    def settle(self, positions: Iterable[int], statuses: Iterable[Status]) -> Counts:
+        """Count what became of good rows."""
+        seen: Counter[Status] = Counter()
+        for position, status in zip(positions, statuses, strict=True):
+            seen[status] += 1
+            if status == "duplicate":
+                self.note(status, position, "the same row is already stored")
+            elif status == "conflict":
+                self.note(status, position, "its id is stored with other content; that stays")
+        return Counts(seen["accepted"], seen["duplicate"], seen["conflict"])
+
+    def listed(self) -> tuple[Reason, ...]:
+        """Return them in the order of their names."""
+        return tuple(
+            Reason(reason, count, tuple(positions), detail)
+            for reason, (count, positions, detail) in sorted(self._seen.items())
+        )
+
+
+@dataclass(slots=True)
 class _Tally:
     """Running counts of one import."""
 
     counts: Counts = field(default_factory=Counts)
-    reasons: dict[str, tuple[int, list[int], str]] = field(default_factory=dict)
+    reasons: Reasons = field(default_factory=Reasons)
     dropped: Counter[str] = field(default_factory=Counter)
     latest: datetime | None = None
 
     def add(self, parsed: Sequence[Parsed], statuses: Sequence[Status]) -> Counts:
-        for row, status in zip(parsed, statuses, strict=True):
+        for row in parsed:
             self.dropped.update(row.dropped)
             occurred_at = row.facts[0].occurred_at
             if self.latest is None or occurred_at > self.latest:
                 self.latest = occurred_at
-            if status == "duplicate":
-                self._note(status, row.position, "the same row is already stored")
-            elif status == "conflict":
-                self._note(status, row.position, "its id is stored with other content; that stays")
-        seen = Counter(statuses)
-        return Counts(seen["accepted"], seen["duplicate"], seen["conflict"])
-
-    def reject(self, rejects: Sequence[Reject]) -> None:
-        for item in rejects:
-            self._note(item.reason, item.position, item.detail)
-
-    def _note(self, reason: str, position: int, detail: str) -> None:
-        count, positions, first = self.reasons.get(reason, (0, [], detail))
-        if len(positions) < SHOWN_POSITIONS:
-            positions.append(position)
-        self.reasons[reason] = (count + 1, positions, first)
-
-    def listed(self) -> tuple[Reason, ...]:
-        return tuple(
-            Reason(reason, count, tuple(positions), detail)
-            for reason, (count, positions, detail) in sorted(self.reasons.items())
-        )
+        return self.reasons.settle((row.position for row in parsed), statuses)
 
 
 def deliver(
@@ -166,7 +182,7 @@ def deliver(
             rejects = [row for row in chunk if isinstance(row, Reject)]
             commit = Commit(application, chunk_number, lease, batch, is_fixed=False)
             counts = tally.add(parsed, _deliver_chunk(writer.facts, parsed, commit, received_at))
-            tally.reject(rejects)
+            tally.reasons.reject(rejects)
             counts += Counts(rejected=len(rejects))
             with writer.engine.begin() as connection:
                 leases.renew(connection, lease, now=writer.clock())
@@ -180,7 +196,7 @@ def deliver(
             leases.renew(connection, lease, now=writer.clock())
             finish(connection, batch, complete_until=complete_until, now=writer.clock())
     return Delivered(
-        batch, tally.counts, tally.listed(), dict(tally.dropped), complete_until, repeated
+        batch, tally.counts, tally.reasons.listed(), dict(tally.dropped), complete_until, repeated
     )
 
 

@@ -27,7 +27,8 @@ from klartext.experiments.readers import SUFFIXES, ColumnsError, FileFormat
 Amount: TypeAlias = Literal["number", "money"]
 
 
-def _as_column(value: Any) -> Any:
+def as_column(value: Any) -> Any:
+    """Read a plain word as the name of a column."""
     return {"column": value} if isinstance(value, str) else value
 
 
@@ -47,7 +48,8 @@ def _identity(value: Any) -> Any:
     return value
 
 
-def _layout(value: Any) -> str:
+def time_layout(value: Any) -> str:
+    """Return how times are written, if it is a way that can be read."""
     if not isinstance(value, str):
         raise rule("time-format", "is not text", "Write iso, epoch_s or '%d.%m.%Y %H:%M'.")
     if value == "iso" or value in EPOCH_FORMATS:
@@ -104,7 +106,7 @@ class TimeColumn(Model):
     """Where the time stands, and how it is written."""
 
     column: Text
-    format: Annotated[str, PlainValidator(_layout)] = "iso"
+    format: Annotated[str, PlainValidator(time_layout)] = "iso"
 
 
 class ValueColumn(Model):
@@ -126,16 +128,16 @@ class OutcomeColumn(Model):
     missing: Literal["reject", "zero"] = "reject"
 
 
-PlainColumn = Annotated[Column, BeforeValidator(_as_column)]
+PlainColumn = Annotated[Column, BeforeValidator(as_column)]
 Name = Annotated[
     Annotated[Column, Tag("<column>")] | Annotated[Constant, Tag("<constant>")],
     Discriminator(_branch),
-    BeforeValidator(_as_column),
+    BeforeValidator(as_column),
 ]
 Time = Annotated[
     Annotated[TimeColumn, Tag("<column>")] | Annotated[Constant, Tag("<constant>")],
     Discriminator(_branch),
-    BeforeValidator(_as_column),
+    BeforeValidator(as_column),
 ]
 Identity = Annotated[
     Annotated[Literal["row_content", "row_number"], Tag("<plain>")]
@@ -146,7 +148,7 @@ Identity = Annotated[
 Unit = Annotated[
     Annotated[Literal["row_number"], Tag("<plain>")] | Annotated[Column, Tag("<column>")],
     Discriminator(_branch),
-    BeforeValidator(lambda value: value if value == "row_number" else _as_column(value)),
+    BeforeValidator(lambda value: value if value == "row_number" else as_column(value)),
 ]
 KeyOrColumn = Annotated[
     Annotated[Key, Tag("<plain>")] | Annotated[Column, Tag("<column>")], Discriminator(_branch)
@@ -219,7 +221,7 @@ class ExposuresMapping(_UnitMapping):
     """What a row is."""
     experiment: KeyOrColumn
     """Key of the experiment, or ``{column: …}``."""
-    variant: Annotated[VariantColumn, BeforeValidator(_as_column)]
+    variant: Annotated[VariantColumn, BeforeValidator(as_column)]
     """Column with the variant; ``values`` translates."""
 
 
@@ -241,7 +243,7 @@ class UnitTableMapping(_UnitMapping):
     """What a row is."""
     experiment: KeyOrColumn
     """Key of the experiment, or ``{column: …}``."""
-    variant: Annotated[VariantColumn, BeforeValidator(_as_column)]
+    variant: Annotated[VariantColumn, BeforeValidator(as_column)]
     """Column with the variant; ``values`` translates."""
     outcomes: Outcomes
     """Event name -> column: what was measured after the exposure."""

@@ -80,6 +80,9 @@ class UsageRow:
     unit: int | None = None
     provider: str | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    service_tier: str | None = None
     task: str | None = None
     duration_ms: int | None = None
     error: str | None = None
@@ -225,7 +228,7 @@ def parse_event(document: Mapping[str, Any], door: Door, *, position: int = 1) -
         value = None if is_missing(document.get("value")) else decimal(document["value"], "value")
         currency = document.get("currency")
         properties, dropped = door.declared(
-            _properties_of(document), currency=currency, occurred_at=occurred_at
+            properties_of(document), currency=currency, occurred_at=occurred_at
         )
         row = event(
             door,
@@ -269,7 +272,7 @@ def parse_exposure(
         propensity = _optional_integer(document, "propensity")
         if propensity is not None and not 0 < propensity <= MILLION:
             raise RowError("bad-number", "propensity is in millionths: 1 to 1000000")
-        properties, dropped = door.declared(_properties_of(document), occurred_at=occurred_at)
+        properties, dropped = door.declared(properties_of(document), occurred_at=occurred_at)
         row = exposure(
             door,
             door.fact_id("exposures", _source(document), experiment, key),
@@ -312,7 +315,14 @@ def _source(document: Mapping[str, Any]) -> str:
     return "" if source is None else identifier(source, "source")
 
 
-def _properties_of(document: Mapping[str, Any]) -> Mapping[str, Cell]:
+def properties_of(document: Mapping[str, Any]) -> Mapping[str, Cell]:
+    """Return the properties of a JSON body; none when it has none.
+
+    Raises
+    ------
+    RowError
+        They are no object of plain values.
+    """
     properties = document.get("properties")
     if properties is None:
         return {}

@@ -131,6 +131,38 @@ batches = sa.Table(
     comment="One row per import; accepted + duplicate + conflict + rejected = sent.",
 )
 
+ledger_lines = sa.Table(
+    "ledger_lines",
+    metadata,
+    sa.Column("number", Identity, primary_key=True, autoincrement=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True, comment="identity, keyed digest"),
+    sa.Column("payload", sa.Text, nullable=False, comment="digest of all it says"),
+    sa.Column("batch", sa.ForeignKey("batches.batch"), comment="the import it came with"),
+    sa.Column("recorded_at", Instant, nullable=False, index=True),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("category", sa.Text, nullable=False),
+    sa.Column("behaviour", sa.Text, nullable=False),
+    sa.Column("service_start", Instant, nullable=False),
+    sa.Column("service_end", Instant, nullable=False, comment="exclusive"),
+    sa.Column("amount", ExactDecimal, nullable=False, comment="net, in the bill's currency"),
+    sa.Column("currency", sa.Text, nullable=False),
+    sa.Column("reporting", ExactDecimal, nullable=False, comment="in the workspace's currency"),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("billed", ExactDecimal, comment="for reconciliation only"),
+    sa.Column("vat", ExactDecimal),
+    sa.Column("experiment", sa.Text),
+    sa.Column("variant", sa.Text),
+    sa.Column("cost_centre", sa.Text),
+    sa.Column("account", sa.Text),
+    sa.Column("label", sa.Text),
+    sa.Column("billing_start", Instant),
+    sa.Column("supersedes", sa.ForeignKey("ledger_lines.number"), unique=True),
+    comment="Append-only and bitemporal: period of service, and when it was recorded.",
+)
+
 dead_letters = sa.Table(
     "dead_letters",
     metadata,
@@ -199,6 +231,22 @@ looks = sa.Table(
     sa.Column("fraction", sa.Double, comment="mature units over planned ones"),
     sa.Column("information", sa.BigInteger, comment="mature units"),
     comment="Recorded by decide only.",
+)
+
+metric_caps = sa.Table(
+    "metric_caps",
+    metadata,
+    sa.Column("experiment", sa.ForeignKey("experiments.key"), primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("percentile", ExactDecimal, nullable=False, comment="a fraction"),
+    sa.Column("value", ExactDecimal, nullable=False),
+    sa.Column("source", sa.Text, nullable=False, comment="pre_period or burn_in"),
+    sa.Column("units", sa.BigInteger, nullable=False, comment="with a value above 0"),
+    sa.Column("evidence", sa.Text, nullable=False, comment="canonical JSON: computed from what"),
+    sa.Column("sha256", sa.Text, nullable=False, comment="of the evidence"),
+    sa.Column("frozen_at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    comment="Percentile caps, resolved once; immutable.",
 )
 
 approvals = sa.Table(

@@ -14,6 +14,7 @@ from klartext.experiments.engines import EngineSettings
 from klartext.experiments.errors import ConfigurationError, NotFoundError, Problem
 
 if TYPE_CHECKING:
+    from klartext.experiments.mapped_tables import MappedFacts
     from klartext.experiments.workspace_document import WorkspaceDocument
 
 WORKSPACE_FILE = "klartext.yaml"
@@ -24,7 +25,8 @@ KEY_VARIABLE = "KLARTEXT_PSEUDONYM_KEY"
 class Workspace:
     """Where things are and how money, language and time are meant.
 
-    ``facts_root`` is a path or URL of Delta tables, ``state_url`` an SQLAlchemy URL. ``lateness``
+    ``facts_root`` is a path or URL of Delta tables, ``mapped`` what lies in tables of the company
+    instead (None: nothing), ``state_url`` an SQLAlchemy URL. ``lateness``
     is how late events may arrive. The pseudonym key lies outside the workspace by default, so
     that a backup of state and facts does not hold it.
     """
@@ -33,6 +35,7 @@ class Workspace:
     name: str
     state_url: str
     facts_root: str
+    mapped: MappedFacts | None
     engine: EngineSettings
     currency: str
     language: Literal["en", "de"]
@@ -82,6 +85,7 @@ def read_workspace(path: Path) -> Workspace:
     )
     from klartext.experiments.documents.yaml_document import file_bytes, parse  # noqa: PLC0415
     from klartext.experiments.engine_document import settings_of  # noqa: PLC0415
+    from klartext.experiments.mapped_document import FactsForm, mapped_facts  # noqa: PLC0415
     from klartext.experiments.workspace_document import WorkspaceDocument  # noqa: PLC0415
 
     node, found = parse(file_bytes(path), path.name)
@@ -102,11 +106,19 @@ def read_workspace(path: Path) -> Workspace:
             problems.append(problem_at(node, (key,), path.name, words))
         return None
 
+    facts, mapped = document.facts, None
+    if isinstance(facts, FactsForm):
+        mapped, undeclared = mapped_facts(
+            facts, document.properties, document.currency, file=path.name, node=node
+        )
+        problems += undeclared
+        facts = facts.location
     workspace = Workspace(
         root=root,
         name=document.name,
         state_url=_state_url(root, document.state),
-        facts_root=_facts_root(root, document.facts),
+        facts_root=_facts_root(root, facts),
+        mapped=mapped,
         engine=settings_of(document.engine, root),
         currency=document.currency,
         language=document.language,

@@ -10,6 +10,7 @@ from pydantic import Field
 from klartext.experiments.documents.forms import Currency, Duration, Key, Name, Text, Timezone
 from klartext.experiments.documents.validation import Items, Model
 from klartext.experiments.engine_document import EngineDocument
+from klartext.experiments.mapped_document import FactsDocument
 
 PropertyType = Literal["text", "number", "integer", "boolean", "money"]
 
@@ -36,8 +37,8 @@ class WorkspaceDocument(Model):
     """How late events may arrive; a unit is mature only after its windows plus this."""
     state: Text | None = None
     """SQLAlchemy URL of the state database; default: SQLite in .klartext/state.db."""
-    facts: Text | None = None
-    """Folder of the Delta tables; default: .klartext/facts."""
+    facts: FactsDocument | None = None
+    """Folder of the Delta tables (default: .klartext/facts), or the tables that hold the facts."""
     engine: EngineDocument | None = None
     """Engine that analyses the facts; default: DuckDB in this process."""
     pseudonym_key: Text | None = None

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 from klartext.analysis.estimate import NotEstimable, Unbounded
 from klartext.analysis.result import Analysis, CostItem, TreatmentResult
+from klartext.analysis.series import Series
 from klartext.experiments.experiment import (
     Assumption,
     ContributionMargin,
@@ -118,6 +119,7 @@ class ReportDocument:
     glossary: tuple[str, ...]
     audit: AuditAppendix
     generated_at: datetime
+    series: Series | None = None
 
     @property
     def lead(self) -> TreatmentResult | None:
@@ -130,7 +132,12 @@ class ReportDocument:
 
 
 def build(
-    analysis: Analysis, experiment: Experiment, audit: AuditAppendix, *, generated_at: datetime
+    analysis: Analysis,
+    experiment: Experiment,
+    audit: AuditAppendix,
+    *,
+    generated_at: datetime,
+    series: Series | None = None,
 ) -> ReportDocument:
     """Gather one report.
 
@@ -151,6 +158,7 @@ def build(
         glossary=tuple(_glossary(analysis, experiment)),
         audit=audit,
         generated_at=generated_at,
+        series=series,
     )
 
 

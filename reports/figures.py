@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, Unbounded
 from klartext.analysis.result import Number
+from klartext.experiments.experiment import AI_KEYS
 from klartext.reports import wording
 from klartext.reports.document import ReportDocument
 from klartext.reports.language import MISSING, Locale
@@ -108,7 +109,42 @@ class Bars:
         return bool(self.bars)
 
 
-Figure: TypeAlias = Forest | Bars
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place on a line: ``x`` counts steps, days or ages, from 0."""
+
+    x: int
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one variant did; steps without a point are gaps at its end."""
+
+    label: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines over steps; ``labels`` names every step."""
+
+    key: str
+    title: str
+    alt: str
+    axis: Axis
+    labels: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def has_anything(self) -> bool:
+        """Whether there is anything to draw."""
+        return len(self.labels) > 1 and any(len(line.points) > 1 for line in self.lines)
+
+
+Figure: TypeAlias = Forest | Bars | Lines
+Ticks: TypeAlias = Callable[[float, int], str]
+"""Text of a tick, from its value and the decimals that all of them need."""
 
 
 def nice_ticks(low: float, high: float, *, about: int = 5) -> tuple[float, ...]:
@@ -138,6 +174,20 @@ def axis(values: Iterable[float], show: Callable[[float, int], str]) -> Axis:
     return Axis(ticks[0], ticks[-1], tuple(Tick(value, show(value, decimals)) for value in ticks))
 
 
+def lines(  # noqa: PLR0913 - the parts of a figure, by name
+    *,
+    key: str,
+    title: str,
+    alt: str,
+    drawn: tuple[Line, ...],
+    labels: list[str],
+    show: Ticks,
+) -> Lines:
+    """Return lines with a vertical axis that fits them and shows zero."""
+    values = (point.y for line in drawn for point in line.points)
+    return Lines(key, title, alt, axis(values, show), tuple(labels), drawn)
+
+
 def net_benefit(document: ReportDocument, locale: Locale) -> Forest:
     """Net benefit of the decision view, one row per treatment."""
     analysis = document.analysis
@@ -148,21 +198,21 @@ def net_benefit(document: ReportDocument, locale: Locale) -> Forest:
         outlook = treatment.outlook
         show = wording.money_like(locale, outlook.net_benefit)
         rows.append(
-            _row(
+            forest_row(
                 label=treatment.variant,
                 sublabel=locale.text("treatment.against", baseline=treatment.baseline),
                 value=outlook.net_benefit,
                 best=outlook.posterior_mean,
                 found=outlook.interval,
                 rule_found=outlook.rule_interval if several else None,
-                said=_said(locale, outlook.net_benefit, outlook.interval, show),
+                said=said(locale, outlook.net_benefit, outlook.interval, show),
             )
         )
     legend = [("best", locale.text("figure.legend_best"))]
     if several:
         rule_level = wording.level(locale, analysis.rule_alpha)
         legend.append(("rule", locale.text("figure.legend_rule", level=rule_level)))
-    return _forest(
+    return forest(
         locale,
         key="net_benefit",
         title=locale.text("figure.net_benefit", horizon=ahead),
@@ -174,26 +224,31 @@ def net_benefit(document: ReportDocument, locale: Locale) -> Forest:
 
 
 def effects(document: ReportDocument, locale: Locale) -> Forest:
-    """Relative change of every metric, one row per treatment, by its preferred method."""
+    """Relative change of every metric, one row per treatment, by its preferred method.
+
+    AI metrics only where there is one: a control without AI has none to compare with.
+    """
     rows = []
     for metric in document.analysis.metrics:
         _, estimate = metric.estimates[0]
+        if metric.metric in AI_KEYS and isinstance(estimate, NotEstimable):
+            continue
         relative: Number = estimate if isinstance(estimate, NotEstimable) else estimate.relative
         found = estimate if isinstance(estimate, NotEstimable) else estimate.relative_interval
         show = wording.relative_like(locale, relative)
         rows.append(
-            _row(
+            forest_row(
                 label=wording.metric_name(locale, metric),
                 sublabel=metric.variant,
                 value=relative,
                 best=None,
                 found=found,
                 rule_found=None,
-                said=_said(locale, relative, found, show),
+                said=said(locale, relative, found, show),
             )
         )
     baseline = document.experiment.control
-    return _forest(
+    return forest(
         locale,
         key="effects",
         title=locale.text("figure.effects", baseline=baseline),
@@ -226,16 +281,17 @@ def costs(document: ReportDocument, locale: Locale) -> Bars:
     )
 
 
-def _forest(  # noqa: PLR0913 - the parts of a figure, by name
+def forest(  # noqa: PLR0913 - the parts of a figure, by name
     locale: Locale,
     *,
     key: str,
     title: str,
     alt: str,
     rows: list[ForestRow],
-    show: Callable[[float, int], str],
+    show: Ticks,
     legend: list[tuple[str, str]],
 ) -> Forest:
+    """Return a figure of intervals with an axis that fits them and a legend of what is used."""
     used = {row.sign for row in rows}
     signs: list[tuple[str, str]] = [
         (sign, locale.text(f"figure.legend_{sign}"))
@@ -252,7 +308,7 @@ def _forest(  # noqa: PLR0913 - the parts of a figure, by name
     )
 
 
-def _row(  # noqa: PLR0913 - the parts of a row, by name
+def forest_row(  # noqa: PLR0913 - the parts of a row, by name
     *,
     label: str,
     sublabel: str,
@@ -262,6 +318,7 @@ def _row(  # noqa: PLR0913 - the parts of a row, by name
     rule_found: ConfidenceSet | None,
     said: tuple[str, str],
 ) -> ForestRow:
+    """Return one row; what cannot be estimated is drawn as nothing, with its reason."""
     span = span_of(found)
     drawn = _finite(value)
     return ForestRow(
@@ -277,7 +334,7 @@ def _row(  # noqa: PLR0913 - the parts of a row, by name
     )
 
 
-def _said(
+def said(
     locale: Locale, value: Number, found: ConfidenceSet, show: wording.Show
 ) -> tuple[str, str]:
     """Return a value and its interval in words, or a dash and its reason."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from klartext.experiments.errors import KlartextError
-from klartext.reports.figures import Bars, Figure, Forest, ForestRow
+from klartext.reports.figures import Bars, Figure, Forest, ForestRow, Lines
 
 COLOURS: Final = {
     "above": "#0b6e5f",
@@ -60,6 +60,8 @@ def data(figure: Figure) -> Markup:
             traces, layout = _forest(figure)
         case Bars():
             traces, layout = _bars(figure)
+        case Lines():
+            traces, layout = _lines(figure)
     drawn = graph_objects.Figure(data=traces, layout={**_LAYOUT, **layout, "template": "none"})
     content = json.loads(drawn.to_json(), parse_float=_ten_digits)
     document = json.dumps(content, ensure_ascii=True, sort_keys=True)
@@ -115,7 +117,38 @@ def _bars(figure: Bars) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return [trace], _axes(figure, labels)
 
 
-def _axes(figure: Figure, labels: list[str]) -> dict[str, Any]:
+def _lines(figure: Lines) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": html.escape(line.label),
+            "x": [figure.labels[point.x] for point in line.points],
+            "y": [point.y for point in line.points],
+        }
+        for line in figure.lines
+    ]
+    axis = figure.axis
+    layout: dict[str, Any] = {
+        "height": 340,
+        "showlegend": True,
+        "margin": {"l": 8, "r": 40, "t": 8, "b": 48},
+        "xaxis": {
+            "type": "category", "categoryorder": "array", "categoryarray": list(figure.labels),
+            "automargin": True, "nticks": 12,
+        },
+        "yaxis": {
+            "range": [axis.low, axis.high],
+            "tickvals": [tick.value for tick in axis.ticks],
+            "ticktext": [tick.text for tick in axis.ticks],
+            "gridcolor": "#e3e7ec",
+            "automargin": True,
+        },
+    }  # fmt: skip
+    return traces, layout
+
+
+def _axes(figure: Forest | Bars, labels: list[str]) -> dict[str, Any]:
     axis = figure.axis
     return {
         "height": 90 + 64 * len(labels),

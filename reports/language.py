@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date as Day  # noqa: N812 - a locale has a method of that name
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import cache
@@ -200,6 +201,10 @@ class Locale:
         """Return the calendar day of an instant in the experiment's time zone."""
         local = instant.astimezone(ZoneInfo(self.timezone))
         return format_date(local, "d. MMMM y" if self.language == "de" else "d MMMM y", self._babel)
+
+    def day(self, day: Day) -> str:
+        """Return a calendar day, short."""
+        return format_date(day, "d.M.yy" if self.language == "de" else "d MMM yy", self._babel)
 
     def instant(self, instant: datetime) -> str:
         """Return day and minute of an instant in the experiment's time zone."""

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from klartext.analysis.result import TreatmentResult
-from klartext.reports import figures, svg, tables, verdict, wording
+from klartext.reports import courses, figures, segments, svg, tables, verdict, wording
 from klartext.reports.document import ReportDocument
 from klartext.reports.language import Language, Locale
 from klartext.reports.tiles import tiles
@@ -51,6 +51,8 @@ def render(document: ReportDocument, language: Language, *, interactive: bool = 
             style=Markup(style),  # noqa: S704 - our own file
             policy=_policy(style, scripts),
             banner=verdict.banner(document, locale),
+            segments=segments.blocks(document, locale),
+            cohorts=courses.cohorts(document, locale),
             treatments=[_treatment(document, locale, one) for one in document.analysis.treatments],
             figures=drawn,
             draw=svg.draw,
@@ -82,6 +84,7 @@ def _treatment(
         "conditions": tables.conditions(document, locale, treatment),
         "costs": tables.costs(locale, block),
         "metrics": tables.metrics(document, locale, treatment.variant),
+        "intention_to_treat": tables.intention_to_treat(document, locale, treatment.variant),
     }
 
 
@@ -101,6 +104,8 @@ def _figures(document: ReportDocument, locale: Locale) -> dict[str, figures.Figu
     if document.analysis.decision.verdict != "INVALID":
         found["net_benefit"] = figures.net_benefit(document, locale)
         found["effects"] = figures.effects(document, locale)
+        found |= segments.forests(document, locale)
+        found |= courses.drawn(document, locale)
     found["costs"] = figures.costs(document, locale)
     return {key: figure for key, figure in found.items() if figure.has_anything}
 

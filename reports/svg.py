@@ -12,9 +12,12 @@ from typing import Final, Literal, TypeAlias
 
 from markupsafe import Markup
 
-from klartext.reports.figures import Axis, Bar, Bars, Figure, Forest, ForestRow, Span
+from klartext.reports.figures import Axis, Bar, Bars, Figure, Forest, ForestRow, Lines, Span
 
 Layout: TypeAlias = Literal["wide", "narrow"]
+
+COURSES: Final = 6
+"""Line styles before they repeat."""
 
 _LINE: Final = 17
 _GLYPH: Final = 6.6
@@ -81,6 +84,9 @@ def draw(figure: Figure, layout: Layout) -> Markup:
         case Bars():
             bottom = _bars(canvas, frame, figure)
             told = [f"{bar.label}, {bar.sublabel}: {bar.text}" for bar in figure.bars]
+        case Lines():
+            bottom = _lines(canvas, frame, figure)
+            told = [line.label for line in figure.lines]
     name = f"{figure.key}-{layout}"
     head = Markup(
         '<svg class="plot {layout}" viewBox="0 0 {width} {height}" role="img" '
@@ -219,6 +225,46 @@ def _bars(canvas: _Canvas, frame: _Frame, figure: Bars) -> int:
             upper = top + labels / 2 - 4
         canvas.path("bar", f"M{left} {upper}h{width}v16h{-width}z")
     return int(y) + 28
+
+
+def _lines(canvas: _Canvas, frame: _Frame, figure: Lines) -> int:
+    """Draw the lines from the left edge on; dashes and the name at the end tell them apart."""
+    left = max(len(tick.text) for tick in figure.axis.ticks) * _GLYPH + 12
+    right = frame.width - (150 if not frame.stacked else 16)
+    top, bottom = 14.0, 230.0
+    axis, steps = figure.axis, max(len(figure.labels) - 1, 1)
+
+    def at(step: int, value: float) -> tuple[float, float]:
+        share = (value - axis.low) / (axis.high - axis.low)
+        x = left + step / steps * (right - left)
+        return round(x, 2), round(bottom - share * (bottom - top), 2)
+
+    for tick in axis.ticks:
+        _, y = at(0, tick.value)
+        canvas.line("zero" if tick.value == 0 else "grid", left, y, right, y)
+        canvas.text("tick", left - 8, y + 4, tick.text, "end")
+    widest = max(len(label) for label in figure.labels) * _GLYPH + 14
+    every = max(1, -int(-widest * (steps + 1) // (right - left)))
+    for step in range(0, steps + 1, every):
+        x, _ = at(step, axis.low)
+        canvas.text("tick", x, bottom + 18, figure.labels[step], "middle")
+    below, taken = bottom + 40, list[float]()
+    for place, line in enumerate(figure.lines):
+        places = [at(point.x, point.y) for point in line.points]
+        css = f"course c{place % COURSES}"
+        if places:
+            canvas.path(css, "M" + "L".join(f"{x} {y}" for x, y in places))
+        if frame.stacked or not places:
+            canvas.line(css, left, below - 4, left + 26, below - 4)
+            canvas.text("strong", left + 32, below, line.label)
+            below += _LINE
+        else:
+            x, y = places[-1]
+            while any(abs(y - other) < _LINE for other in taken):
+                y += _LINE / 2
+            taken.append(y)
+            canvas.text("strong", x + 8, round(y + 4, 2), line.label)
+    return int(max(below, max(taken, default=0) + _LINE))
 
 
 def _grid(

@@ -8,7 +8,7 @@ from typing import Final
 
 from klartext.analysis.bayes.comparison import Advantage
 from klartext.analysis.estimate import Estimate, Interval, NotEstimable
-from klartext.analysis.result import Beliefs, CostItem, MetricResult, TreatmentResult
+from klartext.analysis.result import Analysis, Beliefs, CostItem, MetricResult, TreatmentResult
 from klartext.analysis.sequential.replay import Drift, Running
 from klartext.experiments.experiment import MILLION
 from klartext.reports import wording
@@ -145,8 +145,20 @@ def variants(document: ReportDocument, locale: Locale) -> Table:
 
 def metrics(document: ReportDocument, locale: Locale, variant: str) -> Table:
     """Means and effects of one treatment: one row per metric and method."""
-    found = [metric for metric in document.analysis.metrics if metric.variant == variant]
-    level = wording.level(locale, document.analysis.alpha)
+    return _metrics(document.analysis, locale, variant, label=locale.text("section.effects"))
+
+
+def intention_to_treat(document: ReportDocument, locale: Locale, variant: str) -> Table | None:
+    """Give the effects of one treatment on all units; None when all units are analysed anyway."""
+    every = document.analysis.intention_to_treat
+    if every is None:
+        return None
+    return _metrics(every, locale, variant, label=locale.text("itt.title"))
+
+
+def _metrics(analysis: Analysis, locale: Locale, variant: str, *, label: str) -> Table:
+    found = [metric for metric in analysis.metrics if metric.variant == variant]
+    level = wording.level(locale, analysis.alpha)
     columns = (
         Column(locale.text("metrics.metric")),
         Column(locale.text("metrics.baseline_mean"), numeric=True),
@@ -157,7 +169,7 @@ def metrics(document: ReportDocument, locale: Locale, variant: str) -> Table:
         Column(locale.text("metrics.method")),
     )
     rows = [row for metric in found for row in _metric_rows(locale, metric)]
-    title = locale.text("table.of", label=locale.text("section.effects"), variant=variant)
+    title = locale.text("table.of", label=label, variant=variant)
     return Table(title, columns, tuple(rows))
 
 
@@ -346,7 +358,11 @@ def facts(document: ReportDocument, locale: Locale) -> tuple[tuple[str, str], ..
         "recorded_at": locale.instant(audit.recorded_at),
         "registered": locale.text("audit.yes" if analysis.registered else "audit.no"),
         "status": wording.coded(locale, "status", audit.status),
-        "batch": locale.integer(analysis.watermark.batch),
+        "batch": (
+            locale.integer(analysis.watermark.batch)
+            if analysis.watermark.batch
+            else locale.text("audit.no_batch")
+        ),
         "cutoff": locale.instant(analysis.watermark.cutoff),
         "mode": locale.text(f"audit.mode_{analysis.mode}"),
         "alpha": locale.share(Decimal(repr(analysis.alpha))),

@@ -286,11 +286,19 @@ def _check_value(locale: Locale, found: Check) -> str:
 
 
 CHECK_VALUES: dict[str, str] = {
+    "ai_units": "share",
+    "ai_version": "share",
+    "balance": "p_value",
+    "missing_outcomes": "p_value",
+    "novelty": "p_value",
+    "srm_days": "p_value",
     "cost_complete": "share",
     "foreign_currency": "share",
     "missing_amount": "share",
     "negative_refund": "share",
     "srm": "p_value",
+    "srm_exposure": "p_value",
+    "srm_segments": "p_value",
     "two_variants": "share",
     "variants": "share",
     "zero_weight": "share",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from scipy import special
 
 from klartext.analysis.estimate import SMALLEST_P_VALUE, NotEstimable
+from klartext.analysis.multiplicity import holm
 from klartext.analysis.result import Check
 
 WARNING_P = 0.01
@@ -51,8 +52,7 @@ def check(
         As for `chi_square`.
     """
     tested, shares = _tested(counts, weights)
-    crowded = bool(tested) and min(sum(tested) * share for share in shares) >= 5
-    test, name = (chi_square, "chi-square") if mode == "fixed" and crowded else (anytime, "anytime")
+    test, name = _test(tested, shares, mode)
     p = test(counts, weights)
     if isinstance(p, NotEstimable):
         return Check("srm", "info", None, p.detail)
@@ -62,6 +62,49 @@ def check(
     if p < WARNING_P:
         severity = "invalid" if p < INVALID_P else "warning"
     return Check("srm", severity, p, f"p {p:.6g}: units {seen}, expected {planned} ({name} test)")
+
+
+_Test: TypeAlias = Callable[[Sequence[int], Sequence[int]], float | NotEstimable]
+
+
+def _test(
+    tested: Sequence[int], shares: Sequence[float], mode: Literal["anytime", "fixed"]
+) -> tuple[_Test, str]:
+    crowded = bool(tested) and min(sum(tested) * share for share in shares) >= 5
+    return (chi_square, "chi-square") if mode == "fixed" and crowded else (anytime, "anytime")
+
+
+def smallest(
+    parts: Mapping[str, Sequence[int]],
+    weights: Sequence[int],
+    *,
+    mode: Literal["anytime", "fixed"],
+) -> tuple[str, float | NotEstimable]:
+    """Return the part of the units, such as a day, whose split is the most unusual, and its p.
+
+    Parameters
+    ----------
+    parts
+        Counts per part, in the order of ``weights``; disjoint or not, Holm holds in any case.
+    weights, mode
+        As for `check`.
+
+    Returns
+    -------
+    tuple
+        The part and its p-value times the number of parts (the first step of Holm's method), at
+        most 1. ``no-units`` when there is no part.
+    """
+    found: list[float | NotEstimable] = []
+    for counts in parts.values():
+        tested, shares = _tested(counts, weights)
+        test, _ = _test(tested, shares, mode)
+        found.append(test(counts, weights))
+    adjusted = dict(zip(parts, holm(found), strict=True))
+    known = {part: p for part, p in adjusted.items() if not isinstance(p, NotEstimable)}
+    if known:
+        return min(known.items(), key=lambda pair: pair[1])
+    return next(iter(adjusted.items()), ("", NotEstimable("no-units", "there is nothing to test")))
 
 
 def chi_square(counts: Sequence[int], weights: Sequence[int]) -> float | NotEstimable:

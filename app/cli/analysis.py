@@ -29,6 +29,10 @@ def analyze(
         str | None,
         typer.Option(help="With --show-sql: duckdb, postgres, bigquery, snowflake, databricks…"),
     ] = None,
+    series: Annotated[
+        bool,
+        typer.Option("--series", help="Show its course by day, age and cohort instead: charts."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show what an experiment has brought, what it cost, and the verdict so far.
@@ -42,6 +46,8 @@ def analyze(
       klartext analyze mail-subject --json > analysis.json
 
       klartext analyze mail-subject --show-sql --dialect bigquery
+
+      klartext analyze mail-subject --series --json
     """
     from klartext.analysis.document import to_json  # noqa: PLC0415 - heavy
     from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
@@ -50,12 +56,44 @@ def analyze(
     if show_sql or dialect:
         typer.echo(analysis.sql(open_session(context), key, dialect=dialect), nl=False)
         return
+    if series:
+        _series(context, key, json=json)
+        return
     found = analysis.analyze(open_session(context), key)
     if json:
         print_json(to_json(found))
         return
     typer.echo(scorecard(found))
     log(f"Next: klartext report {key} -o report.html")
+
+
+def _series(context: typer.Context, key: str, *, json: bool) -> None:
+    from klartext.analysis.series_document import NOTE, series_to_json  # noqa: PLC0415 - heavy
+    from klartext.app.cli.columns import columns  # noqa: PLC0415 - only here
+    from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
+
+    registered, watermark, found = analysis.series(open_session(context), key)
+    experiment = registered.experiment
+    if json:
+        print_json(series_to_json(experiment, watermark, found))
+        return
+    rows = [
+        [
+            f"{row.age}",
+            row.variant,
+            f"{row.units:,}",
+            *(
+                f"{row.totals[name] / row.units:,.4f}" if row.units else "–"
+                for name in ("margin", "cost", "net")
+            ),
+        ]
+        for row in found.ages
+    ]
+    header = ["DAY", "VARIANT", "UNITS", "MARGIN", "COST", "NET"]
+    typer.echo(f"{key} by days since exposure, {experiment.currency} per unit and day")
+    typer.echo(columns(header, rows))
+    log(NOTE)
+    log(f"Every metric, calendar days and cohorts: klartext analyze {key} --series --json")
 
 
 def decide(context: typer.Context, key: Key, actor: ActorOption = None, json: Json = False) -> None:

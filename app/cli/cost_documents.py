@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from klartext.app.usecases.costs import Breakdown, CostImport, Listing
+    from klartext.app.usecases.cost_import import CostImport
+    from klartext.app.usecases.costs import Breakdown, Listing
     from klartext.experiments.experiment import CostLine
     from klartext.experiments.ledger.breakdown import CallCosts
 
@@ -32,14 +33,16 @@ def import_document(found: CostImport) -> dict[str, Any]:
         "calls": _calls_document(found.calls),
         "prices": [_calls_document(price) for price in found.prices],
         "workspace": _calls_document(found.workspace),
+        "others": [{"kind": kind, "count": count} for kind, count in sorted(found.others.items())],
     }
 
 
-def listing_document(listing: Listing) -> dict[str, Any]:
-    """Return the JSON document of what costs."""
+def listing_document(listing: Listing, ledger: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON document of what costs, with the ledger's beside it."""
     return {
         "schema": "klartext/costs/v1",
         "currency": listing.currency,
+        "ledger": ledger,
         "sources": [_calls_document(source) for source in listing.sources],
         "experiments": [
             {
@@ -58,12 +61,12 @@ def _line_document(line: CostLine) -> dict[str, Any]:
     return {
         "category": line.category,
         "behaviour": line.behaviour,
-        "amount": _plain(line.amount.base),
+        "amount": plain(line.amount.base),
         "variant": line.variant,
         "label": line.label,
         "event": line.event,
         "hours": None if line.hours is None else str(line.hours),
-        "rate": None if line.rate is None else _plain(line.rate),
+        "rate": None if line.rate is None else plain(line.rate),
         "life_months": line.life_months,
     }
 
@@ -93,11 +96,12 @@ def _calls_document(costs: CallCosts) -> dict[str, Any]:
         "input_tokens": costs.input_tokens,
         "output_tokens": costs.output_tokens,
         "cached_tokens": costs.cached_tokens,
-        "amount": None if costs.amount is None else _plain(costs.amount),
-        "mean_per_call": None if costs.mean is None else _plain(costs.mean),
+        "amount": None if costs.amount is None else plain(costs.amount),
+        "mean_per_call": None if costs.mean is None else plain(costs.mean),
         "reason": None if costs.amount is not None else "no call could be priced",
     }
 
 
-def _plain(amount: Decimal) -> str:
+def plain(amount: Decimal) -> str:
+    """Return exact text as JSON has it."""
     return money(amount).replace(",", "")

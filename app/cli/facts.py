@@ -177,7 +177,14 @@ def show_facts(context: typer.Context, json: Json = False) -> None:
         typer.echo("watermark    none yet: no import of events or units has ended")
     else:
         mark = found.watermark
-        typer.echo(f"watermark    batch {mark.batch}, complete until {_minute(mark.cutoff)} UTC")
+        batch = f"batch {mark.batch}, " if mark.batch else ""
+        typer.echo(f"watermark    {batch}complete until {_minute(mark.cutoff)} UTC")
+    for item in found.tables:
+        if item.incomplete:
+            typer.echo(
+                f"left out     {item.incomplete:,} {item.table} without a unit or a time, "
+                f"in {found.locations[item.table]}"
+            )
     typer.echo(f"batches      {found.batches}")
     if found.pending:
         typer.echo(f"in the inbox {found.pending} rows, in the facts after the next flush")

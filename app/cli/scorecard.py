@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Reason,
         TreatmentResult,
     )
+    from klartext.analysis.segment_effects import SegmentEffect
 
 _MARKS = {True: "yes", False: "no", None: "–"}
 _SHARES = frozenset(
@@ -42,6 +43,8 @@ def scorecard(analysis: Analysis) -> str:
         _money(analysis),
         _metrics(analysis),
         _adjustments(analysis),
+        _intention_to_treat(analysis),
+        *(_segment(effect) for effect in analysis.segments if effect.primary),
         _checks(analysis),
     ]
     return "\n\n".join(section for section in sections if section)
@@ -126,6 +129,13 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
     yield "AI cost, fully loaded", _figure(window.cost)
     yield "net benefit", _with(window.net_benefit, window.net_benefit_interval)
     yield "ROI (1 is 100 %)", _with(window.roi, window.roi_interval, places=3)
+    if one.unadjusted:
+        before = one.unadjusted[0]
+        yield (
+            "  before the adjustment",
+            f"margin {_with(before.incremental_margin, before.incremental_margin_interval)}",
+        )
+        yield "", f"ROI {_with(before.roi, before.roi_interval, places=3)}"
     yield (
         "cost per extra conversion",
         _with(
@@ -135,6 +145,9 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
     )
     yield "treated units", f"{outlook.units:,.0f}"
     yield "net benefit, raw", _with(outlook.net_benefit, outlook.interval)
+    if one.unadjusted:
+        plain = one.unadjusted[1]
+        yield "  before the adjustment", _with(plain.net_benefit, plain.interval)
     yield "net benefit, posterior", _figure(outlook.posterior_mean)
     yield "P(net benefit > 0)", _percent(outlook.probability_positive)
     yield "expected loss", _figure(outlook.expected_loss)
@@ -160,6 +173,43 @@ def _metrics(analysis: Analysis) -> str:
     if not adjusted:
         rows = [[*row[:7], row[8]] for row in rows]
     return columns([*header, "DIFFERENCE"], rows)
+
+
+def _intention_to_treat(analysis: Analysis) -> str:
+    every = analysis.intention_to_treat
+    if every is None:
+        return ""
+    units = ", ".join(f"{c.variant} {c.mature:,} of {c.exposed:,}" for c in every.counts)
+    return f"ALL UNITS, whether they reached the event or not (mature: {units})\n{_metrics(every)}"
+
+
+def _segment(effect: SegmentEffect) -> str:
+    """One line per level for the primary metric; the others are in the JSON and the report."""
+    from klartext.analysis.estimate import NotEstimable  # noqa: PLC0415 - heavy
+
+    rows = []
+    for found in effect.levels:
+        # A value is what somebody sent: nothing in it may reach the terminal as a command.
+        name = ascii(found.level.value)[:40] if found.level.kind == "value" else found.level.kind
+        units = f"{found.n:,} / {found.baseline_n:,}"
+        if isinstance(found.estimate, NotEstimable):
+            rows.append([name, units, "–", "–", f"– {found.estimate.detail}"])
+            continue
+        p = found.p_adjusted
+        rows.append(
+            [
+                name,
+                units,
+                "–" if isinstance(p, NotEstimable) else f"{p:.2g}",
+                _figure(found.pooled, places=4),
+                f"{found.estimate.value:+.4g} {_interval(found.estimate.interval, places=None)}",
+            ]
+        )
+    test, look = effect.differs, "" if effect.valid_for_look else ", for a single look"
+    differs = "not tested" if isinstance(test, NotEstimable) else f"p {test.p_value:.2g}{look}"
+    title = f"{effect.metric} {effect.variant} by {effect.property}; levels differ: {differs}"
+    header = ["LEVEL", f"{effect.variant} / {effect.baseline}", "P (HOLM)", "POOLED", "DIFFERENCE"]
+    return f"{title}\n{columns(header, rows)}"
 
 
 def _adjustments(analysis: Analysis) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from klartext.app.demo.simulate import START, TODAY, Shop, simulate
 from klartext.app.session import Session
-from klartext.app.usecases import analysis, costs, facts, registry, reports
+from klartext.app.usecases import analysis, cost_import, facts, registry, reports
 from klartext.experiments.errors import ConflictError
 from klartext.experiments.workspace import WORKSPACE_FILE, find_workspace
 
@@ -73,7 +73,7 @@ def run(folder: Path, *, replace: bool, seed: int, tell: Tell) -> Finished:
             f"{counts.conflict:,} conflicts, {counts.rejected:,} rejected",
         )
     mapping = folder / "mappings" / f"{written.calls.stem}.yaml"
-    bill = costs.import_calls(today, written.calls, mapping)
+    bill = cost_import.import_calls(today, written.calls, mapping)
     tell(
         f"klartext costs import data/{written.calls.name} --mapping mappings/{mapping.name}",
         f"{bill.calls.calls:,} calls, {bill.calls.amount:,.2f} {bill.currency}",

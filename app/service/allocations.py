@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from klartext.app.service.service import Service, service_of
 from klartext.app.usecases import allocation
 from klartext.app.usecases.allocation import Answer, Serving, share
 from klartext.experiments.cells import RowError, identifier
+from klartext.experiments.door import PropertyValue
 from klartext.experiments.records import ExposureRow
 from klartext.experiments.registry import not_registered
 
@@ -39,7 +41,7 @@ async def allocate(request: Request) -> Response:
     served = answer.served
     exposed = served.reason == "assigned" and (expose or serving.expose_always)
     if exposed:
-        await service.write((_exposure(service, serving, answer, now),))
+        await service.write((_exposure(service, serving, asked, answer, now),))
     document = {
         "allocation_id": answer.allocation_id,
         "experiment": serving.experiment.key,
@@ -104,7 +106,9 @@ def _read(document: Any) -> tuple[allocation.Request, bool]:
     return request, bool(document.get("expose"))
 
 
-def _exposure(service: Service, serving: Serving, answer: Answer, now: datetime) -> ExposureRow:
+def _exposure(
+    service: Service, serving: Serving, asked: allocation.Request, answer: Answer, now: datetime
+) -> ExposureRow:
     """Return the exposure; its id stands for the allocation, so posting that later is a repeat."""
     return ExposureRow(
         id=service.pseudonymiser.digest("exposure", answer.allocation_id),
@@ -115,4 +119,21 @@ def _exposure(service: Service, serving: Serving, answer: Answer, now: datetime)
         occurred_at=now,
         propensity=answer.served.propensity,
         policy_version=answer.policy_version,
+        properties=_segments(service, serving, asked, now),
     )
+
+
+def _segments(
+    service: Service, serving: Serving, asked: allocation.Request, now: datetime
+) -> dict[str, PropertyValue]:
+    """Return what the context says of the segments of the experiment, and nothing else of it.
+
+    A value that does not fit its declared type is not known: an allocation never fails for it.
+    """
+    found: dict[str, PropertyValue] = {}
+    for name in serving.experiment.segments:
+        value = asked.context.get(name)
+        if isinstance(value, (str, int, float)):
+            with contextlib.suppress(RowError):
+                found |= service.judge.declared({name: value}, occurred_at=now)[0]
+    return found

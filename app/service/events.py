@@ -15,7 +15,14 @@ from klartext.app.service.service import Service, service_of
 from klartext.experiments import inbox
 from klartext.experiments.cells import RowError, identifier, instant
 from klartext.experiments.door import FUTURE_TOLERANCE, Door
-from klartext.experiments.records import ExposureRow, FactRow, Parsed, microseconds, parse_event
+from klartext.experiments.records import (
+    ExposureRow,
+    FactRow,
+    Parsed,
+    microseconds,
+    parse_event,
+    properties_of,
+)
 from klartext.experiments.tokens import TokenError
 
 BODY_LIMIT = 1024 * 1024
@@ -112,6 +119,7 @@ def _exposure(service: Service, door: Door, document: Mapping[str, Any]) -> _Jud
         at = document.get("occurred_at")
         occurred_at = door.latest - FUTURE_TOLERANCE if at is None else instant(at, "occurred_at")
         door.past(occurred_at, "occurred_at")
+        properties, _ = door.declared(properties_of(document), occurred_at=occurred_at)
     except TokenError as error:
         return RowError(error.reason, str(error))
     except RowError as error:
@@ -126,5 +134,6 @@ def _exposure(service: Service, door: Door, document: Mapping[str, Any]) -> _Jud
         occurred_at=occurred_at,
         propensity=allocation.propensity,
         policy_version=allocation.policy_version,
+        properties=properties,
     )
     return (row,)

@@ -13,6 +13,8 @@ from klartext.app.service.catalogue import Catalogue
 from klartext.app.service.problems import ProblemError
 from klartext.app.service.writer import NotWrittenError, Writer
 from klartext.experiments.door import FUTURE_TOLERANCE, Door
+from klartext.experiments.errors import ConflictError
+from klartext.experiments.mapped_tables import require_own
 
 if TYPE_CHECKING:
     from klartext.app.session import Session
@@ -42,8 +44,12 @@ class Service:
         Raises
         ------
         ProblemError
-            503, with the time to wait.
+            409 for facts of a kind that is mapped; 503, with the time to wait.
         """
+        try:
+            require_own(self.session.workspace.mapped, (row.table for row in rows))
+        except ConflictError as error:
+            raise ProblemError(409, "mapped-facts", str(error)) from None
         try:
             await self.writer.write(rows)
         except NotWrittenError as error:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import ibis
 import sqlalchemy as sa
 
-from klartext.analysis import unit_table
+from klartext.analysis import percentile_caps, unit_table
 from klartext.analysis.engine import connect, open_engine
 from klartext.analysis.evaluate import Registration, analyse
 from klartext.analysis.frames import VariantMoments
 from klartext.analysis.readout import Readout, read_out, reduced
 from klartext.analysis.result import Analysis
+from klartext.analysis.series import Series, read_series
 from klartext.analysis.value import accruals_of, period_of
 from klartext.app.session import Session
 from klartext.app.usecases import looks
 from klartext.app.usecases.enact import Outcome, enact
 from klartext.app.usecases.registry import require_registered
-from klartext.experiments import approvals, audit, incidents, ingest, preflight, registry
+from klartext.experiments import approvals, audit, caps, incidents, preflight, registry
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
 from klartext.experiments.registry import Registered, Status
@@ -29,7 +30,10 @@ from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ibis.backends import BaseBackend
     from ibis.expr.types import Table
+
+    from klartext.experiments.facts import FactTables
 
 # The SQL of Databricks is that of Spark, and can be written without a session.
 _DIALECTS = {DuckDbEngine: "duckdb", SparkEngine: "databricks", PostgresEngine: "postgres"}
@@ -86,12 +90,29 @@ def analyze(session: Session, key: str) -> Analysis:
     NotReadyError
         It is not registered, or no facts were delivered yet.
     """
-    registered, watermark = _load(session, key)
-    readout = _read(session, registered, watermark)
+    registered = _load(session, key)
+    readout = _read(session, registered)
     with reading(session.engine) as connection:
         signed = approvals.current(connection, registered)
         registration = _registration(connection, registered, signed)
     return _evaluate(registered, readout, registration)
+
+
+def series(session: Session, key: str) -> tuple[Registered, Watermark, Series]:
+    """Return the course of an experiment by day, by age and by cohort: charts, no estimates.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such experiment.
+    NotReadyError
+        It is not registered, or no facts were delivered yet.
+    """
+    registered = _load(session, key)
+    with open_engine(session.workspace.engine) as engine:
+        tables, watermark = _seen(session, registered, engine)
+        found = read_series(registered.experiment, tables, watermark, engine=engine)
+    return registered, watermark, found
 
 
 def moments(session: Session, key: str) -> VariantMoments:
@@ -104,8 +125,8 @@ def moments(session: Session, key: str) -> VariantMoments:
     NotReadyError
         It is not registered, or no facts were delivered yet.
     """
-    registered, watermark = _load(session, key)
-    return VariantMoments(_read(session, registered, watermark).moments)
+    registered = _load(session, key)
+    return VariantMoments(_read(session, registered).moments)
 
 
 def units(session: Session, key: str) -> Table:
@@ -118,10 +139,9 @@ def units(session: Session, key: str) -> Table:
     NotReadyError
         It is not registered, or no facts were delivered yet.
     """
-    registered, watermark = _load(session, key)
-    return unit_table.build(
-        registered.experiment, session.facts.tables(connect(session.workspace.engine)), watermark
-    )
+    registered = _load(session, key)
+    tables, watermark = _seen(session, registered, connect(session.workspace.engine))
+    return unit_table.build(registered.experiment, tables, watermark)
 
 
 def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
@@ -137,17 +157,21 @@ def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
     KlartextError
         There is no such dialect. Otherwise as `analyze`.
     """
-    registered, watermark = _load(session, key)
+    registered = _load(session, key)
     name = dialect or _DIALECTS[type(session.workspace.engine)]
-    lazy = unit_table.build(registered.experiment, session.facts.unbound(), watermark)
-    kept = ibis.table(lazy.schema(), name="units")
-    try:
-        units, moments = (
-            str(ibis.to_sql(query, dialect=name))
-            for query in (lazy, reduced(registered.experiment, kept))
-        )
-    except (AttributeError, ibis.IbisError) as error:
-        raise KlartextError(f"Ibis writes no SQL for {name!r} here: {error}") from error
+    with open_engine(session.workspace.engine) as engine:
+        tables, watermark = _seen(session, registered, engine)
+        if session.workspace.mapped is None:
+            tables = session.facts.unbound()  # by name, instead of as files
+        lazy = unit_table.build(registered.experiment, tables, watermark)
+        kept = ibis.table(lazy.schema(), name="units")
+        try:
+            units, moments = (
+                str(ibis.to_sql(query, dialect=name))
+                for query in (lazy, reduced(registered.experiment, kept))
+            )
+        except (AttributeError, ibis.IbisError) as error:
+            raise KlartextError(f"Ibis writes no SQL for {name!r} here: {error}") from error
     return (
         f"-- the unit table, kept as units\nCREATE TEMPORARY TABLE units AS\n{units};\n\n"
         f"-- moments\n{moments};\n"
@@ -156,6 +180,8 @@ def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
 
 def decide(session: Session, key: str, *, actor: str) -> Taken:
     """Take a look: record moments and result, audit them, and move the experiment by the verdict.
+
+    Percentile caps that this look resolves are frozen with it.
 
     GO, GO_LIMITED and STOP end the test (``decided``); a treatment that does harm stops it in any
     case; GO_PENDING_APPROVAL, CONTINUE and INVALID leave it as it is.
@@ -169,9 +195,9 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
     ConflictError
         It is decided already, its last deciding look is taken, or it changed meanwhile.
     """
-    registered, watermark = _load(session, key)
+    registered = _load(session, key)
     _check_open(registered)
-    readout = _read(session, registered, watermark)
+    readout = _read(session, registered)
     with reading(session.engine) as connection:
         registration = _registration(connection, registered, None)
     analysis = _evaluate(registered, readout, registration)
@@ -185,6 +211,7 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
                 f"{key} changed while it was analysed. Run `klartext decide` again."
             )
         looks.check_open_looks(connection, registered)
+        caps.freeze(connection, key, readout.caps, actor=actor, now=now)
         number = looks.record(connection, registered, readout, analysis, actor=actor, now=now)
         verdict = analysis.decision
         outcome = Outcome(
@@ -198,26 +225,45 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
     return Taken(number, now, analysis, after)
 
 
-def _load(session: Session, key: str) -> tuple[Registered, Watermark]:
+def _load(session: Session, key: str) -> Registered:
     with reading(session.engine) as connection:
         require_registered(session, connection, key)
         registered = registry.load(connection, key)
-        promised = registered.experiment.costs.usage_source is not None
-        found = ingest.watermark(connection, usage=promised)
-        if found is None and promised:  # without the calls: cost is incomplete, no GO
-            found = ingest.watermark(connection, usage=False)
-    if found is None:
+        resolved = caps.in_force(registered.experiment, caps.frozen(connection, key))
+    return replace(registered, experiment=resolved)
+
+
+def _seen(
+    session: Session, registered: Registered, engine: BaseBackend
+) -> tuple[FactTables, Watermark]:
+    """Return the facts as tables of ``engine``, and which of them may be relied on."""
+    promised = registered.experiment.costs.usage_source is not None
+    tables, found = session.see(engine, usage=promised)
+    if found is not None:
+        return tables, found
+    mapped = session.workspace.mapped
+    if mapped is not None:
         raise NotReadyError(
-            f"{key} has no facts yet. Deliver exposures and events with "
-            "`klartext ingest FILE --mapping MAPPING`, or through `klartext serve`."
+            f"{registered.key} has no facts yet: {mapped.tables['events'].label} has no events "
+            "before now."
         )
-    return registered, found
+    raise NotReadyError(
+        f"{registered.key} has no facts yet. Deliver exposures and events with "
+        "`klartext ingest FILE --mapping MAPPING`, or through `klartext serve`."
+    )
 
 
-def _read(session: Session, registered: Registered, watermark: Watermark) -> Readout:
+def _read(session: Session, registered: Registered) -> Readout:
+    """Read the facts out, with percentile caps as they are frozen, else as they would be now."""
+    with reading(session.engine) as connection:
+        frozen = caps.frozen(connection, registered.key)
     with open_engine(session.workspace.engine) as engine:
-        tables = session.facts.tables(engine)
-        return read_out(registered.experiment, tables, watermark, engine=engine)
+        tables, watermark = _seen(session, registered, engine)
+        experiment = registered.experiment
+        found = percentile_caps.at_look(experiment, tables, watermark, engine=engine)
+        now = {cap.metric: cap for cap in found}
+        readout = read_out(caps.in_force(experiment, now), tables, watermark, engine=engine)
+    return replace(readout, caps=(*frozen.values(), *found))
 
 
 def _registration(
@@ -239,7 +285,7 @@ def _registration(
 
 
 def _evaluate(registered: Registered, readout: Readout, registration: Registration) -> Analysis:
-    experiment = registered.experiment
+    experiment = caps.in_force(registered.experiment, {cap.metric: cap for cap in readout.caps})
     period = period_of(experiment, readout, started_at=registered.started_at)
     return analyse(
         experiment,

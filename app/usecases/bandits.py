@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from klartext.analysis.engine import open_engine
 from klartext.analysis.readout import Readout, read_out
 from klartext.bandits.update import Proposal, Reward, propose
-from klartext.experiments import ingest, policy_store, registry
+from klartext.experiments import policy_store, registry
 from klartext.experiments.errors import ConflictError, NotReadyError
 from klartext.experiments.policies import PolicyVersion, compose
 from klartext.experiments.state import reading
@@ -70,11 +70,11 @@ def update(session: Session, key: str, *, actor: str) -> Update:
                 f"See its policies with `klartext bandit show {key}`."
             )
         current = policy_store.in_force(connection, experiment, actor=actor, now=now)
-        watermark = ingest.watermark(connection, usage=False)
-    if watermark is None:
-        return Update(current, "no-rewards", 0)
     with open_engine(session.workspace.engine) as engine:
-        readout = read_out(experiment, session.facts.tables(engine), watermark, engine=engine)
+        tables, watermark = session.see(engine, usage=False)
+        if watermark is None:
+            return Update(current, "no-rewards", 0)
+        readout = read_out(experiment, tables, watermark, engine=engine)
     immature = sum(count.exposed - count.mature for count in readout.counts)
     rewards = rewards_of(experiment, readout)
     if not any(reward.trials for reward in rewards.values()):

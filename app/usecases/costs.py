@@ -1,50 +1,19 @@
-"""What AI calls cost: import them, list what costs, and break the calls down."""
+"""What AI calls cost: list what costs, and break the calls down."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, time
-from itertools import chain, islice
-from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from klartext.analysis.engine import open_engine
 from klartext.app.session import Session
-from klartext.app.usecases.facts import open_door, open_writer
 from klartext.app.usecases.registry import require_registered
 from klartext.experiments import registry
-from klartext.experiments.door import FUTURE_TOLERANCE
-from klartext.experiments.errors import NotReadyError
 from klartext.experiments.experiment import CostLine
-from klartext.experiments.imports.token_trace import open_trace, token_trace_mapping
-from klartext.experiments.imports.usage_mapping import TraceOptions, load_usage_mapping
-from klartext.experiments.ingest import Delivered, deliver
 from klartext.experiments.ledger import breakdown as sums
 from klartext.experiments.ledger.accrual import left_out
 from klartext.experiments.ledger.breakdown import CallCosts, Dimension
-from klartext.experiments.prices.order import open_catalog
-from klartext.experiments.prices.pricing import Pricing
-from klartext.experiments.records import Parsed, Reject, UsageRow
 from klartext.experiments.state import reading
-
-PEEKED_CALLS = 1_000
-"""So many calls without a single price are a missing price list, not a gap in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CostImport:
-    """What became of a file with AI calls.
-
-    ``calls`` are those that this delivery has added, ``prices`` the same by the proof of their
-    price, ``workspace`` all calls there are now.
-    """
-
-    delivered: Delivered
-    currency: str
-    calls: CallCosts
-    prices: tuple[CallCosts, ...]
-    workspace: CallCosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,74 +51,6 @@ class Listing:
     experiments: tuple[ExperimentCosts, ...]
 
 
-def import_calls(
-    session: Session,
-    path: Path,
-    mapping: Path | TraceOptions,
-    *,
-    keep_unpriced: bool = False,
-    progress: Callable[[int], None] | None = None,
-) -> CostImport:
-    """Bring a file with AI calls in and price them, exactly once however often it is sent.
-
-    Parameters
-    ----------
-    session
-        The workspace.
-    path
-        CSV, JSON Lines or Parquet with one call per row.
-    mapping
-        YAML that says what its columns mean, or options for a file with the usual names.
-    keep_unpriced
-        Take the file even if none of its first `PEEKED_CALLS` calls can be priced.
-    progress
-        Called with the number of rows done.
-
-    Raises
-    ------
-    NotReadyError
-        None of the first calls can be priced; nothing was stored, because a stored call keeps
-        the price it was booked at.
-    ConfigurationError
-        The mapping, the prices or the rates have mistakes, or do not fit the file.
-    FileError
-        The file cannot be read.
-    LeaseHeldError
-        Another process keeps writing facts.
-    """
-    workspace = session.workspace
-    # To the end of a day, so that the same file sent twice within it meets the same limit.
-    now = session.now()
-    door = open_door(
-        session, latest=datetime.combine(now.date(), time(), now.tzinfo) + 2 * FUTURE_TOLERANCE
-    )
-    pricing = Pricing(
-        open_catalog(workspace.prices_file, workspace.timezone),
-        door.rates,
-        workspace.currency,
-        ZoneInfo(workspace.timezone),
-    )
-    loaded = (
-        token_trace_mapping(path, mapping)
-        if isinstance(mapping, TraceOptions)
-        else load_usage_mapping(mapping)
-    )
-    source, rows = open_trace(path, loaded, door, pricing)
-    if not keep_unpriced:
-        rows = _refuse_unpriced(rows, path)
-    delivered = deliver(source, rows, open_writer(session), progress=progress)
-    with open_engine(session.workspace.engine) as engine:
-        usage = session.facts.tables(engine).usage_costs
-        added = usage.filter(usage.ingest_batch == delivered.batch)
-        return CostImport(
-            delivered,
-            workspace.currency,
-            sums.total(added),
-            sums.breakdown(added, "price", timezone=workspace.timezone),
-            sums.total(usage),
-        )
-
-
 def break_down(session: Session, by: Dimension, *, experiment: str | None = None) -> Breakdown:
     """Return what calls have cost by ``by``, of one experiment or of the whole workspace.
 
@@ -163,7 +64,7 @@ def break_down(session: Session, by: Dimension, *, experiment: str | None = None
             require_registered(session, connection, experiment)
     workspace = session.workspace
     with open_engine(session.workspace.engine) as engine:
-        usage = session.facts.tables(engine).usage_costs
+        usage = session.tables(engine).usage_costs
         if experiment is not None:
             usage = usage.filter(usage.experiment == experiment)
         parts = sums.breakdown(usage, by, timezone=workspace.timezone)
@@ -182,7 +83,7 @@ def listing(session: Session) -> Listing:
     with reading(session.engine) as connection:
         registered = registry.registered(connection)
     with open_engine(session.workspace.engine) as engine:
-        usage = session.facts.tables(engine).usage_costs
+        usage = session.tables(engine).usage_costs
         sources = sums.breakdown(usage, "source", timezone=session.workspace.timezone)
         used = sums.categories(usage)
     return Listing(
@@ -199,21 +100,3 @@ def listing(session: Session) -> Listing:
             for each in registered
         ),
     )
-
-
-def _refuse_unpriced(rows: Iterator[Parsed | Reject], path: Path) -> Iterator[Parsed | Reject]:
-    first = tuple(islice(rows, PEEKED_CALLS))
-    calls = [
-        fact
-        for row in first
-        if isinstance(row, Parsed)
-        for fact in row.facts
-        if isinstance(fact, UsageRow)
-    ]
-    if calls and all(call.amount is None for call in calls):
-        raise NotReadyError(
-            f"none of the first {len(calls)} calls of {path.name} can be priced "
-            f"({calls[0].evidence}). Nothing was stored. Add the price to prices.yaml or the "
-            "exchange rate to rates.csv; or store the calls without a price: --keep-unpriced."
-        )
-    return chain(first, rows)

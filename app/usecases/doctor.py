@@ -10,14 +10,16 @@ from typing import Literal, TypeAlias
 
 import sqlalchemy as sa
 
-from klartext.analysis.engine import open_engine, prove
+from klartext.analysis.engine import open_engine, prove, rows_of
 from klartext.app.session import Session
 from klartext.app.usecases import integrity
+from klartext.experiments import warehouse
 from klartext.experiments.errors import KlartextError, NotReadyError
 from klartext.experiments.experiment import Json
 from klartext.experiments.facts import TABLES
 from klartext.experiments.identity import find_key
 from klartext.experiments.ledger.fx import read_rates
+from klartext.experiments.mapped_tables import MappedFacts
 from klartext.experiments.prices.order import open_catalog
 from klartext.experiments.state import open_state
 
@@ -97,6 +99,9 @@ def _state(session: Session) -> str | Absent:
 
 
 def _facts(session: Session) -> str | Absent:
+    mapped = session.workspace.mapped
+    if mapped is not None:
+        return _mapped(session, mapped)
     found = {}
     for table in TABLES:
         delta = session.facts.snapshot(table).delta
@@ -106,6 +111,19 @@ def _facts(session: Session) -> str | Absent:
         return Absent(f"nothing delivered yet; it will lie in {session.facts.root}")
     files = ", ".join(f"{table} {count} files" for table, count in found.items())
     return f"{files} in {session.facts.root}"
+
+
+def _mapped(session: Session, mapped: MappedFacts) -> str:
+    """Look at every column that is mapped, and read a row of each table."""
+    with open_engine(session.workspace.engine) as engine:
+        tables = warehouse.read(mapped, engine)
+        for table in tables.values():
+            one = table.limit(1)
+            rows_of(engine, one.aggregate(**{name: one[name].count() for name in one.columns}))
+    key = "text" if warehouse.key_type(tables).is_string() else "integers"
+    named = ", ".join(f"{name} in {mapped.tables[name].label}" for name in tables)
+    own = "" if "usage_costs" in tables else f"; usage_costs in {session.facts.root}"
+    return f"{named}, mapped; units are {key}{own}"
 
 
 def _key(session: Session) -> str | Absent:

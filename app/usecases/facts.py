@@ -12,10 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from klartext.app.session import Session
-from klartext.experiments import batches, deadletters, inbox, leases, registry
+from klartext.experiments import batches, deadletters, inbox, leases, registry, seen, warehouse
 from klartext.experiments.batches import Counts
 from klartext.experiments.deadletters import DeadLetter
-from klartext.experiments.door import FUTURE_TOLERANCE, Door
+from klartext.experiments.door import FUTURE_TOLERANCE, Door, TableName
 from klartext.experiments.facts import TABLES, TableSummary
 from klartext.experiments.file_source import open_file
 from klartext.experiments.flush import flush as flush_inbox
@@ -24,10 +24,17 @@ from klartext.experiments.ingest import LEASE, Delivered, Writer, deliver
 from klartext.experiments.ledger.fx import Rates, read_rates
 from klartext.experiments.maintenance import KEEP, Maintained, Progress
 from klartext.experiments.maintenance import maintain as maintain_tables
+from klartext.experiments.mapped_tables import require_own
 from klartext.experiments.mapping import load_mapping
 from klartext.experiments.state import reading
 from klartext.experiments.tables import batches as batches_table
 from klartext.experiments.watermark import Watermark
+
+_BRINGS: Mapping[str, tuple[TableName, ...]] = {
+    "exposures": ("exposures",),
+    "events": ("events",),
+    "unit_table": ("exposures", "events"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +114,18 @@ def ingest(
         The file cannot be read.
     LeaseHeldError
         Another process keeps writing facts.
+    ConflictError
+        Facts of its kind are mapped: they stay in tables of the company.
     """
+    loaded = load_mapping(mapping)
+    require_own(session.workspace.mapped, _BRINGS[loaded.mapping.kind])
     # To the end of a day, so that the same file sent twice within it meets the same limit.
     now = session.now()
     limit = datetime.combine(now.date(), time(0), now.tzinfo) + FUTURE_TOLERANCE * 2
     door = open_door(session, latest=limit)
     rates = session.workspace.rates_file
     context = "" if rates is None else hashlib.sha256(rates.read_bytes()).hexdigest()
-    source, rows = open_file(path, load_mapping(mapping), door, context=context)
+    source, rows = open_file(path, loaded, door, context=context)
     return deliver(source, rows, open_writer(session), progress=progress)
 
 
@@ -162,7 +173,14 @@ def maintain(
 
 
 def summary(session: Session) -> FactsSummary:
-    """Say what is in the facts, and up to when they are complete."""
+    """Say what is in the facts, and up to when they are complete.
+
+    Raises
+    ------
+    ConfigurationError
+        A mapped table does not fit.
+    """
+    tables, watermark, usage_watermark = _tables(session)
     with reading(session.engine) as connection:
         finished = batches_table.c.finished_at.is_not(None)
         count = sa.select(sa.func.count()).select_from(batches_table)
@@ -170,19 +188,49 @@ def summary(session: Session) -> FactsSummary:
         if unfinished and leases.is_held(connection, LEASE, now=session.now()):
             unfinished.pop()  # the one that is being imported right now
         return FactsSummary(
-            tables=tuple(session.facts.summary(table) for table in TABLES),
+            tables=tables,
             locations=locations(session),
             batches=connection.scalar(count.where(finished)) or 0,
             interrupted=tuple(unfinished),
             pending=inbox.pending(connection),
-            watermark=batches.watermark(connection, usage=False),
-            usage_watermark=batches.watermark(connection, usage=True),
+            watermark=watermark,
+            usage_watermark=usage_watermark,
         )
 
 
+def _tables(
+    session: Session,
+) -> tuple[tuple[TableSummary, ...], Watermark | None, Watermark | None]:
+    mapped = session.workspace.mapped
+    if mapped is None:
+        with reading(session.engine) as connection:
+            return (
+                tuple(session.facts.summary(table) for table in TABLES),
+                batches.watermark(connection, usage=False),
+                batches.watermark(connection, usage=True),
+            )
+    from klartext.analysis.engine import open_engine  # noqa: PLC0415 - heavy, only for mapped ones
+
+    with open_engine(session.workspace.engine) as engine:
+        found = warehouse.read(mapped, engine)
+        tables = tuple(
+            seen.summarise(table, found[table], engine)
+            if table in found
+            else session.facts.summary(table)
+            for table in TABLES
+        )
+        marks = [session.see(engine, usage=usage)[1] for usage in (False, True)]
+    return tables, marks[0], marks[1]
+
+
 def locations(session: Session) -> dict[str, str]:
-    """Return where each table lies, for other engines."""
-    return {table: session.facts.location(table) for table in TABLES}
+    """Return where each table lies, for other engines: a path, a URL, or a name of the warehouse.
+
+    A query has no name.
+    """
+    mapped = session.workspace.mapped
+    named = {} if mapped is None else {name: part.label for name, part in mapped.tables.items()}
+    return {table: named.get(table) or session.facts.location(table) for table in TABLES}
 
 
 def dead_letters(
@@ -253,6 +301,7 @@ def summary_document(found: FactsSummary) -> dict[str, Any]:
                 "first": None if item.first is None else item.first.isoformat(),
                 "last": None if item.last is None else item.last.isoformat(),
                 "location": found.locations[item.table],
+                "incomplete": item.incomplete,
             }
             for item in found.tables
         ],

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from klartext.app.session import Session
 from klartext.app.usecases.prior import with_prior
-from klartext.experiments import lifecycle, registry
+from klartext.experiments import caps, lifecycle, registry
+from klartext.experiments.caps import PercentileCap
 from klartext.experiments.documents.yaml_document import file_bytes
 from klartext.experiments.errors import (
     ConfigurationError,
@@ -90,6 +91,8 @@ def overview(session: Session) -> tuple[tuple[Registered, datetime], ...]:
 def move(session: Session, key: str, to: Status, *, actor: str, reason: str = "") -> Registered:
     """Move an experiment to another status, recorded with actor and reason.
 
+    The first start freezes the percentile caps that events before it resolve.
+
     Raises
     ------
     NotReadyError
@@ -99,11 +102,33 @@ def move(session: Session, key: str, to: Status, *, actor: str, reason: str = ""
     ConflictError
         The status may not follow, the reason is missing, or the layer has no room.
     """
+    now = session.now()
+    resolved = _caps_before(session, key) if to == "running" else ()
     with session.engine.begin() as connection:
         require_registered(session, connection, key)
-        return lifecycle.transition(
-            connection, key, to, actor=actor, now=session.now(), reason=reason
-        )
+        moved = lifecycle.transition(connection, key, to, actor=actor, now=now, reason=reason)
+        if resolved:
+            caps.freeze(connection, key, resolved, actor=actor, now=now)
+        return moved
+
+
+def _caps_before(session: Session, key: str) -> tuple[PercentileCap, ...]:
+    """Return what the events before the first start say about percentile caps."""
+    with reading(session.engine) as connection:
+        if key not in registry.keys(connection):
+            return ()  # the transition says so, in better words
+        registered = registry.load(connection, key)
+    percentiles = [metric.cap_percentile for metric in registered.experiment.metrics]
+    if registered.status != "draft" or not any(percentiles):
+        return ()
+    from klartext.analysis.engine import open_engine  # noqa: PLC0415 - heavy, and rarely needed
+    from klartext.analysis.percentile_caps import before_start  # noqa: PLC0415
+
+    with open_engine(session.workspace.engine) as engine:
+        tables, watermark = session.see(engine, usage=False)
+        if watermark is None:
+            return ()
+        return before_start(registered.experiment, tables, watermark, engine=engine)
 
 
 def require_registered(session: Session, connection: sa.Connection, key: str) -> None:

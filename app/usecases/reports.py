@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import klartext
 from klartext.analysis.result import Verdict
 from klartext.app.session import Session
-from klartext.app.usecases.analysis import analyze
+from klartext.app.usecases.analysis import analyze, series
 from klartext.experiments import audit, registry
 from klartext.experiments.errors import NotFoundError
 from klartext.experiments.state import reading
@@ -60,7 +60,10 @@ def document(session: Session, key: str, *, generated_at: datetime) -> ReportDoc
     with reading(session.engine) as connection:
         registered = registry.load(connection, key)
         appendix = _appendix(connection, registered, last_batch=analysis.watermark.batch)
-    return build(analysis, registered.experiment, appendix, generated_at=generated_at)
+    _, _, course = series(session, key)
+    return build(
+        analysis, registered.experiment, appendix, generated_at=generated_at, series=course
+    )
 
 
 def report(

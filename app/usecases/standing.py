@@ -76,7 +76,8 @@ def status(session: Session, key: str) -> Standing:
         since = lifecycle.since(connection, key)
         slots = layers.slots(connection, key)
         policy_version = connection.execute(policy).scalar_one()
-    exposed = _exposed(session, key) if delivered else None
+    has_facts = delivered or session.workspace.mapped is not None
+    exposed = _exposed(session, key) if has_facts else None
     return Standing(
         experiment,
         since,
@@ -85,7 +86,16 @@ def status(session: Session, key: str) -> Standing:
         delivered,
         look,
         policy_version,
-        _next_command(experiment, exposed=exposed, look=look),
+        _next_command(
+            experiment,
+            exposed=exposed,
+            look=look,
+            deliver=(
+                "klartext ingest FILE --mapping MAPPING"
+                if session.workspace.mapped is None
+                else "klartext facts show"
+            ),
+        ),
     )
 
 
@@ -135,11 +145,13 @@ def _exposed(session: Session, key: str) -> int:
     from klartext.analysis.engine import open_engine  # noqa: PLC0415
 
     with open_engine(session.workspace.engine) as engine:
-        exposures = session.facts.tables(engine).exposures
+        exposures = session.tables(engine).exposures
         return int(engine.execute(exposures.filter(exposures.experiment == key).unit.nunique()))
 
 
-def _next_command(experiment: Registered, *, exposed: int | None, look: Look | None) -> str:
+def _next_command(
+    experiment: Registered, *, exposed: int | None, look: Look | None, deliver: str
+) -> str:
     key = experiment.key
     match experiment.status:
         case "draft" | "paused":
@@ -147,7 +159,7 @@ def _next_command(experiment: Registered, *, exposed: int | None, look: Look | N
         case "running" if not exposed and experiment.experiment.assignment == "klartext":
             command = "klartext serve"
         case "running" | "stopped" if not exposed:
-            command = "klartext ingest FILE --mapping MAPPING"
+            command = deliver
         case "running" | "stopped" if look is None:
             command = f"klartext analyze {key}"
         case "archived" | "abandoned":

@@ -32,10 +32,10 @@ def _schema(*now: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": [*now]})
 
 
-_METRIC_KINDS = ("conversion", "mean", "count", "ratio", "retention")
+_METRIC_KINDS = ("conversion", "mean", "count", "ratio", "retention", "quantile")
 MetricKind = Annotated[
-    Literal["conversion", "mean", "count", "ratio", "retention"],
-    PlainValidator(_choice(*_METRIC_KINDS, later=("quantile", "clustered"))),
+    Literal["conversion", "mean", "count", "ratio", "retention", "quantile"],
+    PlainValidator(_choice(*_METRIC_KINDS, later=("clustered",))),
     _schema(*_METRIC_KINDS),
 ]
 _MODES = ("anytime", "group_sequential", "fixed")
@@ -58,7 +58,7 @@ Correction = Annotated[
 ]
 Exposure = Annotated[
     Literal["posted", "on_allocation"],
-    PlainValidator(_choice("posted", "on_allocation", later=("event",))),
+    PlainValidator(_choice("posted", "on_allocation")),
     _schema("posted", "on_allocation"),
 ]
 BanditPolicyName = Annotated[

@@ -30,6 +30,7 @@ _NUMBER = r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,12})?"
 _PERCENT = re.compile(rf"({_NUMBER})\s?%")
 _POINTS = re.compile(rf"({_NUMBER})\s?pp")
 _MONEY = re.compile(rf"({_NUMBER})\s?([A-Z]{{3}})")
+_PERCENTILE = re.compile(r"p([1-9][0-9](?:\.[0-9]{1,3})?)")
 _DURATION = re.compile(r"([0-9]{1,6})\s?(h|d|w)")
 _LIFE = re.compile(r"([0-9]{1,4})\s?(mo|y)")
 _INSTANT = re.compile(
@@ -183,6 +184,18 @@ def _bound(value: object, info: ValidationInfo) -> tuple[Literal["number", "mone
     currency = _settings(info).get("currency", "EUR")
     fix = f"Write a number, or an amount such as '50 {currency}'."
     return _refuse(value, "a number or an amount", fix, code="bound")
+
+
+def _cap(
+    value: object, info: ValidationInfo
+) -> tuple[Literal["number", "money", "percentile"], Decimal]:
+    if isinstance(value, str) and (match := _PERCENTILE.fullmatch(value)):
+        return "percentile", Decimal(match[1]) / 100
+    if isinstance(value, str) and not _MONEY.fullmatch(value):
+        currency = _settings(info).get("currency", "EUR")
+        fix = f"Write a number, an amount such as '50 {currency}', or a percentile such as p99."
+        _refuse(value, "a number, an amount or a percentile", fix, code="cap")
+    return _bound(value, info)
 
 
 def _life(value: object) -> int:
@@ -392,6 +405,13 @@ Bound = Annotated[
     tuple[Literal["number", "money"], Decimal],
     PlainValidator(_bound),
     WithJsonSchema({"type": ["string", "number"], "description": "A number or an amount."}),
+]
+Cap = Annotated[
+    tuple[Literal["number", "money", "percentile"], Decimal],
+    PlainValidator(_cap),
+    WithJsonSchema(
+        {"type": ["string", "number"], "description": "A number, an amount, or a percentile (p99)."}
+    ),
 ]
 LifeMonths = Annotated[
     int, PlainValidator(_life), _schema("Months or years.", r"^[0-9]+ ?(mo|y)$", "24mo", "2y")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
 from klartext.experiments.cells import (
     PLAIN_NUMBERS,
@@ -18,14 +19,18 @@ from klartext.experiments.cells import (
     shape,
 )
 from klartext.experiments.door import Door
-from klartext.experiments.prices.catalog import Call
-from klartext.experiments.prices.pricing import Pricing
+from klartext.experiments.money import Money
+from klartext.experiments.prices.catalog import Call, Tokens, terms_of
+from klartext.experiments.prices.pricing import Charge, Pricing
 from klartext.experiments.records import UsageRow, microseconds
 
 CALL_FIELDS = (
     "input_tokens",
     "output_tokens",
     "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "service_tier",
     "model",
     "provider",
     "experiment",
@@ -49,7 +54,28 @@ _PROVIDER = re.compile(r"[^\W_][\w .-]{0,99}")
 _MODEL = re.compile(r"@?[^\W_][\w .:/+-]{0,199}(?:@(?:v?\d[\w.-]{0,49}|default|latest))?")
 _PROMPT = re.compile(r"[^\W_][\w .:/+-]{0,99}(?:@v?\d[\w.-]{0,49})?")
 _ERROR_CODE = re.compile(r"\w[\w.:-]{0,99}")
+_TIER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _NO_ERROR = frozenset({"false", "no", "none", "null", "ok", "success"})
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """What the system that recorded a call says about its price.
+
+    Parameters
+    ----------
+    reported
+        Its own estimate, believed only where neither contract nor catalogue has a price.
+    free
+        Why the provider was not asked at all, such as an answer from the gateway's own cache;
+        None when it was.
+    """
+
+    reported: Money | None = None
+    free: str | None = None
+
+
+BY_TOKENS = Billing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +105,27 @@ class CallReader:
     terms: tuple[tuple[str, str], ...] = ()
     numbers: NumberFormat = PLAIN_NUMBERS
 
-    def read(self, cells: Mapping[str, Cell], *, id: bytes, occurred_at: datetime) -> UsageRow:  # noqa: A002 - the fact's id
+    def read(
+        self,
+        cells: Mapping[str, Cell],
+        *,
+        id: bytes,  # noqa: A002 - the fact's id
+        occurred_at: datetime,
+        billing: Billing = BY_TOKENS,
+    ) -> UsageRow:
         """Return the call as a fact.
 
         Parameters
         ----------
         cells
-            The fields of `CALL_FIELDS` that the row has. Input tokens include cached ones.
+            The fields of `CALL_FIELDS` that the row has. Input tokens include those read from and
+            written to a cache, output tokens include those of reasoning.
         id
             Identity of the fact.
         occurred_at
             When the call was made, aware.
+        billing
+            What the system that recorded the call knows about its price.
 
         Raises
         ------
@@ -112,15 +148,23 @@ class CallReader:
             self._tokens(cells, "output_tokens"),
         )
         cached = self._optional_tokens(cells, "cached_tokens")
-        if cached is not None and cached > tokens_in:
-            raise RowError("bad-tokens", "more input tokens were cached than there were")
+        written = self._optional_tokens(cells, "cache_write_tokens")
+        reasoning = self._optional_tokens(cells, "reasoning_tokens")
+        if (cached or 0) + (written or 0) > tokens_in:
+            raise RowError(
+                "bad-tokens",
+                "more input tokens were cached than there were; the producer may count them apart",
+            )
+        if (reasoning or 0) > tokens_out:
+            raise RowError("bad-tokens", "more output tokens were reasoning than there were")
+        tier = self._name(cells, "service_tier", _TIER)
         experiment, variant = self._where(cells)
         unit = None if is_missing(cells.get("unit")) else self.door.unit(cells["unit"])
         task = cells.get("task")
-        charge = self.pricing.charge(
-            Call(model, occurred_at, tokens_in, provider, self.terms),
-            output_tokens=tokens_out,
-            cached_tokens=cached or 0,
+        charge = self._charge(
+            Call(model, occurred_at, tokens_in, provider, (*self.terms, *terms_of(tier))),
+            Tokens(tokens_in, tokens_out, cached or 0, written or 0),
+            billing,
         )
         row = UsageRow(
             id=id,
@@ -139,12 +183,23 @@ class CallReader:
             unit=unit,
             provider=provider,
             cached_tokens=cached,
+            cache_write_tokens=written,
+            reasoning_tokens=reasoning,
+            service_tier=tier,
             task=None if is_missing(task) else self.door.pseudonymiser.token(str(task)),
             duration_ms=self._duration(cells),
             error=_error(cells.get("error")),
             prompt=self._name(cells, "prompt", _PROMPT),
         )
         return replace(row, payload=self._payload(row))
+
+    def _charge(self, call: Call, tokens: Tokens, billing: Billing) -> Charge:
+        if billing.free is not None:
+            return Charge(Decimal(0), billing.free)
+        charge = self.pricing.charge(call, tokens)
+        if charge.amount is None and billing.reported is not None:
+            return self.pricing.reported(billing.reported, call, charge)
+        return charge
 
     def _payload(self, row: UsageRow) -> bytes:
         content = (
@@ -155,6 +210,9 @@ class CallReader:
             row.input_tokens,
             row.output_tokens,
             row.cached_tokens,
+            row.cache_write_tokens,
+            row.reasoning_tokens,
+            row.service_tier,
             row.experiment,
             row.variant,
             row.unit,

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-from klartext.experiments.batches import Source
 from klartext.experiments.cells import Cell, RowError, identifier, instant, is_missing
 from klartext.experiments.door import Door
 from klartext.experiments.errors import ConfigurationError, NotFoundError
 from klartext.experiments.imports.calls import CallReader
+from klartext.experiments.imports.observed import CallFile, usage_source
 from klartext.experiments.imports.usage_mapping import LoadedUsage, TraceOptions, trace_mapping
-from klartext.experiments.ingest import CHUNK_ROWS
 from klartext.experiments.mapping import Column, Constant, VariantColumn
 from klartext.experiments.prices.pricing import Pricing
 from klartext.experiments.readers import SUFFIXES, Broken, ColumnsError, FileFormat, Row
 from klartext.experiments.readers import read as read_rows
 from klartext.experiments.records import Parsed, Reject, UsageRow, reject
 
-_VERSION = "1"
 _Get: TypeAlias = Callable[[Sequence[Cell]], Cell]
 
 
-def open_trace(
-    path: Path, loaded: LoadedUsage, door: Door, pricing: Pricing
-) -> tuple[Source, Iterator[Parsed | Reject]]:
+def open_trace(path: Path, loaded: LoadedUsage, door: Door, pricing: Pricing) -> CallFile:
     """Return what a token trace is as a source, and its rows as priced calls.
 
     Parameters
@@ -59,38 +55,17 @@ def open_trace(
     if not path.is_file():
         raise NotFoundError(f"there is no file {path}")
     _require_experiment(loaded, door)
-    with path.open("rb") as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
-    trace = _Trace(loaded, door, pricing, content)
+    source = usage_source(path, loaded.mapping.source, loaded.sha256, door)
+    if loaded.mapping.complete_until is not None:
+        until = loaded.mapping.instant(loaded.mapping.complete_until, "complete_until")
+        source = replace(source, complete_until=until)
+    trace = _Trace(loaded, door, pricing, source.content_sha256)
     form = loaded.format_of(path)
     try:
         rows = read_rows(path, form, trace.columns, optional=trace.optional)
     except ColumnsError as error:
         raise loaded.column_problems(error, path.name) from None
-    # Everything that decides which rows are accepted; what they cost does not.
-    decisive = (
-        _VERSION,
-        content,
-        loaded.sha256,
-        CHUNK_ROWS,
-        door.pseudonymiser.fingerprint,
-        door.currency,
-        door.latest.isoformat(),
-        sorted(door.variants.items()),
-    )
-    mapping = loaded.mapping
-    until: datetime | Literal["latest"] = "latest"
-    if mapping.complete_until is not None:
-        until = mapping.instant(mapping.complete_until, "complete_until")
-    source = Source(
-        kind="usage",
-        name=mapping.source,
-        content_sha256=content,
-        mapping_sha256=loaded.sha256,
-        application=hashlib.sha256(json.dumps(decisive).encode()).hexdigest(),
-        complete_until=until,
-    )
-    return source, map(trace.row, rows)
+    return CallFile(source, map(trace.row, rows))
 
 
 def token_trace_mapping(path: Path, options: TraceOptions) -> LoadedUsage:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from klartext.experiments.cells import RowError
 from klartext.experiments.documents import forms
-from klartext.experiments.documents.validation import problem_at, rule, validate
+from klartext.experiments.documents.validation import problem_at, rule
 from klartext.experiments.documents.wording import seen_as
 from klartext.experiments.documents.yaml_document import Node, plain, read, read_file
 from klartext.experiments.errors import ConfigurationError, Problem
 from klartext.experiments.experiment import COST_CATEGORIES
-from klartext.experiments.mapping import Column, Constant, FileMapping, VariantColumn
-from klartext.experiments.readers import SUFFIXES, ColumnsError, FileFormat
+from klartext.experiments.imports.loaded import Loaded, load
+from klartext.experiments.mapping import Column, Constant, FileMapping, VariantColumn, as_column
+from klartext.experiments.prices.contract import Terms
 
 TOKEN_TRACE_COLUMNS = (
     "id",
@@ -42,10 +42,6 @@ TOKEN_TRACE_COLUMNS = (
 _REQUIRED = ("timestamp", "input_tokens", "output_tokens")
 
 
-def _as_column(value: Any) -> Any:
-    return {"column": value} if isinstance(value, str) else value
-
-
 def _category(value: Any) -> str:
     if isinstance(value, str) and value in COST_CATEGORIES:
         return value
@@ -53,8 +49,8 @@ def _category(value: Any) -> str:
     raise rule("category", f"is {seen_as(value)}: must be a cost category", fix)
 
 
-_Column = Annotated[Column, BeforeValidator(_as_column)]
-_ColumnOrConstant = Annotated[Column | Constant, BeforeValidator(_as_column)]
+_Column = Annotated[Column, BeforeValidator(as_column)]
+_ColumnOrConstant = Annotated[Column | Constant, BeforeValidator(as_column)]
 
 
 class UsageMapping(FileMapping):
@@ -74,15 +70,13 @@ class UsageMapping(FileMapping):
     """Column with the model, or ``{constant: gpt-4o}``."""
     provider: _ColumnOrConstant | None = None
     """Column with the provider, or ``{constant: azure}``; default: by the name of the model."""
-    terms: dict[Literal["processing", "service_tier", "speed", "route", "search_type"], str] = (
-        Field(default_factory=dict)
-    )
+    terms: Terms = Field(default_factory=dict)
     """Terms of all calls that have prices of their own, such as ``{processing: batch}``."""
     category: Annotated[str, PlainValidator(_category)] = "model_fees"
     """Cost category the calls are booked under."""
     experiment: forms.Key | Column | None = None
     """Key of the experiment, or ``{column: …}``."""
-    variant: Annotated[VariantColumn | Constant, BeforeValidator(_as_column)] | None = None
+    variant: Annotated[VariantColumn | Constant, BeforeValidator(as_column)] | None = None
     """Column with the variant (``values`` translates), or ``{constant: ai}``."""
     unit: _Column | None = None
     """Column with the id of the unit that the call was made for."""
@@ -105,48 +99,7 @@ class UsageMapping(FileMapping):
                 yield name, value
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedUsage:
-    """A mapping of a token trace, with what is needed to point into its file."""
-
-    mapping: UsageMapping
-    sha256: str
-    file: str
-    node: Node
-
-    def format_of(self, path: Path) -> FileFormat:
-        """Return how a data file is written.
-
-        Raises
-        ------
-        ConfigurationError
-            Neither the mapping nor the suffix says it.
-        """
-        name = self.mapping.format or SUFFIXES.get(path.suffix.lower())
-        if name is None:
-            message = f"is missing, and {path.suffix or 'no suffix'} does not tell it"
-            fix = "Write format: csv, jsonl or parquet."
-            raise ConfigurationError([self.problem(("format",), ("file-format", message, fix))])
-        delimiter = "\t" if self.mapping.delimiter == "tab" else self.mapping.delimiter
-        return FileFormat(name, self.mapping.encoding, delimiter)
-
-    def column_problems(self, error: ColumnsError, data_file: str) -> ConfigurationError:
-        """Return the problems of columns that a data file does not have, at their lines."""
-        fix = f"{data_file} has the columns: {', '.join(error.present[:20])}."
-        problems = []
-        for loc, column in _columns_in(plain(self.node)):
-            if column in error.missing:
-                message = f"is {column!r}, which {data_file} does not have"
-                problems.append(self.problem(loc, ("missing-column", message, fix)))
-            elif column in error.ambiguous:
-                message = f"is {column!r}, which stands twice in the header of {data_file}"
-                words = ("ambiguous-column", message, "Rename one of the columns.")
-                problems.append(self.problem(loc, words))
-        return ConfigurationError(problems)
-
-    def problem(self, loc: tuple[str | int, ...], words: tuple[str, str, str]) -> Problem:
-        """Return a problem at a key of the mapping."""
-        return problem_at(self.node, loc, self.file, words)
+LoadedUsage: TypeAlias = Loaded[UsageMapping]
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +201,7 @@ def _loaded(node: Node, file: str) -> LoadedUsage:
         fix = "Write kind: usage; other kinds come in by klartext ingest."
         words = ("mapping-kind", "is missing" if kind is None else f"is {seen_as(kind)}", fix)
         raise ConfigurationError([problem_at(node, ("kind",), file, words)])
-    mapping = validate(UsageMapping, node, file)
-    canonical = mapping.model_dump_json(by_alias=True)
-    loaded = LoadedUsage(mapping, hashlib.sha256(canonical.encode()).hexdigest(), file, node)
+    loaded = load(UsageMapping, node, file, _columns_in)
     if problems := tuple(_contradictions(loaded)):
         raise ConfigurationError(problems)
     return loaded

@@ -15,6 +15,54 @@ STANDARD_TERMS = frozenset({("service_tier", "default"), ("service_tier", "stand
 """Terms that say nothing: the list price."""
 
 
+TERM_KEYS = ("processing", "service_tier", "speed", "route", "search_type")
+"""What terms can be about; a price list may ignore other keys without a word."""
+
+_STANDARD_TIERS = frozenset({"auto", "default", "on_demand", "standard"})
+
+
+def terms_of(service_tier: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the terms that a service tier of a call means.
+
+    Notes
+    -----
+    Price lists sell batches as ``processing=batch`` and do not know ``service_tier=batch``; some
+    ignore terms they do not know and answer with the list price, twice the true one.
+
+    Examples
+    --------
+    >>> terms_of("batch"), terms_of("flex"), terms_of("default")
+    ((('processing', 'batch'),), (('service_tier', 'flex'),), ())
+    """
+    if service_tier is None or service_tier in _STANDARD_TIERS:
+        return ()
+    return (("processing" if service_tier == "batch" else "service_tier", service_tier),)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of one call.
+
+    ``cached`` were read from and ``cache_write`` written to the provider's cache; both are among
+    ``input``.
+
+    Raises
+    ------
+    ValueError
+        A negative count, or more cached than input tokens.
+    """
+
+    input: int
+    output: int
+    cached: int = 0
+    cache_write: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (self.input, self.output, self.cached, self.cache_write)
+        if min(counts) < 0 or self.cached + self.cache_write > self.input:
+            raise ValueError("token counts are not negative, and cached tokens are input tokens")
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What the price of a call depends on.
@@ -54,8 +102,9 @@ class Price:
     """Rates of one model on one day, and the proof that goes on the fact.
 
     ``cached_per_token`` is None when the list has no rate for cached input: it then costs what
-    input costs, which is never too little. A rate of None for input or output means that the list
-    does not sell those tokens; a call that used them is unpriced.
+    input costs, which is never too little. A rate of None for any other kind of tokens means that
+    the list does not sell those; a call that used them is unpriced. (Writing to a cache costs more
+    than input where it costs anything, so the rate of input would be too little.)
     """
 
     input_per_token: Decimal | None
@@ -64,48 +113,34 @@ class Price:
     currency: str
     evidence: str
     per_call: Decimal = Decimal(0)
+    cache_write_per_token: Decimal | None = None
 
-    def amount(
-        self, *, input_tokens: int, output_tokens: int, cached_tokens: int = 0
-    ) -> Decimal | Unpriced:
+    def amount(self, tokens: Tokens) -> Decimal | Unpriced:
         """Return the exact price of one call in ``currency``.
-
-        Parameters
-        ----------
-        input_tokens, output_tokens
-            Token counts of the call.
-        cached_tokens
-            How many of the input tokens were read from the provider's cache.
-
-        Raises
-        ------
-        ValueError
-            A negative count, or more cached than input tokens.
 
         Examples
         --------
         >>> rate = Decimal("0.0000025")
         >>> price = Price(rate, 4 * rate, rate / 2, "USD", "contract prices.yaml#1")
-        >>> price.amount(input_tokens=374, output_tokens=44)
+        >>> price.amount(Tokens(374, 44))
         Decimal('0.0013750')
         """
-        if min(input_tokens, output_tokens, cached_tokens) < 0 or cached_tokens > input_tokens:
-            raise ValueError("token counts are not negative, and cached tokens are input tokens")
         cached_rate = (
             self.input_per_token if self.cached_per_token is None else self.cached_per_token
         )
         with localcontext(prec=PRECISION):
             total = self.per_call
-            for tokens, rate, kind in (
-                (input_tokens - cached_tokens, self.input_per_token, "input"),
-                (cached_tokens, cached_rate, "cached input"),
-                (output_tokens, self.output_per_token, "output"),
+            for count, rate, kind in (
+                (tokens.input - tokens.cached - tokens.cache_write, self.input_per_token, "input"),
+                (tokens.cached, cached_rate, "cached input"),
+                (tokens.cache_write, self.cache_write_per_token, "cache-write"),
+                (tokens.output, self.output_per_token, "output"),
             ):
-                if not tokens:
+                if not count:
                     continue
                 if rate is None:
                     return Unpriced("no-rate", f"{self.evidence} has no rate for {kind} tokens")
-                total += tokens * rate
+                total += count * rate
             return total
 
 

@@ -25,6 +25,7 @@ from klartext.experiments.errors import ConfigurationError, Problem
 from klartext.experiments.money import Money, MoneyError
 from klartext.experiments.prices.catalog import (
     STANDARD_TERMS,
+    TERM_KEYS,
     Call,
     Price,
     Unpriced,
@@ -52,6 +53,22 @@ def _day(value: Any) -> Any:
         raise rule("day", f"is {value!r}: must be a day", "Write it as 2026-01-31.") from None
 
 
+def _terms(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if unknown := sorted(str(key) for key in value if key not in TERM_KEYS):
+        message = f"has the unknown key {unknown[0]!r}"
+        raise rule("choice", message, f"Write one of {', '.join(TERM_KEYS)}.")
+    if value.get("service_tier") == "batch":
+        raise rule(
+            "terms", "has service_tier: batch", "Write processing: batch, as price lists do."
+        )
+    return value
+
+
+Terms = Annotated[dict[str, str], BeforeValidator(_terms)]
+"""Terms of calls that have prices of their own, such as ``{processing: batch}``."""
+
 _Rate = Annotated[Money, BeforeValidator(_money)]
 _Day = Annotated[date, BeforeValidator(_day)]
 
@@ -62,6 +79,7 @@ class _Rates(Model):
     input: _Rate | None = None
     output: _Rate | None = None
     cached_input: _Rate | None = None
+    cache_write: _Rate | None = None
 
     @model_validator(mode="after")
     def _has_a_rate(self) -> _Rates:
@@ -77,7 +95,7 @@ class _Entry(Model):
     provider: str | None = Field(default=None, min_length=1)
     first_day: _Day | None = Field(default=None, alias="from")
     last_day: _Day | None = Field(default=None, alias="until")
-    terms: Mapping[str, str] = Field(default_factory=dict)
+    terms: Terms = Field(default_factory=dict)
     per_million: _Rates
     per_call: _Rate | None = None
     source: str | None = None
@@ -108,9 +126,15 @@ class _Entry(Model):
         return self
 
     def rates(self) -> tuple[Money | None, ...]:
-        """Return input, output, cached input and per call."""
+        """Return input, output, cached input, cache write and per call."""
         million = self.per_million
-        return million.input, million.output, million.cached_input, self.per_call
+        return (
+            million.input,
+            million.output,
+            million.cached_input,
+            million.cache_write,
+            self.per_call,
+        )
 
     def subject(self) -> tuple[str, str | None, frozenset[tuple[str, str]]]:
         """Return what a price is for: model, provider and terms, as calls are compared."""
@@ -210,7 +234,7 @@ def _repeated(document: _Document, node: Node, file: str) -> list[Problem]:
 def _agreed(entry: _Entry, file: str) -> _Agreed:
     currency = next(rate.currency for rate in entry.rates() if rate is not None)
     fees = [None if rate is None else rate.amount for rate in entry.rates()]
-    fee_in, fee_out, fee_cached, per_call = fees
+    fee_in, fee_out, fee_cached, fee_write, per_call = fees
     evidence = f"contract {file}#{entry.model}"
     if entry.provider is not None:
         evidence += f" of {entry.provider}"
@@ -219,6 +243,8 @@ def _agreed(entry: _Entry, file: str) -> _Agreed:
     evidence += f" {spelled(fee_in)}/{spelled(fee_out)} {currency} per 1M tokens"
     if fee_cached is not None:
         evidence += f", cached {spelled(fee_cached)}"
+    if fee_write is not None:
+        evidence += f", cache write {spelled(fee_write)}"
     if per_call is not None:
         evidence += f", {spelled(per_call)} per call"
     for name, value in sorted(entry.terms.items()):
@@ -232,5 +258,6 @@ def _agreed(entry: _Entry, file: str) -> _Agreed:
         currency,
         evidence,
         per_call or Decimal(0),
+        None if fee_write is None else per_million(fee_write),
     )
     return _Agreed(entry.first_day or date.min, entry.last_day or date.max, price)

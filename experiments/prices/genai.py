@@ -42,7 +42,7 @@ PROVIDER_NAMES = {
 }
 """Names of providers in OpenTelemetry and LiteLLM, with the catalogue's own id for each."""
 
-_RATES = ("input_mtok", "output_mtok", "cache_read_mtok", "requests_kcount")
+_RATES = ("input_mtok", "output_mtok", "cache_read_mtok", "requests_kcount", "cache_write_mtok")
 # These are parts of all output tokens at a rate of their own, and no trace says how many they are.
 _UNKNOWABLE = ("output_reasoning_mtok", "output_citation_mtok")
 _DATED = re.compile(
@@ -78,9 +78,11 @@ class GenaiPrices:
     `PROVIDER_NAMES`, never by substring. What has no rate there is unpriced: an empty entry is not
     a free one. The library ignores terms it does not know; here they make the call unpriced.
 
-    Tokens are taken as text, at the list price of the standard tier: rates for audio or images,
-    for writing to a cache, and for searches are not in a token trace and not charged. Above the
-    start of a long-prompt tier, all tokens of the call have the tier's rate.
+    Tokens are taken as text: rates for audio or images and for searches are not in what calls say
+    and not charged. Writing to a cache is charged at the rate of its shortest life (five minutes
+    at Anthropic; an hour costs 1.6 times that, and calls do not say which). Above the start of a
+    long-prompt tier, all tokens of the call have the tier's rate. Several terms at once are sold
+    only where the catalogue has a price for exactly these.
 
     A look-up takes 0.3 ms, so every (provider, model, day, terms) is resolved once.
     """
@@ -171,9 +173,8 @@ class GenaiPrices:
         self, match: _Match, at: datetime, terms: tuple[tuple[str, str], ...]
     ) -> _Tariff | Unpriced:
         name = f"genai-prices {self._version} {match.owner.id}/{match.model.id}"
-        missing = [term for term in terms if not _sells(match, term, at)]
-        if missing:
-            listed = ", ".join(f"{key}={value}" for key, value in missing)
+        if terms and not _sells(match, terms, at):
+            listed = ", ".join(f"{key}={value}" for key, value in terms)
             return Unpriced("unknown-terms", f"{name} has no price for {listed} on {at.date()}")
         listed_prices = match.model.get_prices(at, dict(terms) or None)
         rates: dict[str, Any] = {key: getattr(listed_prices, key) for key in _RATES}
@@ -223,12 +224,12 @@ def _changes_by_hour(entry: ModelInfo) -> bool:
     )
 
 
-def _sells(match: _Match, term: tuple[str, str], at: datetime) -> bool:
+def _sells(match: _Match, terms: tuple[tuple[str, str], ...], at: datetime) -> bool:
     # The library drops the terms of a model that another provider resells; so none are sold here.
     if match.served_by is not match.owner:
         return False
     return any(
-        variant.when == dict([term])
+        variant.when == dict(terms)
         and (variant.constraint is None or variant.constraint.active(at))
         for variant in match.model.price_variants or ()
     )
@@ -250,10 +251,14 @@ def _at_tier(rate: Decimal | TieredPrices | None, above: int | None) -> Decimal 
 
 
 def _price(name: str, rates: dict[str, Any], above: int | None) -> Price:
-    fee_in, fee_out, fee_cached, per_thousand = (_at_tier(rates[key], above) for key in _RATES)
+    fee_in, fee_out, fee_cached, per_thousand, fee_write = (
+        _at_tier(rates[key], above) for key in _RATES
+    )
     evidence = f"{name} {spelled(fee_in)}/{spelled(fee_out)} USD per 1M tokens"
     if fee_cached is not None:
         evidence += f", cached {spelled(fee_cached)}"
+    if fee_write is not None:
+        evidence += f", cache write {spelled(fee_write)}"
     if per_thousand is not None:
         evidence += f", {spelled(per_thousand.scaleb(-3))} per call"
     if above is not None:
@@ -265,4 +270,5 @@ def _price(name: str, rates: dict[str, Any], above: int | None) -> Price:
         "USD",
         evidence,
         Decimal(0) if per_thousand is None else per_thousand.scaleb(-3),
+        None if fee_write is None else per_million(fee_write),
     )

@@ -7,8 +7,8 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from klartext.experiments.ledger.fx import NoRate, Rates
-from klartext.experiments.money import stored
-from klartext.experiments.prices.catalog import Call, PriceCatalog, Unpriced
+from klartext.experiments.money import Money, stored
+from klartext.experiments.prices.catalog import Call, PriceCatalog, Tokens, Unpriced, spelled
 
 UNPRICED = "unpriced"
 """First word of the evidence of a call without a price."""
@@ -34,30 +34,32 @@ class Pricing:
     currency: str
     zone: ZoneInfo
 
-    def charge(self, call: Call, *, output_tokens: int, cached_tokens: int = 0) -> Charge:
-        """Return the amount in the reporting currency, rounded once to twelve decimal places.
-
-        Raises
-        ------
-        ValueError
-            Impossible token counts.
-        """
+    def charge(self, call: Call, tokens: Tokens) -> Charge:
+        """Return the amount in the reporting currency, rounded once to twelve decimal places."""
         price = self.catalog.price(call)
         if isinstance(price, Unpriced):
             return _without(price.reason, price.detail)
-        amount = price.amount(
-            input_tokens=call.input_tokens,
-            output_tokens=output_tokens,
-            cached_tokens=cached_tokens,
-        )
+        amount = price.amount(tokens)
         if isinstance(amount, Unpriced):
             return _without(amount.reason, amount.detail)
+        return self._converted(Money(amount, price.currency), call, price.evidence)
+
+    def reported(self, amount: Money, call: Call, unpriced: Charge) -> Charge:
+        """Return what another system says a call cost, beside why there is no price of our own."""
+        reason = unpriced.evidence.removeprefix(f"{UNPRICED} ").partition(":")[0]
+        evidence = f"as reported by the source, {spelled(amount.amount)} {amount.currency}"
+        return self._converted(amount, call, f"{evidence} ({reason} in our own prices)")
+
+    def _converted(self, amount: Money, call: Call, evidence: str) -> Charge:
         converted = self.rates.convert(
-            amount, price.currency, self.currency, day=call.at.astimezone(self.zone).date()
+            amount.amount,
+            amount.currency,
+            self.currency,
+            day=call.at.astimezone(self.zone).date(),
         )
         if isinstance(converted, NoRate):
-            return _without("no-exchange-rate", f"{price.evidence}; {converted.detail}")
-        proof = f"{price.evidence}; {converted.evidence}" if converted.evidence else price.evidence
+            return _without("no-exchange-rate", f"{evidence}; {converted.detail}")
+        proof = f"{evidence}; {converted.evidence}" if converted.evidence else evidence
         return Charge(stored(converted.amount), proof)
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from klartext.experiments.documents.validation import valid
 from klartext.experiments.experiment import MILLION
+from klartext.experiments.spec.filter_rules import undeclared
 from klartext.experiments.spec.names import (
     Finding,
     Known,
@@ -19,7 +20,10 @@ from klartext.experiments.spec.names import (
     unique,
     variant_keys,
 )
-from klartext.experiments.spec.syntax import ExperimentDocument
+from klartext.experiments.spec.syntax import ExperimentDocument, ExposureEventSyntax
+
+MAX_SEGMENTS = 5
+"""Properties by which results may be cut."""
 
 MIN_DURATION = timedelta(days=14)
 """Two whole weeks, when a prospective experiment names no minimum."""
@@ -221,7 +225,31 @@ def check_bandit(document: ExperimentDocument, known: Known) -> Iterator[Finding
 
 
 def check_exposure(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:
-    """Yield an exposure that cannot happen."""
+    """Yield an exposure that cannot happen, or that a bandit cannot learn from."""
+    if isinstance(document.exposure, ExposureEventSyntax) and document.kind == "bandit":
+        message = "is an event, but a bandit learns from every unit that it gives a variant"
+        yield ("exposure",), ("combination", message, "Write posted or on_allocation.")
     if document.exposure == "on_allocation" and document.assignment == "external":
         message = "is on_allocation, but nothing is allocated here with assignment: external"
         yield ("exposure",), ("combination", message, "Write posted.")
+
+
+def check_segments(document: ExperimentDocument, known: Known) -> Iterator[Finding]:
+    """Yield segments that are too many, named twice, or not a declared property with few values."""
+    if not valid(document.segments):
+        return
+    if len(document.segments) > MAX_SEGMENTS:
+        message = f"are {len(document.segments)}: at most {MAX_SEGMENTS} are cut"
+        fix = "Keep those that were expected to matter; every cut more finds something by chance."
+        yield ("segments",), ("too-many", message, fix)
+    at: list[tuple[Loc, object]] = [(("segments", i), it) for i, it in enumerate(document.segments)]
+    yield from unique(at, "segment")
+    for loc, name in at:
+        if not isinstance(name, str) or not valid(name):
+            continue
+        declared = known.properties.get(name)
+        if declared is None:
+            yield loc, undeclared(name, known.properties)
+        elif declared not in {"text", "integer", "boolean"}:
+            message = f"is {name!r}, which is declared as {declared} and has no classes"
+            yield loc, ("segment", message, "Declare its classes as a text property.")

@@ -54,9 +54,9 @@ def _safety(experiment: Experiment) -> Iterator[Finding]:
     if not experiment.guardrails:
         fix = "Name what must not get worse, such as unsubscribes or complaints."
         yield (), ("no-guardrail", "guardrails are missing", fix)
-    harmful = {metric.key: metric.direction for metric in experiment.metrics}
     for index, guardrail in enumerate(experiment.guardrails):
-        if guardrail.at_most is not None and harmful.get(guardrail.metric) == "increase":
+        better = experiment.metric(guardrail.metric).direction
+        if guardrail.at_most is not None and better == "increase":
             message = f"limits {guardrail.metric} from above, but more of it is better"
             fix = "Give the metric direction: decrease, or use may_worsen_by."
             yield ("guardrails", index), ("guardrail-direction", message, fix)
@@ -82,4 +82,44 @@ def _time(experiment: Experiment) -> Iterator[Finding]:
         yield ("plan", "latest_end"), ("window-too-long", message, fix)
 
 
-_CHECKS: tuple[Callable[[Experiment], Iterator[Finding]], ...] = (_texts, _money, _safety, _time)
+def _exposure(experiment: Experiment) -> Iterator[Finding]:
+    """Warn where the variant can decide who reaches the exposure event.
+
+    The event lies after the allocation. What nobody can know from a spec is when the service
+    acts on the payload; it can do so before the event whenever klartext hands out payloads or
+    models that differ.
+    """
+    event = experiment.exposure_event
+    if event is None:
+        return
+    counted = {
+        name for m in experiment.metrics for name in (m.event, m.refunds and m.refunds.event)
+    }
+    counted |= {line.event for line in experiment.costs.lines}
+    loc = ("exposure", "event")
+    if event in counted:
+        message = (
+            f"is {event}, which a metric or cost line counts: the treatment is meant to move it"
+        )
+        fix = "Use an event that no variant can bring about or prevent, or leave exposure out."
+        yield loc, ("exposure-outcome", message, fix)
+    first, *others = ((variant.payload, variant.ai) for variant in experiment.variants)
+    if experiment.assignment == "klartext" and any(other != first for other in others):
+        message = (
+            f"is {event}, which happens after the variant is handed out: an AI that fails or is "
+            "late can decide who gets there"
+        )
+        fix = (
+            "Make sure that every variant reaches it alike; read srm_exposure and the "
+            "intention-to-treat result before the effect."
+        )
+        yield loc, ("exposure-after-treatment", message, fix)
+
+
+_CHECKS: tuple[Callable[[Experiment], Iterator[Finding]], ...] = (
+    _texts,
+    _exposure,
+    _money,
+    _safety,
+    _time,
+)

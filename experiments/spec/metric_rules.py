@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from klartext.experiments.documents.validation import valid
@@ -16,6 +17,7 @@ from klartext.experiments.spec.names import (
     Loc,
     instead,
     metrics_by_key,
+    rate_text,
     unique,
     valid_items,
 )
@@ -42,8 +44,22 @@ _LIMIT_FORMS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "mean": _AMOUNT_LIMITS,
     "count": _NUMBER_LIMITS,
     "ratio": _AMOUNT_LIMITS,
+    "quantile": _AMOUNT_LIMITS,
 }
-"""Units of a limit that fit the metric; the first says how to write it."""
+"""Units of a limit that fit the kind of metric; the first says how to write it."""
+
+_AI_LIMIT_FORMS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "ai.cost_per_task": {
+        "may_worsen_by": {"%": "relative such as 5%, or as an amount per task", "money": ""},
+        "at_most": {"money": "as an amount per task"},
+    },
+    "ai.latency_p50": _NUMBER_LIMITS,
+    "ai.latency_p95": _NUMBER_LIMITS,
+    "ai.error_rate": _RATE_LIMITS,
+    "ai.tokens": _NUMBER_LIMITS,
+    "ai.cache_share": _RATE_LIMITS,
+}
+"""The same for the metrics of AI calls."""
 
 _KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "conversion": (frozenset({"event"}), frozenset({"window", "delay", "filters", "negligible"})),
@@ -54,6 +70,10 @@ _KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "retention": (frozenset({"event", "between"}), frozenset({"filters", "negligible"})),
     "ratio": (frozenset({"numerator", "denominator"}), frozenset()),
+    "quantile": (
+        frozenset({"event", "quantile"}),
+        frozenset({"window", "delay", "filters", "value"}),
+    ),
 }
 """Keys that a kind needs, and those that it may have beside them."""
 
@@ -62,6 +82,7 @@ _FIXES: Mapping[str, str] = {
     "between": "Write from when to when, such as between: [7d, 14d].",
     "numerator": "Name a metric of the experiment.",
     "denominator": "Name a metric of the experiment.",
+    "quantile": "Write which, such as quantile: 95%.",
 }
 
 
@@ -78,8 +99,14 @@ def metric_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iter
     yield from _covariate_findings(metric)
     yield from _cap_findings(metric, properties)
     yield from _negligible_findings(metric)
+    yield from _quantile_findings(metric)
     value = metric.value
-    if metric.kind != "mean" or value is None or not valid(value) or value == BUILT_IN_VALUE:
+    if (
+        metric.kind not in {"mean", "quantile"}
+        or value is None
+        or not valid(value)
+        or value == BUILT_IN_VALUE
+    ):
         return
     if value not in properties:
         yield ("value",), undeclared(value, properties)
@@ -157,6 +184,11 @@ def _cap_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iterat
     if metric.cap is None or not valid(metric.cap, metric.value) or "cap" not in _may(metric):
         return
     unit, cap = metric.cap
+    if unit == "percentile":
+        if cap < Decimal("0.5"):
+            message = f"is p{(cap * 100).normalize():f}: it would cut more units than it leaves"
+            yield ("cap",), ("range", message, "Write p99, or at least p50.")
+        return
     if cap <= 0:
         message = "is not above 0: every unit would count alike"
         yield ("cap",), ("range", message, "Choose a value that only outliers exceed.")
@@ -166,6 +198,16 @@ def _cap_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iterat
         yield ("cap",), ("cap", message, "Write an amount, such as '500 EUR'.")
     elif unit == "money" and (metric.kind == "count" or declared in {"number", "integer"}):
         yield ("cap",), ("cap", "is money, but the metric is not", "Write a number.")
+
+
+def _quantile_findings(metric: MetricSyntax) -> Iterator[Finding]:
+    share = metric.quantile
+    if share is not None and valid(share) and not 0 < share < 1:
+        message = f"is {rate_text(share)}: must be between 0% and 100%, without them"
+        yield ("quantile",), ("range", message, "Write 95% for the slowest twentieth.")
+    if metric.kind == "quantile" and valid(metric.covariates) and metric.covariates:
+        message = "does not go with kind: quantile, which is no mean over units"
+        yield ("covariates",), ("combination", message, "Remove it.")
 
 
 def _may(metric: MetricSyntax) -> frozenset[str]:
@@ -199,9 +241,9 @@ def check_metrics(document: ExperimentDocument, known: Known) -> Iterator[Findin
 
 
 def _unknown_shared(name: str, known: Known) -> Wording:
-    if name.startswith("ai."):
-        message = f"is {name!r}: metrics of AI calls are not supported in this version"
-        return "not-yet-supported", message, "Remove it."
+    if name in _AI_LIMIT_FORMS:
+        message = f"is {name!r}, which every experiment with AI calls has"
+        return "always-there", message, "Remove it; a guardrail can name it all the same."
     near = difflib.get_close_matches(name, list(known.metrics), n=1)
     fix = f"Did you mean {near[0]!r}?" if near else "Add it there, or write the metric out here."
     return "unknown-metric", f"is {name!r}, which is not in metrics.yaml", fix
@@ -240,8 +282,13 @@ def check_referenced_metrics(document: ExperimentDocument, known: Known) -> Iter
     for loc, name in _references(document):
         if not valid(name) or name in listed:
             continue
-        if name.startswith("ai."):
-            yield loc, _unknown_shared(name, known)
+        if name in _AI_LIMIT_FORMS:
+            if loc[0] != "guardrails":
+                message = f"is {name!r}, which is about calls and no sum over units"
+                yield loc, ("ai-metric", message, "Only guardrails can name it.")
+        elif name.startswith("ai."):
+            message = f"is {name!r}, which is not a metric of AI calls"
+            yield loc, ("unknown-metric", message, instead(name, _AI_LIMIT_FORMS))
         elif name in known.metrics:
             message = f"is {name!r}, which is not among the metrics of this experiment"
             yield loc, ("unknown-metric", message, f"Add {name} to metrics.")
@@ -269,8 +316,8 @@ def check_ratios(document: ExperimentDocument, known: Known) -> Iterator[Finding
             if part is None:
                 message = f"divides {metric.numerator} by {metric.denominator}, of which {name}"
                 yield at, ("unknown-metric", f"{message} is missing", f"Add {name} to metrics.")
-            elif valid(part.kind) and part.kind == "ratio":
-                message = f"is {name!r}, which is a ratio itself"
+            elif valid(part.kind) and part.kind in {"ratio", "quantile"}:
+                message = f"is {name!r}, which is a {part.kind} itself"
                 yield at, ("ratio", message, "Name a metric with events.")
             elif key == "denominator" and name == metric.numerator:
                 message = f"is {name!r}, which is the numerator too"
@@ -290,11 +337,17 @@ def check_guardrails(document: ExperimentDocument, known: Known) -> Iterator[Fin
             fix = "Remove one of them." if given else "Add may_worsen_by: 0.2pp, or at_most: 1%."
             yield ("guardrails", index), ("guardrail-limit", message, fix)
             continue
-        metric = listed.get(guardrail.metric) if valid(guardrail.metric) else None
+        name = guardrail.metric if valid(guardrail.metric) else ""
+        metric = listed.get(name)
         if metric is not None and valid(metric.kind):
-            ((key, (unit, _)),) = given.items()
-            forms = _LIMIT_FORMS[metric.kind][key]
+            limits_of, what = _LIMIT_FORMS[metric.kind], f"{name}, a {metric.kind} metric"
+        elif name in _AI_LIMIT_FORMS:
+            limits_of, what = _AI_LIMIT_FORMS[name], name
+        else:
+            continue
+        for key, (unit, _) in given.items():
+            forms = limits_of[key]
             if unit not in forms:
-                message = f"does not fit {guardrail.metric}, a {metric.kind} metric"
+                message = f"does not fit {what}"
                 fix = f"Write it {next(iter(forms.values()))}."
                 yield ("guardrails", index, key), ("guardrail-unit", message, fix)

@@ -38,10 +38,12 @@ def check_value(document: ExperimentDocument, known: Known) -> Iterator[Finding]
             yield ("value", index, "metric"), ("counted-twice", message, "Keep one of the two.")
         seen.add(name)
         metric = listed.get(name)
-        if metric is not None and valid(metric.kind) and metric.kind == "ratio":
-            message = f"is {name!r}, a ratio: it is no sum over units that could be worth anything"
-            fix = f"Value its numerator{_part_of(metric)}."
-            yield ("value", index, "metric"), ("ratio-value", message, fix)
+        if metric is not None and valid(metric.kind) and metric.kind in {"ratio", "quantile"}:
+            message = f"is {name!r}, a {metric.kind}: it is no sum over units that could be worth"
+            fix = "Value a mean or a count of the same events."
+            if metric.kind == "ratio":
+                fix = f"Value its numerator{_part_of(metric)}."
+            yield ("value", index, "metric"), ("ratio-value", f"{message} anything", fix)
             continue
         if metric is None or not hasattr(entry, "contribution_margin"):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from klartext.experiments.door import PropertyType
 from klartext.experiments.experiment import (
@@ -42,6 +42,7 @@ from klartext.experiments.spec.syntax import (
     CostsSyntax,
     DecisionSyntax,
     ExperimentDocument,
+    ExposureEventSyntax,
     GuardrailSyntax,
     InferenceSyntax,
     LookbackSyntax,
@@ -70,6 +71,8 @@ def resolve(
     retrospective = document.registration == "retrospective"
     treatments = [item.key for item in document.variants if item.key != document.control]
     bandit = document.bandit
+    assignment = document.assignment or ("external" if retrospective else "klartext")
+    exposure, event = _exposure(document.exposure, assignment)
     return Experiment(
         key=document.key,
         title=document.title,
@@ -78,8 +81,10 @@ def resolve(
         kind=document.kind,
         unit=document.unit,
         registration=document.registration,
-        assignment=document.assignment or ("external" if retrospective else "klartext"),
-        exposure=document.exposure,
+        assignment=assignment,
+        exposure=exposure,
+        exposure_event=event,
+        segments=document.segments,
         layer=document.layer or document.key,
         traffic=document.traffic,
         audience=dict(document.audience),
@@ -122,6 +127,23 @@ def assumption(written: Any) -> Assumption:
     return Assumption(written)
 
 
+def _exposure(
+    written: ExposureEventSyntax | str, assignment: str
+) -> tuple[Literal["posted", "on_allocation"], str | None]:
+    """Return when an exposure is recorded, and the event from which units are analysed.
+
+    With an event nobody posts exposures: the allocation is one, so that all units are known who
+    might have reached it. A split made elsewhere has to be posted.
+    """
+    match written:
+        case ExposureEventSyntax(event=event):
+            return "on_allocation" if assignment == "klartext" else "posted", event
+        case "on_allocation":
+            return "on_allocation", None
+        case _:
+            return "posted", None
+
+
 def _variants(written: tuple[VariantSyntax, ...]) -> tuple[Variant, ...]:
     equal = equal_weights(len(written))
     return tuple(
@@ -146,7 +168,7 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
         key=written.key,
         kind=written.kind,
         event=written.event,
-        value=(written.value or BUILT_IN_VALUE) if written.kind == "mean" else None,
+        value=(written.value or BUILT_IN_VALUE) if written.kind in {"mean", "quantile"} else None,
         window=window,
         direction=written.direction,
         refunds=Refunds(refunds.event, refunds.window or delay + window + REFUNDS_AFTER)
@@ -160,7 +182,7 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
         ),
         numerator=written.numerator,
         denominator=written.denominator,
-        cap=written.cap[1] if written.cap else None,
+        cap=written.cap[1] if written.cap and written.cap[0] != "percentile" else None,
         covariates=tuple(
             Covariate(lookback=item.lookback)
             if isinstance(item, LookbackSyntax)
@@ -168,6 +190,8 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
             for item in written.covariates
         ),
         negligible=written.negligible[1] if written.negligible else None,
+        quantile=written.quantile,
+        cap_percentile=(written.cap[1] if written.cap and written.cap[0] == "percentile" else None),
     )
 
 

@@ -31,6 +31,7 @@ RULES: tuple[Callable[[ExperimentDocument, Known], Iterator[Finding]], ...] = (
     money_rules.check_rollout,
     design_rules.check_bandit,
     design_rules.check_exposure,
+    design_rules.check_segments,
 )
 
 

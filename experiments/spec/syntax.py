@@ -25,6 +25,7 @@ from klartext.experiments.documents.forms import (
     Amount,
     AmountFromZero,
     Bound,
+    Cap,
     Condition,
     Count,
     Duration,
@@ -192,11 +193,13 @@ class MetricSyntax(Model):
     """Key of the metric."""
     kind: MetricKind
     """conversion: did the event happen; count: how often; mean: the sum of its value;
-    retention: did it happen between two times; ratio: one metric divided by another."""
+    retention: did it happen between two times; ratio: one metric divided by another;
+    quantile: of its value over all events."""
     event: Name | None = None
     """Name of the event that counts (all kinds but ratio)."""
     value: Name | None = None
-    """Property that is summed (mean only); default: value, the event's own amount."""
+    """Property that is summed (mean) or whose quantile is taken (quantile); default: value, the
+    event's own amount."""
     window: Window | None = None
     """How long events count, from the exposure or the end of the delay; default 14d."""
     delay: Window | None = None
@@ -209,12 +212,15 @@ class MetricSyntax(Model):
     """Metric of the experiment that is divided (ratio only)."""
     denominator: Key | None = None
     """Metric of the experiment that it is divided by (ratio only)."""
+    quantile: Percent | None = None
+    """Share of the events below it, such as 95% (quantile only)."""
     direction: Literal["increase", "decrease"] = "increase"
     """Which way is better; default increase."""
     refunds: RefundsSyntax | None = None
     """Refunds to subtract (mean only)."""
-    cap: Bound | None = None
-    """A unit's value above this counts as this (mean and count); its margin too, its cost not."""
+    cap: Cap | None = None
+    """A unit's value above this counts as this (mean and count); its margin too, its cost not. A
+    percentile such as p99 is that of the units with a value above 0, resolved once and frozen."""
     covariates: Items[CovariateItem] = ()
     """Numbers known before exposure that estimates are adjusted for: names, or {lookback: 28d}."""
     negligible: Limit | None = None
@@ -225,7 +231,7 @@ class GuardrailSyntax(Model):
     """A metric that must not get worse; one of the limits."""
 
     metric: Name
-    """Key of the metric."""
+    """Key of the metric, or one of the AI calls such as ai.error_rate."""
     may_worsen_by: Limit | None = None
     """How much worse it may get: 0.2pp of a conversion, 5% of the control's mean, or an amount."""
     at_most: Limit | None = None
@@ -432,15 +438,28 @@ MetricItem = Annotated[
     Annotated[MetricSyntax, Tag("<metric>")] | Annotated[Name, Tag("<name>")],
     Discriminator(_metric_form),
 ]
+
+
+class ExposureEventSyntax(Model):
+    """Only units that reach an event are analysed, from that event on."""
+
+    event: Name
+    """Name of the event, in all variants alike, such as mail_sent."""
+
+
+def _exposure_form(value: Any) -> str:
+    return "<event>" if isinstance(value, (dict, ExposureEventSyntax)) else "<moment>"
+
+
+ExposureSyntax = Annotated[
+    Annotated[ExposureEventSyntax, Tag("<event>")] | Annotated[Exposure, Tag("<moment>")],
+    Discriminator(_exposure_form),
+]
 AudienceValues = Annotated[Items[Text], Field(json_schema_extra=_NOT_EMPTY)]
 
 
 class ExperimentDocument(Model):
     """An experiment: variants, metrics, money, and the rule that answers it."""
-
-    later: ClassVar[dict[str, str]] = {
-        "segments": "Remove it: results are not split by segment yet.",
-    }
 
     schema_: Literal["klartext/experiment/v1"] = Field(alias="schema")
     """Version of this syntax."""
@@ -460,8 +479,9 @@ class ExperimentDocument(Model):
     """retrospective: a finished experiment is imported; nothing is started."""
     assignment: Literal["klartext", "external"] | None = None
     """Who splits the units; default klartext, for a retrospective experiment external."""
-    exposure: Exposure = "posted"
-    """posted: the service reports each exposure; on_allocation: every allocation is one."""
+    exposure: ExposureSyntax = "posted"
+    """posted: the service reports each exposure; on_allocation: every allocation is one;
+    {event: NAME}: every allocation is kept, and the analysis starts at the unit's event."""
     layer: Key | None = None
     """Experiments of one layer share no units; default: a layer of its own."""
     traffic: Millionths = 1_000_000
@@ -476,6 +496,8 @@ class ExperimentDocument(Model):
     """Keys from metrics.yaml, or metrics written out here."""
     guardrails: Items[GuardrailSyntax] = ()
     """Metrics that must not get worse."""
+    segments: Items[Name] = ()
+    """Declared properties, known at the exposure, by which results are cut, such as country."""
     value: Items[ValueSyntax] = ()
     """Money per unit: the sum of these, minus the AI cost."""
     costs: CostsSyntax | None = None

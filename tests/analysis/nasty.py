@@ -38,6 +38,9 @@ from tests.analysis.samples import (
 MICROSECOND = timedelta(microseconds=1)
 WINDOW = 14 * DAY
 SWITCHES = (datetime(2025, 10, 26, 1, tzinfo=UTC), datetime(2026, 3, 29, 1, tzinfo=UTC))
+COUNTRIES = ("DE", "DE", "DE", "AT", "de", " DE", "", "'; DROP TABLE events; --", "a\\'b", 'q"',
+             "%_*", "\n\t", "ß", "🛒", "{{x}}")  # fmt: skip
+"""Values of a property; some differ only where careless engines see no difference."""
 _IDS = (0, -1, 1, 2**63 - 1, -(2**63))
 _TYPES = {
     "bigint": pa.types.is_int64,
@@ -53,6 +56,9 @@ _TYPES = {
 def spec() -> Experiment:
     """Five variants (one with a single unit, one with none), refunds, a property, cost lines."""
     huge = Metric("huge", "mean", "measure", "value", WINDOW, "increase")
+    typical = Metric(
+        "typical", "quantile", "purchase", "value", WINDOW, "increase", quantile=Decimal("0.5")
+    )
     net = Metric("net_amount", "mean", "purchase", "amount_net", 7 * DAY, "increase")
     lines = (
         CostLine(
@@ -69,7 +75,7 @@ def spec() -> Experiment:
                 ("empty", 1),
             )
         ),
-        metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS, huge, net),
+        metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS, huge, net, typical),
         costs=Costs(None, "gateway", lines),
         rollout=Rollout(1000, Decimal(1), Assumption(Decimal("0.7")), Decimal(0)),
     )  # fmt: skip
@@ -94,7 +100,7 @@ class Facts:
 
     def deliver(self, root: Path) -> FactsStore:
         """Write the rows as Delta tables."""
-        store = FactsStore(str(root), {"amount_net": "money"})
+        store = FactsStore(str(root), {"amount_net": "money", "country": "text"})
         for table in TABLES:
             store.append(table, self.arrow(store, table), application="test", version=1)
         return store
@@ -132,6 +138,8 @@ def generate(seed: int, *, units: int) -> Facts:
         facts.events.append(event(nobody, "purchase", value=Decimal(9), currency="EUR"))
     for rows in (facts.exposures, facts.events, facts.usage_costs):
         rng.shuffle(rows)
+    for row in facts.exposures:  # last, so that the other facts of a seed stay what they were
+        row["p_country"] = rng.choice([None, None, *COUNTRIES])
     return facts
 
 
@@ -214,4 +222,10 @@ def _calls(rng: random.Random, unit: int) -> Iterator[dict[str, Any]]:
             experiment=rng.choice(["mail", "mail", "mail", "other", None]),
             ingest_batch=rng.choice([1, 1, 1, 99]),
             evidence=rng.choice(["list price", "contract", None]),
+            input_tokens=(tokens := rng.randrange(3000)),
+            output_tokens=rng.randrange(500),
+            cached_tokens=rng.choice([None, 0, tokens // 2, tokens]),
+            task=rng.choice([None, f"t{unit % 50}", f"t{unit % 50}", "shared"]),
+            duration_ms=rng.choice([None, 0, 250, 250, rng.randrange(86_400_000)]),
+            error=rng.choice([None, None, None, "timeout", "rate_limit"]),
         )

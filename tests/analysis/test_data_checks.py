@@ -10,6 +10,7 @@ from klartext.analysis.amounts import Amounts
 from klartext.analysis.data_checks import data_checks
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import Check, CostCompleteness
+from klartext.analysis.segments import Level, LevelMoments, Segment
 from klartext.experiments.experiment import Costs, Variant
 from tests.analysis.samples import experiment, readout
 
@@ -20,7 +21,8 @@ CLEAN = Amounts("revenue", 1000, 100, True, 0, 0, 0)  # noqa: FBT003 - is_money
 def found(control: int = 1000, ai: int = 1000, **given: Any) -> Readout:
     names = ("conversion", "revenue", "margin", "cost")
     units = {
-        key: {name: np.zeros(n) for name in names} for key, n in (("control", control), ("ai", ai))
+        key: {name: (np.arange(n) % 10 == 0).astype(np.float64) for name in names}
+        for key, n in (("control", control), ("ai", ai))
     }
     return readout(experiment(), units, **given)
 
@@ -90,3 +92,17 @@ def test_a_promised_source_without_calls_is_a_warning() -> None:
     assert check.severity == "warning"
     assert "gateway" in check.detail
     assert "qa" in check.detail
+
+
+@pytest.mark.parametrize(("units", "severity"), [((500, 520), "ok"), ((600, 420), "warning")])
+def test_the_split_within_segments_warns_and_never_invalidates(
+    units: tuple[int, int], severity: str
+) -> None:
+    cuts = [dict(zip(("control", "ai"), pair, strict=True)) for pair in (units, (510, 500))]
+    levels = tuple(
+        LevelMoments(Level("value", name), found, {})
+        for name, found in zip(("DE", "AT"), cuts, strict=True)
+    )
+    seen = checks(found(segments=(Segment("country", levels),)))["srm_segments"]
+    assert seen.severity == severity
+    assert "of 2 levels" in seen.detail

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 import ibis
+import numpy as np
 import pytest
 
 from klartext.analysis.engine import EngineError, connect, open_engine, rows_of
+from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.instants import microseconds
+from klartext.analysis.moments import Moments
+from klartext.analysis.quantiles import Observations
 from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.series import read_series
 from klartext.analysis.unit_table import build
 from klartext.experiments.engines import (
     DuckDbEngine,
@@ -20,6 +27,7 @@ from klartext.experiments.engines import (
     PostgresEngine,
     SparkEngine,
 )
+from klartext.experiments.experiment import Experiment
 from klartext.experiments.facts import TABLES, FactsStore, FactTables
 from tests.analysis import nasty
 from tests.analysis.samples import WATERMARK, Tables
@@ -40,10 +48,10 @@ def store(facts: nasty.Facts, tmp_path_factory: pytest.TempPathFactory) -> Facts
 
 
 def answers(
-    settings: EngineSettings, store: FactsStore | None
+    settings: EngineSettings, store: FactsStore | None, spec: Experiment | None = None
 ) -> tuple[dict[int, dict[str, Any]], Readout]:
     """Compute the unit table and the readout; without a store, of the engine's own tables."""
-    spec = nasty.spec()
+    spec = spec or nasty.spec()
     with open_engine(settings) as engine:
         found: FactTables | Tables
         if store is None:
@@ -80,8 +88,46 @@ def assert_alike(
         for found in (readout, expected[1])
     ]
     assert sizes[0] == sizes[1]
-    for variant, moments in expected[1].moments.items():
-        other = readout.moments[variant]
+    assert readout.observations.keys() == expected[1].observations.keys()
+    for metric, found_of in expected[1].observations.items():
+        assert_same_observations(readout.observations[metric], found_of)
+    calls, known = readout.calls, expected[1].calls
+    assert calls is not None
+    assert known is not None
+    assert calls.coverage == known.coverage
+    assert_same_observations(calls.latencies, known.latencies)
+    for key, total in known.totals.items():
+        assert calls.totals[key] == pytest.approx(total, rel=1e-12)
+    assert_same_moments(calls.moments, known.moments)
+    assert_same_moments(readout.moments, expected[1].moments)
+    seen, diagnosed = readout.diagnostics, expected[1].diagnostics
+    assert seen is not None
+    assert diagnosed is not None
+    assert (seen.days, seen.calls, seen.halved) == (
+        diagnosed.days,
+        diagnosed.calls,
+        diagnosed.halved,
+    )
+    for variant, halves in diagnosed.halves.items():
+        assert astuple(seen.halves[variant]) == pytest.approx(astuple(halves), rel=1e-6, abs=1e-3)
+
+
+def assert_same_observations(
+    found: Mapping[str, Observations] | NotEstimable,
+    expected: Mapping[str, Observations] | NotEstimable,
+) -> None:
+    assert not isinstance(found, NotEstimable)
+    assert not isinstance(expected, NotEstimable)
+    assert found.keys() == expected.keys()
+    for variant, one in expected.items():
+        assert found[variant].n == one.n
+        for name in ("values", "counts", "earlier", "sizes"):
+            assert getattr(found[variant], name).tolist() == getattr(one, name).tolist()
+
+
+def assert_same_moments(found: Mapping[str, Moments], expected: Mapping[str, Moments]) -> None:
+    for variant, moments in expected.items():
+        other = found[variant]
         assert other.n == moments.n
         assert (other.nonzero == moments.nonzero).all()
         assert other.mean == pytest.approx(moments.mean, rel=1e-9)
@@ -124,6 +170,59 @@ def test_postgresql_agrees(
 ) -> None:
     facts.load(store, postgres.url)
     assert_alike(answers(postgres, None), reference)
+
+
+def test_postgresql_agrees_on_units_that_reached_an_event(
+    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
+) -> None:
+    spec = replace(nasty.spec(), exposure_event="visit")
+    facts.load(store, postgres.url)
+    found, expected = answers(postgres, None, spec), answers(DuckDbEngine(), store, spec)
+    assert 100 < len(expected[0]) < 1_400
+    assert_alike(found, expected)
+    assert found[1].assigned is not None
+    assert found[1].assigned.counts == expected[1].assigned.counts  # type: ignore[union-attr]  # as above
+
+
+def test_postgresql_agrees_on_segments(
+    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
+) -> None:
+    spec = replace(nasty.spec(), segments=("country",))
+    facts.load(store, postgres.url)
+    _, found = answers(postgres, None, spec)
+    _, expected = answers(DuckDbEngine(), store, spec)
+    assert [one.property for one in found.segments] == ["country"]
+    (segment,), (other,) = found.segments, expected.segments
+    assert [level.level for level in segment.levels] == [level.level for level in other.levels]
+    assert len(segment.levels) > 5
+    for level, same in zip(segment.levels, other.levels, strict=True):
+        assert level.units == same.units
+        for variant, moments in level.moments.items():
+            assert moments.n == same.moments[variant].n
+            assert moments.mean == pytest.approx(same.moments[variant].mean, rel=1e-9)
+            assert moments.m2 == pytest.approx(
+                same.moments[variant].m2, rel=1e-6, abs=1e-9 * max(1.0, np.abs(moments.m2).max())
+            )
+
+
+def test_postgresql_agrees_on_the_course(
+    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
+) -> None:
+    facts.load(store, postgres.url)
+    spec = nasty.spec()
+    with open_engine(postgres) as engine:
+        own = FactTables(**{name: engine.table(name) for name in TABLES})
+        found = read_series(spec, own, WATERMARK, engine=engine)
+    with open_engine() as engine:
+        expected = read_series(spec, store.tables(engine), WATERMARK, engine=engine)
+    assert len(found.days) > 500
+    for name in ("days", "ages", "cohorts"):
+        for row, other in zip(getattr(found, name), getattr(expected, name), strict=True):
+            assert replace(row, totals={}) == replace(other, totals={})
+            if isinstance(row.totals, NotEstimable):
+                assert row.totals == other.totals
+            else:
+                assert row.totals == pytest.approx(other.totals, rel=1e-9, abs=1)
 
 
 @pytest.mark.slow

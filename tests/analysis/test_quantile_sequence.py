@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,19 +107,22 @@ def test_equals_brute_force(seed: int, ties: bool) -> None:  # noqa: FBT001 - a 
     assert result.p_value == pytest.approx(p, rel=1e-10)
 
 
-def clustered(rng: np.random.Generator, n: int, shift: float) -> Observations:
+def clustered(
+    rng: np.random.Generator, n: int, shift: float
+) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     per_unit = rng.integers(1, 6, n)
     unit = np.repeat(np.arange(n), per_unit)
     latent = rng.standard_normal(n)[unit] + 0.5 * rng.standard_normal(len(unit))
-    return Observations.of(np.exp(shift + latent), unit)
+    return np.exp(shift + latent), unit
 
 
 def test_cluster_sums_equal_brute_force() -> None:
-    side = clustered(np.random.default_rng(3), 700, 0.0)
-    evidence = quantile_sequence._evidence(side, 0.4, 50.0)
-    sizes = np.bincount(side.units)
+    values, units = clustered(np.random.default_rng(3), 700, 0.0)
+    evidence = quantile_sequence._evidence(Observations.of(values, units), 0.4, 50.0)
+    sizes = np.bincount(units)
     for place in (3, 500, 900, 1500):
-        below = np.bincount(side.units, weights=side.values <= side.values[place], minlength=700)
+        x = np.sort(values)[place]
+        below = np.bincount(units, weights=values <= x, minlength=700)
         each = below - 0.4 * sizes
         z = each.sum() / math.sqrt(700 * each.var(ddof=1))
         expected = (z * z * 700 / 750 - math.log(1 + 700 / 50)) / 2
@@ -247,9 +251,9 @@ def test_false_alarms_with_clusters() -> None:
         crossed = False
         for look in range(4, 41):
             pair = []
-            for side in sides:
-                seen = side.units < 100 * look
-                pair.append(Observations(side.values[seen], side.units[seen], 100 * look))
+            for values, units in sides:
+                seen = units < 100 * look
+                pair.append(Observations.of(values[seen], units[seen]))
             found = quantile_sequence.anytime(pair[0], pair[1], 0.5, alpha=ALPHA, planned_n=8000)
             crossed = crossed or (isinstance(found, Estimate) and _excludes(found))
         alarms += crossed
@@ -271,3 +275,27 @@ def test_product_is_narrower_than_two_intervals() -> None:
     separate = [side.values[[inside[0] - 1, inside[-1]]] for side in (one, base)]
     simple = separate[0][1] - separate[1][0] - (separate[0][0] - separate[1][1])
     assert ends(result)[1] - ends(result)[0] < 0.8 * simple
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_level_holds_the_values_with_little_evidence(ties: bool) -> None:  # noqa: FBT001 - a parameter
+    values = np.random.default_rng(12).gamma(3.0, 1.0, 300)
+    if ties:
+        values = np.round(values, 1)
+    found = quantile_sequence.level(Observations.of(values), 0.5, alpha=ALPHA, planned_n=600)
+    inside = [
+        x
+        for x in sorted({*values})
+        if coin(300, 0.5, 300 / RATE)[int((values < x).sum()) : int((values <= x).sum()) + 1].min()
+        < math.log(1 / ALPHA)
+    ]
+    assert found == Interval(inside[0], inside[-1], 0.95)
+
+
+def test_level_of_few_or_none_has_a_reason() -> None:
+    for values, reason in (([], "no-units"), ([1.0, 2.0], "unbounded")):
+        found = quantile_sequence.level(
+            Observations.of(np.array(values)), 0.5, alpha=ALPHA, planned_n=100
+        )
+        assert isinstance(found, NotEstimable)
+        assert found.reason == reason

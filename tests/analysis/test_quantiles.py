@@ -60,7 +60,7 @@ def test_clustered_difference_equals_gbstats(
     one, base = (Observations.of(*calls(*a)) for a in ((5000, 1, 20.0), (4000, 70_000, 0.0)))
     result = fixed(one, base, q)
     assert result.value == pytest.approx(value, rel=1e-12)
-    sides = [(found(side, q).variance, len(side.values)) for side in (one, base)]
+    sides = [(found(side, q).variance, side.total) for side in (one, base)]
     theirs = math.sqrt(sum(variance * (size - 1) / size for variance, size in sides))
     assert theirs == pytest.approx(std_error, rel=1e-10)
     assert isinstance(result.interval, Interval)
@@ -106,7 +106,8 @@ def test_identical_calls_of_a_unit_count_once() -> None:
 
 def test_order_names_scale_and_swap() -> None:
     values, units = calls(5000, 1, 20.0)
-    base = Observations.of(*calls(4000, 70_000, 0.0))
+    base_values, base_units = calls(4000, 70_000, 0.0)
+    base = Observations.of(base_values, base_units)
     plain = fixed(Observations.of(values, units), base, 0.9)
     order = np.random.default_rng(1).permutation(len(values))
     shuffled = fixed(Observations.of(values[order], 10**15 - units[order]), base, 0.9)
@@ -116,7 +117,7 @@ def test_order_names_scale_and_swap() -> None:
     assert swapped.value == -plain.value
     assert swapped.p_value == pytest.approx(plain.p_value, rel=1e-12)
     scaled = fixed(
-        Observations.of(1e3 * values, units), Observations.of(1e3 * base.values, base.units), 0.9
+        Observations.of(1e3 * values, units), Observations.of(1e3 * base_values, base_units), 0.9
     )
     assert scaled.std_error == pytest.approx(1e3 * plain.std_error, rel=1e-9)
     assert scaled.relative == pytest.approx(plain.relative, rel=1e-9)
@@ -158,8 +159,7 @@ def test_units_that_all_straddle_the_quantile_alike_have_no_error() -> None:
     both = Observations.of(
         np.concatenate([units / 1000, 5 + units / 1000]), np.concatenate([units, units])
     )
-    values = both.values.copy()
-    refused = quantiles.quantile(Observations(values, both.units, both.n), 0.5)
+    refused = quantiles.quantile(both, 0.5)
     assert isinstance(refused, NotEstimable)
     assert refused.reason in {"no-variance", "tied-ranks"}
 
@@ -197,3 +197,16 @@ def test_coverage_with_clusters(q: float) -> None:
         naive += abs(result.value - truth) <= 1.96 * independent
     assert hits / 2000 == pytest.approx(0.95, abs=4 * 0.005)
     assert naive / 2000 < 0.87
+
+
+def test_reduction_by_hand() -> None:
+    # unit 7: 1, 1, 3; unit 9: 3, 2. Sorted: 1, 1, 2, 3, 3; of unit 7 two stand before its 3
+    found = Observations.of(np.array([1.0, 3.0, 1.0, 3.0, 2.0]), np.array([7, 7, 7, 9, 9]))
+    assert found.values.tolist() == [1.0, 2.0, 3.0]
+    assert found.counts.tolist() == [2, 1, 2]
+    assert found.earlier.tolist() == [0 + 1, 0, 2 + 1]
+    assert found.sizes.tolist() == [6, 2, 5]
+    assert (found.n, found.total, found.is_clustered) == (2, 5, True)
+    assert found.times(2.0).values.tolist() == [2.0, 4.0, 6.0]
+    with pytest.raises(ValueError, match="positive"):
+        found.times(0.0)

@@ -58,6 +58,7 @@ layer: mails
 traffic: 40%
 audience: {country: [DE, AT]}
 exposure: on_allocation
+segments: [country]
 variants:
   - {key: control, weight: 50%, payload: {template: classic}}
   - {key: ai, weight: 50%, payload: {template: generated}}

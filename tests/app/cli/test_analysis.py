@@ -44,6 +44,18 @@ def test_json_has_a_schema_and_the_figures(mails: Shop, run: Run) -> None:
     assert one["costs"][0]["amount"] == "150.000000000000"
 
 
+def test_the_course_is_printed_as_charts_not_as_estimates(mails: Shop, run: Run) -> None:
+    ran = run("analyze", "mail", "--series")
+    assert ran.status == 0
+    assert ran.out.splitlines()[0] == "mail by days since exposure, EUR per unit and day"
+    assert "Charts, never estimands" in ran.err
+    document = run("analyze", "mail", "--series", "--json").json
+    assert document["schema"] == "klartext/series/v1"
+    assert sum(row["exposed"] for row in document["days"]) == 3000
+    assert {"totals", "means"} <= document["ages"][0].keys()
+    assert document["cohorts"][-1]["weeks_since_exposure"] >= 1
+
+
 def test_decide_says_which_look_it_recorded(mails: Shop, run: Run) -> None:
     ran = run("decide", "mail", "--as", "lena.vogt")
     assert ran.status == 0

@@ -1,10 +1,17 @@
 """Costs on the command line: what it prints, and with which status it ends."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+
+from klartext.app.session import open_session
+from klartext.experiments.batches import watermark
+from klartext.experiments.state import reading
+from tests.experiments.imports.spans import CHAT, line, span
 
 Run = Callable[..., Any]
 
@@ -122,3 +129,149 @@ def test_no_price_at_all_is_not_ready(trace: Path, run: Run) -> None:
     assert kept.status == 0
     assert "0 priced, 3 unpriced; cost unknown" in kept.out
     assert "2  unpriced no-exchange-rate" in run("costs", "breakdown").out
+
+
+SECRET = "anna.secret@planted-domain.example"
+
+
+def test_an_address_planted_in_spans_is_found_nowhere_on_disk(
+    workspace: Path, tmp_path: Path, run: Run
+) -> None:
+    run("apply")
+    (workspace / "rates.csv").write_text("date,currency,rate\n2026-10-30,USD,1.25\n")
+    told = {
+        "gen_ai.input.messages": f'[{{"role": "user", "content": "write to {SECRET}"}}]',
+        "gen_ai.prompt.0.content": SECRET,
+        "gen_ai.completion.0.content": SECRET,
+        "gen_ai.tool.call.arguments": SECRET,
+        "user.email": SECRET,
+        "user.id": SECRET,
+        "gen_ai.conversation.id": SECRET,
+        "error.type": f"no mailbox {SECRET}",
+        "feature_flag.key": "mail-subject",
+        "feature_flag.result.variant": "ai",
+    }
+    event = {
+        "name": "gen_ai.client.inference.operation.details",
+        "attributes": [{"key": "gen_ai.output.messages", "value": {"stringValue": SECRET}}],
+    }
+    hostile = [
+        span(CHAT | told, 1, name=SECRET, events=[event], status={"code": 2, "message": SECRET}),
+        span(CHAT | told | {"gen_ai.response.model": SECRET}, 2),
+        span(CHAT | told | {"gen_ai.provider.name": SECRET}, 3),
+        span(CHAT | told | {"feature_flag.result.variant": SECRET}, 4),
+        span(CHAT | told | {"gen_ai.usage.input_tokens": SECRET}, 5),
+        span(CHAT | told | {"gen_ai.prompt.name": SECRET}, 6),
+        span(CHAT | told, 7, spanId=SECRET * 3),
+        span(CHAT | told, 8, startTimeUnixNano=SECRET),
+    ]
+    spans = tmp_path / "spans.jsonl"  # beside the workspace
+    lines = [line(*hostile, resource={"host.name": SECRET}, scope=SECRET), f'{{"{SECRET}"']
+    spans.write_text("\n".join(lines))
+    ran = run("costs", "import", str(spans), "--format", "otlp", "--source", "gateway", "--json")
+    assert (ran.json["accepted"], ran.json["rejected"], ran.json["sent"]) == (1, 8, 9)
+    letters = run("dlq", "export").out
+    shown = run("costs", "breakdown", "--by", "price").out
+    assert len(letters.splitlines()) == 8
+    assert "planted-domain" not in ran.out + ran.err + letters + shown
+    stored = [path for path in workspace.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".parquet" for path in stored)
+    for path in stored:
+        assert b"planted-domain" not in path.read_bytes(), path
+        if path.suffix == ".parquet":  # columns are compressed
+            assert "planted-domain" not in repr(pq.ParquetFile(path).read().to_pylist()), path
+
+
+def test_spans_come_in_once_and_steps_are_counted_beside(workspace: Path, run: Run) -> None:
+    (workspace / "rates.csv").write_text("date,currency,rate\n2026-10-30,USD,1.25\n")
+    tool = {"gen_ai.operation.name": "execute_tool"}
+    (workspace / "spans.jsonl").write_text(line(span(CHAT, 1), span(tool, 2), span(CHAT, 3)))
+    arguments = ("costs", "import", "spans.jsonl", "--format", "otlp", "--source", "gateway")
+    done = run(*arguments)
+    assert done.status == 0
+    assert "beside these, no calls: 1 x agent or tool" in done.out
+    assert "new calls: 2 priced, 0 unpriced; 0.0022 EUR" in done.out
+    again = run(*arguments, "--json").json
+    assert (again["accepted"], again["duplicate"], again["sent"]) == (0, 2, 2)
+    assert again["others"] == [{"kind": "agent or tool", "count": 1}]
+    assert again["workspace"]["amount"] == "0.0022"
+
+
+def test_options_that_a_format_does_not_take_are_refused(workspace: Path, run: Run) -> None:
+    (workspace / "spans.jsonl").write_text(line(span(CHAT)))
+    start = ("costs", "import", "spans.jsonl", "--format", "otlp")
+    refused = run(*start, "--source", "gateway", "--id", "row_number")
+    assert refused.status == 2
+    assert "otlp does not take it" in refused.err
+    assert run(*start, "--source", "a b").status == 2
+    unknown = run(*start, "--source", "gateway", "--experiment", "mail-subject")
+    assert (unknown.status, "klartext apply" in unknown.err) == (3, True)
+    (workspace / "experiments" / "mail.yaml").unlink()
+    assert run(*start, "--source", "gateway", "--experiment", "mail-subject").status == 2
+
+
+def test_scores_join_the_units_of_their_calls(workspace: Path, run: Run) -> None:
+    (workspace / "rates.csv").write_text("date,currency,rate\n2026-10-30,USD,1.25\n")
+    told = {"user.id": SECRET, "klartext.task": "case-1"}
+    (workspace / "spans.jsonl").write_text(line(span(CHAT | told, 1)))
+    review = {
+        "timestamp": "2026-11-01T12:05:00Z",
+        "name": "review",
+        "dataType": "CATEGORICAL",
+        "stringValue": "accepted",
+        "comment": SECRET,
+    }
+    scores = [review | {"id": "s1", "traceId": "case-1"}, review | {"id": "s2", "traceId": "?"}]
+    (workspace / "scores.jsonl").write_text("\n".join(map(json.dumps, scores)))
+    arguments = ("costs", "import", "scores.jsonl", "--format", "langfuse-scores", "--source", "lf")
+    early = run(*arguments, "--json")
+    assert early.json["rejected"] == 2  # no call has come in yet
+    run("costs", "import", "spans.jsonl", "--format", "otlp", "--source", "gateway")
+    done = run(*arguments)
+    assert done.status == 1
+    assert "unknown-task x 1: no call of its task has come in" in done.out
+    again = run(*arguments, "--json").json
+    assert (again["accepted"], again["duplicate"], again["rejected"]) == (0, 1, 1)
+    (events,) = (workspace / ".klartext" / "facts" / "events").rglob("*.parquet")
+    (event,) = pq.ParquetFile(events).read().to_pylist()
+    assert (event["name"], event["value"]) == ("score.review.accepted", None)
+    assert SECRET not in repr(event)
+    # Scores say nothing about whether purchases are complete.
+    with reading(open_session(workspace).engine) as connection:
+        assert watermark(connection, usage=False) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        (
+            "litellm",
+            {
+                "request_id": "r",
+                "startTime": "2026-11-01T12:00:00Z",
+                "model": "gpt-4o",
+                "prompt_tokens": 1000,
+                "completion_tokens": 100,
+            },
+        ),
+        (
+            "langfuse",
+            {
+                "id": "o",
+                "type": "GENERATION",
+                "startTime": "2026-11-01T12:00:00Z",
+                "model": "gpt-4o",
+                "usageDetails": {"input": 1000, "output": 100},
+            },
+        ),
+    ],
+)
+def test_logs_of_gateways_come_in_once(
+    workspace: Path, run: Run, name: str, row: dict[str, Any]
+) -> None:
+    (workspace / "rates.csv").write_text("date,currency,rate\n2026-10-30,USD,1.25\n")
+    (workspace / "log.jsonl").write_text(json.dumps(row))
+    arguments = ("costs", "import", "log.jsonl", "--format", name, "--source", "gateway")
+    assert "0.0028 EUR" in run(*arguments).out
+    again = run(*arguments, "--json").json
+    assert (again["duplicate"], again["workspace"]["amount"]) == (1, "0.0028")

@@ -125,7 +125,7 @@ def test_warnings_are_no_errors(shop: Path, run: Run) -> None:
 
 
 def test_every_file_of_the_workspace_is_checked(shop: Path, run: Run) -> None:
-    (shop / "metrics.yaml").write_text(METRICS.replace("kind: conversion", "kind: quantile", 1))
+    (shop / "metrics.yaml").write_text(METRICS.replace("kind: conversion", "kind: clustered", 1))
     (shop / "experiments" / "twin.yaml").write_text(EXPERIMENT)
     checked = run("validate")
     assert checked.status == 1

@@ -302,3 +302,32 @@ def _publish(session: Session, **shares: int) -> None:
             now=session.now(),
         )
         policy_store.publish(connection, policy, actor="lena")
+
+
+@pytest.mark.parametrize(
+    ("context", "kept"),
+    [
+        ({"country": "DE", "email": "a@b.example"}, {"country": "DE"}),
+        ({"country": "AT", "age": {"is": 7}}, {"country": "AT"}),
+    ],
+)
+def test_an_exposure_keeps_the_segments_of_its_context_and_nothing_else(
+    session: Session, allocate: Allocate, context: dict[str, Any], kept: dict[str, str]
+) -> None:
+    for number in range(50):  # 40 % take part
+        if allocate("mail-ab", f"customer-{number}", context=context)["exposed"]:
+            break
+    (row,) = exposures(session)
+    assert row.properties == kept
+
+
+def test_a_posted_exposure_may_say_its_properties(
+    session: Session, client: TestClient, allocate: Allocate
+) -> None:
+    tokens = [allocate("subject-bandit", f"customer-{i}")["allocation_id"] for i in range(3)]
+    said: list[Any] = [{"country": "DE", "undeclared": 1}, None, {"country": ["DE"]}]
+    items = [{"allocation_id": t, "properties": p} for t, p in zip(tokens, said, strict=True)]
+    answer = client.post("/v1/exposures", json=items)
+    assert answer.status_code == 202
+    assert [row.properties for row in exposures(session)] == [{"country": "DE"}, {}]
+    assert "bad-properties" in answer.text

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
@@ -201,7 +203,8 @@ def test_hillstrom(hillstrom: OpenWorkspace) -> None:
     assert conversion.relative == _near(1e-5)(1.18842)
     newcombe = estimates["conversion", "mens", "newcombe"]
     assert _ends(newcombe.interval) == near((0.0050143447, 0.0086407234))
-    window = found.treatments[0].window
+    assert found.treatments[0].unadjusted is not None
+    window, _ = found.treatments[0].unadjusted
     assert window.cost == near(106.492449)
     assert window.incremental_margin == _near(5e-5)(16_402.7072)
     assert _ends(window.incremental_margin_interval) == _near(5e-5)((10_336.8723, 22_468.5421))
@@ -210,7 +213,8 @@ def test_hillstrom(hillstrom: OpenWorkspace) -> None:
     assert window.incremental_conversions == _near(5e-5)(144.9943)
     assert window.cost_per_incremental_conversion == near(0.734460)
     assert window.break_even_cost_per_unit is not None
-    second = found.treatments[1].window
+    assert found.treatments[1].unadjusted is not None
+    second, _ = found.treatments[1].unadjusted
     assert second.cost == near(106.892289)
     assert _ends(second.roi_interval) == _near(5e-5)((32.8049, 135.0279))
     assert second.cost_per_incremental_conversion == near(1.606529)
@@ -218,6 +222,32 @@ def test_hillstrom(hillstrom: OpenWorkspace) -> None:
     assert not found.registered
     assert found.rule_alpha == near(0.025)
     assert "human_review" in found.completeness.left_out
+
+
+def test_hillstrom_money_is_adjusted_for_history(
+    hillstrom: OpenWorkspace, shared_data: Path
+) -> None:
+    """Reference: the adjusted rows of the file, in numpy."""
+    found = hillstrom.analyze("hillstrom-mail").treatments[0].window
+    rows = pd.read_csv(shared_data / "hillstrom" / "hillstrom.csv")
+    one, base = (
+        rows[rows.segment == segment][["spend", "history"]].to_numpy(dtype=float)
+        for segment in ("Mens E-Mail", "No E-Mail")
+    )
+    covariances = [np.cov(side.T) / len(side) for side in (one, base)]
+    slope = sum(c[0, 1] for c in covariances) / sum(c[1, 1] for c in covariances)
+    effect = np.subtract(*((side[:, 0] - slope * side[:, 1]).mean() for side in (one, base)))
+    assert found.incremental_margin == pytest.approx(len(one) * effect, rel=1e-9)
+    errors = [
+        (side[:, 0] - slope * side[:, 1]).var(ddof=1)
+        / len(side)
+        * (len(side) - 1)
+        / (len(side) - 2)
+        for side in (one, base)
+    ]
+    reach = 1.96 * len(one) * math.sqrt(sum(errors))
+    low, high = _ends(found.incremental_margin_interval)
+    assert (high - low) / 2 == pytest.approx(reach, rel=1e-4)
 
 
 def test_hillstrom_adjusted_for_history(hillstrom: OpenWorkspace) -> None:

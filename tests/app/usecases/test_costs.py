@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from klartext.app.session import Session, open_session
-from klartext.app.usecases import costs, registry
+from klartext.app.usecases import cost_import, costs, registry
 from klartext.experiments.errors import NotFoundError, NotReadyError
 from klartext.experiments.imports.usage_mapping import TraceOptions
 
@@ -84,7 +84,7 @@ OPTIONS = TraceOptions("gateway", experiment="mail")
 
 
 def test_calls_are_priced_converted_and_counted(session: Session, tmp_path: Path) -> None:
-    found = costs.import_calls(session, written(tmp_path, CALLS), OPTIONS)
+    found = cost_import.import_calls(session, written(tmp_path, CALLS), OPTIONS)
     assert found.delivered.counts.accepted == 3
     # A call is 0.0035 USD: at 1.25 on 1 March, and at 1.60 on 2 March, which in Berlin began
     # before the second call.
@@ -94,7 +94,7 @@ def test_calls_are_priced_converted_and_counted(session: Session, tmp_path: Path
 
 
 def test_breakdowns_add_up(session: Session, tmp_path: Path) -> None:
-    costs.import_calls(session, written(tmp_path, CALLS), OPTIONS)
+    cost_import.import_calls(session, written(tmp_path, CALLS), OPTIONS)
     days = costs.break_down(session, "day")
     assert [(part.key, part.amount, part.calls) for part in days.parts] == [
         ("2026-03-01", Decimal("0.0028"), 1),
@@ -114,7 +114,7 @@ def test_breakdowns_add_up(session: Session, tmp_path: Path) -> None:
 
 
 def test_listing_shows_lines_and_what_was_left_out(session: Session, tmp_path: Path) -> None:
-    costs.import_calls(session, written(tmp_path, CALLS), OPTIONS)
+    cost_import.import_calls(session, written(tmp_path, CALLS), OPTIONS)
     listing = costs.listing(session)
     assert [(source.key, source.calls) for source in listing.sources] == [("gateway", 3)]
     (mail,) = listing.experiments
@@ -130,7 +130,7 @@ def test_a_contract_price_is_believed_first(session: Session, tmp_path: Path) ->
         "  - {model: house-model, per_million: {input: 1 EUR, output: 10 EUR}}\n"
     )
     again = replace(open_session(session.workspace.root), now=lambda: NOW)
-    found = costs.import_calls(again, written(tmp_path, CALLS), OPTIONS)
+    found = cost_import.import_calls(again, written(tmp_path, CALLS), OPTIONS)
     assert found.calls.unpriced_calls == 0
     assert found.calls.amount == Decimal("0.0069875")  # and 0.002 EUR for the third call
 
@@ -140,14 +140,14 @@ def test_a_file_without_a_single_price_is_refused_before_it_is_stored(tmp_path: 
     path = written(tmp_path, CALLS.replace(",variant,", ",arm,"))
     options = TraceOptions("gateway")
     with pytest.raises(NotReadyError, match=r"no-exchange-rate.*Nothing was stored"):
-        costs.import_calls(session, path, options)
+        cost_import.import_calls(session, path, options)
     assert costs.break_down(session, "model").total.calls == 0
-    kept = costs.import_calls(session, path, options, keep_unpriced=True)
+    kept = cost_import.import_calls(session, path, options, keep_unpriced=True)
     assert (kept.calls.calls, kept.calls.amount) == (3, None)
 
 
 def test_no_raw_id_is_on_disk(session: Session, tmp_path: Path) -> None:
-    costs.import_calls(
+    cost_import.import_calls(
         session, written(tmp_path, CALLS + "4,,gpt-4o,1,1,ai,eva@example.org\n"), OPTIONS
     )
     session.engine.dispose()
@@ -170,14 +170,14 @@ def test_the_azure_trace_costs_what_it_must(
 ) -> None:
     # Reference: 22,361,870 x 2.50 + 4,088,665 x 10.00 USD per million (README of the data).
     trace, mapping = shared_data / "azure_llm" / TRACE, EXAMPLE / "mappings" / "trace.yaml"
-    first = costs.import_calls(azure, trace, mapping)
+    first = cost_import.import_calls(azure, trace, mapping)
     assert first.delivered.counts.accepted == 19_366
     assert first.calls.amount == Decimal("96.791325")
     assert first.calls.mean is not None
     assert round(first.calls.mean, 12) == Decimal("0.004998002943")
     assert (first.calls.input_tokens, first.calls.output_tokens) == (22_361_870, 4_088_665)
 
-    again = costs.import_calls(azure, trace, mapping)
+    again = cost_import.import_calls(azure, trace, mapping)
     assert (again.delivered.counts.accepted, again.delivered.counts.duplicate) == (0, 19_366)
     assert total(azure) == Decimal("96.791325")
 
@@ -186,7 +186,7 @@ def test_the_azure_trace_costs_what_it_must(
     shuffled = tmp_path / "shuffled.csv"
     with shuffled.open("w", newline="") as stream:
         csv.writer(stream).writerows([header, *rows])
-    moved = costs.import_calls(azure, shuffled, mapping)
+    moved = cost_import.import_calls(azure, shuffled, mapping)
     assert (moved.delivered.counts.accepted, moved.delivered.counts.duplicate) == (0, 19_366)
     assert total(azure) == Decimal("96.791325")
 
@@ -198,5 +198,5 @@ def test_the_azure_trace_shuffled_first_and_at_the_smaller_price(
     rows.sort(key=lambda row: row.rpartition(",")[2])
     trace = written(tmp_path, "\n".join([header, *rows]) + "\n", "shuffled.csv")
     text = (EXAMPLE / "mappings" / "trace.yaml").read_text().replace("gpt-4o", "gpt-4o-mini")
-    found = costs.import_calls(azure, trace, written(tmp_path, text, "mini.yaml"))
+    found = cost_import.import_calls(azure, trace, written(tmp_path, text, "mini.yaml"))
     assert found.calls.amount == Decimal("5.8074795")

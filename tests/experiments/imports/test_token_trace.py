@@ -50,7 +50,7 @@ def rows(
     mapping.write_text(MAPPING.format(identity=identity) + more)
     data = folder / name
     data.write_text(text)
-    return list(open_trace(data, load_usage_mapping(mapping), DOOR, PRICING)[1])
+    return list(open_trace(data, load_usage_mapping(mapping), DOOR, PRICING).rows)
 
 
 def calls(found: Sequence[Parsed | Reject]) -> list[UsageRow]:
@@ -114,7 +114,7 @@ def test_naive_times_need_a_zone(tmp_path: Path) -> None:
     mapping.write_text(text)
     data = tmp_path / "t.csv"
     data.write_text(HEADER + FIRST)
-    (row,) = open_trace(data, load_usage_mapping(mapping), DOOR, PRICING)[1]
+    (row,) = open_trace(data, load_usage_mapping(mapping), DOOR, PRICING).rows
     assert isinstance(row, Reject)
     assert row.reason == "naive-time"
 
@@ -138,7 +138,7 @@ def test_json_lines_and_parquet_are_read_alike(tmp_path: Path) -> None:
     table = pa.table({"at": [at], "tokens_in": [374], "tokens_out": [44]})
     pq.write_table(table, tmp_path / "t.parquet")
     loaded = load_usage_mapping(tmp_path / "trace.yaml")
-    (row,) = open_trace(tmp_path / "t.parquet", loaded, DOOR, PRICING)[1]
+    (row,) = open_trace(tmp_path / "t.parquet", loaded, DOOR, PRICING).rows
     assert isinstance(row, Parsed)
     (from_parquet,) = calls([row])
     assert from_json.payload == from_parquet.payload
@@ -171,12 +171,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_source_is_what_decides_acceptance(tmp_path: Path) -> None:
     rows(tmp_path, HEADER + FIRST)
     loaded = load_usage_mapping(tmp_path / "trace.yaml")
-    source, _ = open_trace(tmp_path / "t.csv", loaded, DOOR, PRICING)
+    source = open_trace(tmp_path / "t.csv", loaded, DOOR, PRICING).source
     assert (source.kind, source.name, source.complete_until) == ("usage", "gateway", "latest")
     tomorrow = replace(DOOR, latest=DOOR.latest + timedelta(days=1))
-    later, _ = open_trace(tmp_path / "t.csv", loaded, tomorrow, PRICING)
+    later = open_trace(tmp_path / "t.csv", loaded, tomorrow, PRICING).source
     assert later.application != source.application
-    same, _ = open_trace(tmp_path / "t.csv", loaded, DOOR, replace(PRICING, currency="EUR"))
+    same = open_trace(tmp_path / "t.csv", loaded, DOOR, replace(PRICING, currency="EUR")).source
     assert same.application == source.application
 
 
@@ -191,5 +191,5 @@ def test_token_trace_needs_no_mapping(tmp_path: Path, suffix: str) -> None:
         '"input_tokens": 374, "output_tokens": 44, "variant": "ai", "note": "private"}\n'
     )
     loaded = token_trace_mapping(path, TraceOptions("gateway", experiment="mail"))
-    (row,) = calls(list(open_trace(path, loaded, DOOR, PRICING)[1]))
+    (row,) = calls(list(open_trace(path, loaded, DOOR, PRICING).rows))
     assert (row.model, row.variant, row.experiment) == ("gpt-4o", "ai", "mail")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from klartext.experiments.errors import ConfigurationError, NotFoundError
-from klartext.experiments.prices.catalog import Call, Price, PriceCatalog, Unpriced
+from klartext.experiments.prices.catalog import Call, Price, PriceCatalog, Tokens, Unpriced
 from klartext.experiments.prices.contract import read_contract
 from klartext.experiments.prices.order import open_catalog
 
@@ -90,7 +90,7 @@ def test_contract_stands_above_the_catalogue(tmp_path: Path) -> None:
     assert earlier.evidence.startswith("genai-prices")
     house = catalog.price(Call("house-model", datetime(2020, 1, 1, tzinfo=UTC), 1))
     assert isinstance(house, Price)
-    assert house.amount(input_tokens=5, output_tokens=5) == Decimal("0.01")
+    assert house.amount(Tokens(5, 5)) == Decimal("0.01")
     assert rate(open_catalog(None, "UTC").price(call)) == Decimal("0.0000025")
 
 
@@ -135,3 +135,36 @@ prices:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"prices\.yaml"):
         read_contract(tmp_path / "prices.yaml", "UTC")
+
+
+def test_writing_to_a_cache_has_an_agreed_rate_or_none(tmp_path: Path) -> None:
+    text = """\
+schema: klartext/prices/v1
+prices:
+  - {model: c, per_million: {input: 4 EUR, output: 20 EUR, cache_write: 5 EUR}}
+  - {model: d, per_million: {input: 4 EUR, output: 20 EUR}}
+"""
+    contract = read_contract(written(tmp_path, text), "UTC")
+    day, used = at("2026-03-01T12:00+01:00"), Tokens(1000, 10, cache_write=200)
+    price = contract.price(Call("c", day, 1000))
+    assert isinstance(price, Price)
+    assert price.amount(used) == Decimal("0.0044")  # 800 x 4 + 200 x 5 + 10 x 20, by hand
+    assert "cache write 5" in price.evidence
+    other = contract.price(Call("d", day, 1000))
+    assert isinstance(other, Price)
+    assert isinstance(other.amount(used), Unpriced)
+
+
+def test_terms_have_the_words_of_calls(tmp_path: Path) -> None:
+    text = """\
+schema: klartext/prices/v1
+prices:
+  - {model: c, terms: {service_tier: batch}, per_million: {input: 4 EUR}}
+  - {model: c, terms: {tier: flex}, per_million: {input: 4 EUR}}
+"""
+    with pytest.raises(ConfigurationError) as caught:
+        read_contract(written(tmp_path, text), "UTC")
+    assert [problem.fix for problem in caught.value.problems] == [
+        "Write processing: batch, as price lists do.",
+        "Write one of processing, service_tier, speed, route, search_type.",
+    ]

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 from genai_prices import Usage, calc_price
 
-from klartext.experiments.prices.catalog import Call, Price, Unpriced
+from klartext.experiments.prices.catalog import Call, Price, Tokens, Unpriced
 from klartext.experiments.prices.genai import GenaiPrices
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -135,4 +135,18 @@ def test_catalogue_agrees_with_the_library_where_both_price() -> None:
             price = priced(catalog.price(Call(model, AT, tokens)))
             usage = Usage(input_tokens=tokens, output_tokens=77, cache_read_tokens=1)
             theirs = calc_price(usage, model, genai_request_timestamp=AT).total_price
-            assert theirs == price.amount(input_tokens=tokens, output_tokens=77, cached_tokens=1)
+            assert theirs == price.amount(Tokens(tokens, 77, cached=1))
+
+
+def test_several_terms_are_sold_only_together(catalog: GenaiPrices) -> None:
+    both = (("processing", "batch"), ("service_tier", "flex"))
+    assert reason(catalog.price(Call("gpt-4o", AT, 1, terms=both))) == "unknown-terms"
+
+
+def test_writing_to_a_cache_has_the_rate_of_the_list(catalog: GenaiPrices) -> None:
+    price = priced(catalog.price(Call("claude-sonnet-4-5", AT, 1000, "anthropic")))
+    # 3 USD input, 3.75 to write to the cache, 15 output: 800 x 3 + 200 x 3.75 + 10 x 15, by hand
+    assert price.amount(Tokens(1000, 10, cache_write=200)) == Decimal("0.0033")
+    usage = Usage(input_tokens=1000, output_tokens=10, cache_write_tokens=200)
+    theirs = calc_price(usage, "claude-sonnet-4-5", genai_request_timestamp=AT).total_price
+    assert theirs == Decimal("0.0033")

@@ -37,6 +37,14 @@ def test_the_example_is_wise(read: Read) -> None:
         ("window: 14d, refunds", "window: 90d, refunds", [(30, "window-too-long")]),
         ("{metric: unsubscribe, may_worsen_by: 0.2pp}", "{metric: conversion, at_most: 9%}",
          [(19, "guardrail-direction")]),
+        ("unit: customer", "unit: customer\nexposure: {event: mail_sent}",
+         [(8, "exposure-after-treatment")]),
+        ("unit: customer",
+         "unit: customer\nassignment: external\nexposure: {event: mail_sent}", []),
+        ("unit: customer", "unit: customer\nassignment: external\nexposure: {event: refund}",
+         [(9, "exposure-outcome")]),
+        ("unit: customer", "unit: customer\nassignment: external\nexposure: {event: review}",
+         [(9, "exposure-outcome")]),
     ],
 )  # fmt: skip
 def test_what_is_legal_but_unwise(

@@ -270,3 +270,12 @@ def test_the_workspace_is_part_of_the_hash(read: Read, workspace: Workspace) -> 
         other = dataclasses.replace(workspace, **{name: value})  # type: ignore[arg-type] # by name
         assert loads(EXPERIMENT.encode(), "x.yaml", other).sha256 != read().sha256
     assert find_workspace(workspace.root) == workspace
+
+
+def test_an_exposure_event_keeps_every_allocation(read: Read) -> None:
+    """Nobody posts exposures then: all units must be known who might have reached the event."""
+    event = "unit: customer\nexposure: {event: mail_sent}"
+    found = read(changed(("unit: customer", event))).experiment
+    assert (found.exposure, found.exposure_event) == ("on_allocation", "mail_sent")
+    elsewhere = read(changed(("unit: customer", f"{event}\nassignment: external"))).experiment
+    assert (elsewhere.exposure, elsewhere.exposure_event) == ("posted", "mail_sent")

@@ -1,0 +1,200 @@
+"""The AI calls of an experiment as unit columns: what the metrics ``ai.*`` are made of.
+
+Units were randomised, so units are independent and calls are not. A call without a unit can tell
+a level, but no error: nobody knows which other calls belong to the same unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+from ibis.backends import BaseBackend
+
+from klartext.analysis import observed
+from klartext.analysis.attribution import UNIT
+from klartext.analysis.engine import rows_of
+from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.moments import Moments
+from klartext.analysis.quantiles import Observations
+from klartext.analysis.reduction import moments_of, reduced
+from klartext.experiments.experiment import AI_KEYS, AI_METRICS, Metric
+
+COVERED = 0.95
+"""Share of a variant's calls that must carry what a metric needs, and a unit, for an interval."""
+
+COLUMNS = tuple(
+    dict.fromkeys(
+        part
+        for metric in AI_METRICS
+        for part in (metric.numerator, metric.denominator)
+        if part is not None
+    )
+)
+"""Unit columns, sums over the calls of a unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many calls of a variant carry what a metric needs.
+
+    Parameters
+    ----------
+    calls
+        All of them, those of mature units and shared ones.
+    known
+        Of these, those that carry it.
+    with_unit
+        Of these, those with a unit.
+    """
+
+    calls: int
+    known: int
+    with_unit: int
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether units can stand for all calls; true without any calls."""
+        return self.with_unit >= COVERED * self.calls
+
+
+@dataclass(frozen=True, slots=True)
+class AiCalls:
+    """The AI calls that count, reduced.
+
+    Parameters
+    ----------
+    moments
+        Per variant, of `COLUMNS` over the mature units seen in one variant only.
+    totals
+        Per variant, the same columns summed over all calls, shared ones included.
+    coverage
+        Per variant and metric.
+    latencies
+        Per variant, milliseconds: of the calls with a unit where that is enough in all variants,
+        else of all calls, which have a level only.
+    """
+
+    moments: Mapping[str, Moments]
+    totals: Mapping[str, Mapping[str, float]]
+    coverage: Mapping[str, Mapping[str, Coverage]]
+    latencies: Mapping[str, Observations] | NotEstimable
+
+    def measured(self, metric: Metric, variant: str) -> Moments | Observations | NotEstimable:
+        """Return what ``metric`` can be compared by, or why it has no interval."""
+        found = self.coverage[variant][metric.key]
+        if not found.is_enough:
+            detail = (
+                f"{found.with_unit:,} of {found.calls:,} AI calls of {variant} name a unit and "
+                f"carry what {metric.key} needs"
+            )
+            return NotEstimable("calls-without-unit", detail)
+        if metric.kind != "quantile":
+            return self.moments[variant]
+        return (
+            self.latencies if isinstance(self.latencies, NotEstimable) else self.latencies[variant]
+        )
+
+
+def read(
+    calls: ir.Table, units: ir.Table, variants: Sequence[str], engine: BaseBackend
+) -> AiCalls | None:
+    """Reduce the calls that count; None when there are none.
+
+    Parameters
+    ----------
+    calls
+        From `klartext.analysis.attribution.attribute`.
+    units
+        ``unit``, ``variant``, ``excluded``, ``mature``.
+    variants
+        Keys of all variants.
+    engine
+        The engine of both.
+
+    Notes
+    -----
+    Per task: calls without a task are left out, and for the cost those without a price, so that
+    numerator and denominator are of the same tasks. A task that two units share counts for both.
+    """
+    counted = calls.filter(calls.counted)
+    totals = {row["variant"]: row for row in rows_of(engine, _totals(counted))}
+    if not totals:
+        return None
+    coverage = {key: _coverage(totals.get(key)) for key in variants}
+    compared = units.filter(units.mature, ~units.excluded).select("unit", "variant")
+    direct = counted.filter(counted.charged_to == UNIT)
+    sums = direct.group_by("unit").aggregate(**_sums(direct))
+    joined = compared.left_join(sums, "unit").drop("unit_right")
+    table = joined.select(
+        "variant", **{name: joined[name].fill_null(0).cast("float64") for name in COLUMNS}
+    )
+    groups = rows_of(engine, reduced(table, COLUMNS, ("variant",)))
+    timed = counted.filter(counted.duration_ms.notnull())
+    if all(found["ai.latency_p50"].is_enough for found in coverage.values()):
+        timed = timed.filter(timed.charged_to == UNIT)
+    timed = timed.select("variant", "unit", value=timed.duration_ms.cast("float64"))
+    return AiCalls(
+        moments={
+            key: moments_of(COLUMNS, [row for row in groups if row["variant"] == key])
+            for key in variants
+        },
+        totals={
+            key: {name: float(totals[key][name] or 0) if key in totals else 0.0 for name in COLUMNS}
+            for key in variants
+        },
+        coverage=coverage,
+        latencies=observed.observations(timed, variants, engine),
+    )
+
+
+def _sums(calls: ir.Table) -> dict[str, ir.NumericScalar]:
+    """Return the aggregates behind `COLUMNS`."""
+    known = _known(calls)
+    priced, tasked, cached = (
+        known[key] for key in ("ai.cost_per_task", "ai.tokens", "ai.cache_share")
+    )
+    return {
+        "ai.cost": calls.amount.sum(where=priced),
+        "ai.priced_tasks": calls.task.nunique(where=priced),
+        "ai.errors": calls.error.count(),
+        "ai.calls": calls.count(),
+        "ai.tokens": (calls.input_tokens + calls.output_tokens).sum(where=tasked),
+        "ai.tasks": calls.task.nunique(),
+        "ai.cached_tokens": calls.cached_tokens.sum(where=cached),
+        "ai.input_tokens": calls.input_tokens.sum(where=cached),
+    }
+
+
+def _known(calls: ir.Table) -> dict[str, ir.BooleanValue]:
+    """Which calls carry what each metric needs."""
+    timed, tasked = calls.duration_ms.notnull(), calls.task.notnull()
+    return {
+        "ai.cost_per_task": tasked & calls.amount.notnull(),
+        "ai.latency_p50": timed,
+        "ai.latency_p95": timed,
+        "ai.error_rate": ibis.literal(True),  # noqa: FBT003 - every call: no error is a fact too
+        "ai.tokens": tasked,
+        "ai.cache_share": calls.cached_tokens.notnull(),
+    }
+
+
+def _totals(calls: ir.Table) -> ir.Table:
+    own = calls.charged_to == UNIT
+    known = _known(calls)
+    return calls.group_by("variant").aggregate(
+        **_sums(calls),
+        **{f"known.{key}": calls.count(where=condition) for key, condition in known.items()},
+        **{f"unit.{key}": calls.count(where=condition & own) for key, condition in known.items()},
+    )
+
+
+def _coverage(row: Mapping[str, int] | None) -> dict[str, Coverage]:
+    if row is None:
+        return {key: Coverage(0, 0, 0) for key in AI_KEYS}
+    return {
+        key: Coverage(int(row["ai.calls"]), int(row[f"known.{key}"]), int(row[f"unit.{key}"]))
+        for key in AI_KEYS
+    }
