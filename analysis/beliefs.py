@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from klartext.analysis.bayes import beta, gamma, student
 from klartext.analysis.bayes.comparison import Comparison, Region, compare
 from klartext.analysis.bayes.marginal import Marginal
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
-from klartext.analysis.ratio_metrics import Quantity, Ratio
+from klartext.analysis.ratio_metrics import Quantity, Ratio, quantity
+from klartext.analysis.result import Beliefs, MetricResult
 from klartext.experiments.experiment import Experiment, Metric
+
+NET = "net"
+"""The net value, which no metric declares."""
+
+
+def believed(
+    experiment: Experiment, moments: Mapping[str, Moments], results: Iterable[MetricResult]
+) -> tuple[MetricResult, ...]:
+    """Add what is believed of each metric; the variants are compared once, not per treatment."""
+    declared = {metric.key: metric for metric in experiment.metrics}
+    level = 1 - float(experiment.inference.alpha)
+    known: dict[str, Comparison | NotEstimable] = {}
+    found = []
+    for result in results:
+        metric = declared.get(result.metric)
+        if result.metric not in known:
+            known[result.metric] = (
+                beliefs(
+                    experiment,
+                    moments,
+                    metric,
+                    NET if metric is None else quantity(metric),
+                    level=level,
+                )
+                if result.metric == NET or (metric is not None and metric.kind != "quantile")
+                else NotEstimable("no-posterior", "it is no mean of units")
+            )
+        comparison = known[result.metric]
+        if isinstance(comparison, NotEstimable):
+            found.append(replace(result, bayes=comparison))
+            continue
+        (better,) = [one for one in comparison.advantages if one.variant == result.variant]
+        found.append(replace(result, bayes=Beliefs(better, comparison.beliefs)))
+    return tuple(found)
 
 
 def beliefs(

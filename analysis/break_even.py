@@ -47,7 +47,8 @@ def break_even(  # noqa: PLR0913 - the assumptions of one calculation, all named
     cost_per_unit
         Variable AI cost per treated unit beyond the control's, in money; may be negative.
     fixed_cost
-        Fixed, amortised and review cost of the period that counts, in money.
+        Fixed, amortised and review cost of the period that counts, in money; negative when
+        what is saved in it is more.
     treated_units
         Units treated in that period.
     persistence
@@ -81,8 +82,8 @@ def break_even(  # noqa: PLR0913 - the assumptions of one calculation, all named
     numbers = (baseline_margin, cost_per_unit, fixed_cost, treated_units, persistence)
     if not all(map(math.isfinite, (*numbers, cost_persistence))):
         raise ValueError("every number must be finite")
-    if not (treated_units > 0 and fixed_cost >= 0 and persistence >= 0 and cost_persistence >= 0):
-        raise ValueError("units must be positive, fixed cost and persistence not negative")
+    if not (treated_units > 0 and persistence >= 0 and cost_persistence >= 0):
+        raise ValueError("units must be positive, persistence not negative")
     if persistence == 0:
         return NotEstimable("no-persistence", "nothing of the rise is assumed to stay")
     cost = cost_persistence * cost_per_unit * treated_units + fixed_cost

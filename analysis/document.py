@@ -8,18 +8,11 @@ a ``reason`` with one entry per null.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from decimal import Decimal
 
 from klartext.analysis.ai_calls import AiCalls
-from klartext.analysis.estimate import (
-    ConfidenceSet,
-    Estimate,
-    Interval,
-    NotEstimable,
-    Unbounded,
-)
+from klartext.analysis.estimate import Estimate, NotEstimable
+from klartext.analysis.json_values import Value, figure, json_object
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
@@ -55,8 +48,6 @@ _BELIEFS = (
     "probability_equivalent",
 )
 
-_Value = str | int | float | Decimal | ConfidenceSet | None
-
 
 def to_json(analysis: Analysis) -> dict[str, Json]:
     """Return the document of one analysis, ready for `json.dumps`."""
@@ -69,15 +60,15 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
         "spec_sha256": analysis.spec_sha256,
         "registered": analysis.registered,
         "mode": analysis.mode,
-        "alpha": _number(analysis.alpha),
-        "rule_alpha": _number(analysis.rule_alpha),
+        "alpha": figure(analysis.alpha),
+        "rule_alpha": figure(analysis.rule_alpha),
         "currency": analysis.currency,
         "watermark": {
             "batch": analysis.watermark.batch,
             "cutoff": analysis.watermark.cutoff.isoformat(),
         },
         "counts": [
-            _object(
+            json_object(
                 variant=count.variant,
                 weight=count.weight,
                 exposed=count.exposed,
@@ -90,7 +81,7 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
             {
                 "code": check.code,
                 "severity": check.severity,
-                "value": None if check.value is None else _number(check.value),
+                "value": None if check.value is None else figure(check.value),
                 "detail": check.detail,
             }
             for check in analysis.checks
@@ -101,8 +92,8 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
             "calls": completeness.calls,
             "priced_calls": completeness.priced_calls,
             "unattributed_calls": completeness.unattributed_calls,
-            "priced_share": _number(completeness.priced_share),
-            "money_share": _number(completeness.money_share),
+            "priced_share": figure(completeness.priced_share),
+            "money_share": figure(completeness.money_share),
             "left_out": list(completeness.left_out),
         },
         **({} if analysis.look is None else {"look": _look(analysis.look)}),
@@ -129,9 +120,9 @@ def _intention_to_treat(every: Analysis | None) -> dict[str, Json]:
 def _look(look: PlannedLook) -> Json:
     return {
         "spending": look.spending,
-        "planned": [_number(fraction) for fraction in look.planned],
-        **({} if look.due_at is None else {"due_at": _number(look.due_at)}),
-        **_object(
+        "planned": [figure(fraction) for fraction in look.planned],
+        **({} if look.due_at is None else {"due_at": figure(look.due_at)}),
+        **json_object(
             number=_NO_LOOK if look.number is None else look.number,
             fraction=look.fraction,
             information=look.information,
@@ -172,7 +163,7 @@ def dumps(document: Mapping[str, Json]) -> str:
 
 def _metric(result: MetricResult) -> dict[str, Json]:
     return {
-        **_object(
+        **json_object(
             metric=result.metric,
             kind=result.kind,
             variant=result.variant,
@@ -195,13 +186,13 @@ def _metric(result: MetricResult) -> dict[str, Json]:
 def _bayes(variant: str, found: Beliefs | NotEstimable) -> Json:
     """Return what is believed of a treatment, under priors that know nothing."""
     if isinstance(found, NotEstimable):
-        missing: dict[str, _Value] = dict.fromkeys(_BELIEFS, found)
-        return {"prior": "reference", **_object(**missing)}
+        missing: dict[str, Value] = dict.fromkeys(_BELIEFS, found)
+        return {"prior": "reference", **json_object(**missing)}
     better = found.better
     (own,) = [one for one in found.variants if one.variant == variant]
     return {
         "prior": "reference",
-        **_object(
+        **json_object(
             probability_better=better.probability_better,
             probability_best=own.probability_best,
             expected_loss=own.expected_loss,
@@ -212,7 +203,7 @@ def _bayes(variant: str, found: Beliefs | NotEstimable) -> Json:
             probability_equivalent=better.probability_equivalent,
         ),
         "variants": [
-            _object(
+            json_object(
                 variant=one.variant,
                 mean=one.mean,
                 interval=one.interval,
@@ -224,7 +215,7 @@ def _bayes(variant: str, found: Beliefs | NotEstimable) -> Json:
     }
 
 
-def _running(found: Running | NotEstimable | None) -> dict[str, _Value]:
+def _running(found: Running | NotEstimable | None) -> dict[str, Value]:
     """Return what all looks so far say together; kept apart from the estimates of this look."""
     if found is None:
         return {}
@@ -244,7 +235,7 @@ def _drifted(drift: Drift) -> NotEstimable:
 
 def _segment(found: SegmentEffect) -> Json:
     return {
-        **_object(
+        **json_object(
             property=found.property,
             metric=found.metric,
             variant=found.variant,
@@ -266,8 +257,10 @@ def _differs(found: SegmentEffect) -> Json:
     """Return the test of equal effects."""
     test = found.differs
     if isinstance(test, NotEstimable):
-        return _object(statistic=test, df=test, p_value=test, i_squared=test, valid_for_look=False)
-    return _object(
+        return json_object(
+            statistic=test, df=test, p_value=test, i_squared=test, valid_for_look=False
+        )
+    return json_object(
         statistic=test.statistic,
         df=test.df,
         p_value=test.p_value,
@@ -279,15 +272,15 @@ def _differs(found: SegmentEffect) -> Json:
 def _level(found: LevelEffect) -> Json:
     return {
         **_named(found.level),
-        **_object(
+        **json_object(
             n=found.n,
             baseline_n=found.baseline_n,
             mean=found.mean,
             baseline_mean=found.baseline_mean,
         ),
         "estimate": _estimate(found.method, found.estimate),
-        "holm": _object(p_value=found.p_adjusted),
-        "pooled": _object(
+        "holm": json_object(p_value=found.p_adjusted),
+        "pooled": json_object(
             value=found.pooled,
             interval=found.pooled_interval,
             probability_positive=found.probability_positive,
@@ -304,13 +297,13 @@ def _adjustment(found: Adjustment) -> Json:
     return {
         "covariates": list(found.covariates),
         "dropped": [{"covariate": name, "reason": reason} for name, reason in found.dropped],
-        **_object(variance_removed=found.variance_removed),
+        **json_object(variance_removed=found.variance_removed),
     }
 
 
 def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
     if isinstance(found, NotEstimable):
-        return _object(
+        return json_object(
             method=method,
             valid_for_look=False,
             value=found,
@@ -322,7 +315,7 @@ def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
             n=found,
             baseline_n=found,
         )
-    return _object(
+    return json_object(
         method=method,
         valid_for_look=found.valid_for_look,
         value=found.value,
@@ -339,7 +332,7 @@ def _estimate(method: str, found: Estimate | NotEstimable) -> dict[str, Json]:
 def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str, Json]:
     window, outlook, prospect = treatment.window, treatment.outlook, treatment.prospect
     return {
-        **_object(
+        **json_object(
             variant=treatment.variant,
             baseline=treatment.baseline,
             net_benefit=window.net_benefit,
@@ -360,7 +353,7 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
             ),
             break_even_cost_per_unit=window.break_even_cost_per_unit,
         ),
-        "outlook": _object(
+        "outlook": json_object(
             units=outlook.units,
             persistence=outlook.persistence,
             fixed_cost=outlook.fixed_cost,
@@ -378,7 +371,7 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
             npv=outlook.npv,
             payback_months=outlook.payback_months,
         ),
-        "prospect": _object(
+        "prospect": json_object(
             perfect_information=prospect.perfect_information,
             predictive_probability=prospect.predictive_probability,
             wait_weeks=prospect.wait_weeks,
@@ -393,7 +386,7 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
         **({"unadjusted": _unadjusted(*treatment.unadjusted)} if treatment.unadjusted else {}),
         "costs": [_cost(item) for item in treatment.costs],
         "guardrails": [
-            _object(
+            json_object(
                 metric=reading.metric,
                 harm=reading.harm,
                 limit=reading.limit,
@@ -411,7 +404,7 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
 def _unadjusted(window: WindowView, outlook: DecisionView) -> Json:
     """Return the figures of a treatment as they would be without covariates."""
     return {
-        **_object(
+        **json_object(
             net_benefit=window.net_benefit,
             net_benefit_interval=window.net_benefit_interval,
             roi=window.roi,
@@ -420,7 +413,7 @@ def _unadjusted(window: WindowView, outlook: DecisionView) -> Json:
             incremental_margin=window.incremental_margin,
             incremental_margin_interval=window.incremental_margin_interval,
         ),
-        "outlook": _object(
+        "outlook": json_object(
             net_benefit=outlook.net_benefit,
             net_benefit_interval=outlook.interval,
         ),
@@ -429,7 +422,7 @@ def _unadjusted(window: WindowView, outlook: DecisionView) -> Json:
 
 def _cost(item: CostItem) -> dict[str, Json]:
     unpriced = NotEstimable("unpriced", "no price is known for these calls")
-    return _object(
+    return json_object(
         category=item.category,
         behaviour=item.behaviour,
         label=item.label,
@@ -449,52 +442,14 @@ def _decision(decision: Decision) -> dict[str, Json]:
             {
                 "code": reason.code,
                 "met": reason.met,
-                "value": None if reason.value is None else _number(reason.value),
-                "threshold": None if reason.threshold is None else _number(reason.threshold),
+                "value": None if reason.value is None else figure(reason.value),
+                "threshold": None if reason.threshold is None else figure(reason.threshold),
                 "subject": reason.subject,
                 "detail": reason.detail,
             }
             for reason in decision.reasons
         ],
     }
-
-
-def _object(**fields: _Value) -> dict[str, Json]:
-    """Return the fields as JSON, with the reasons of those that are null."""
-    document: dict[str, Json] = {}
-    reasons: dict[str, Json] = {}
-    for name, value in fields.items():
-        match value:
-            case NotEstimable(reason, detail):
-                document[name] = None
-                reasons[name] = {"code": reason, "detail": detail}
-            case Unbounded(shape, bounds, level):
-                document[name] = None
-                reasons[name] = {
-                    "code": "unbounded",
-                    "detail": "the data do not determine it reliably",
-                    "shape": shape,
-                    "bounds": [_number(bound) for bound in bounds],
-                    "level": _number(level),
-                }
-            case Interval(lower, upper, _):
-                document[name] = [_number(lower), _number(upper)]
-            case Decimal():
-                document[name] = f"{value:f}"
-            case float():
-                document[name] = _number(value)
-            case _:
-                document[name] = value
-    if reasons:
-        document["reason"] = reasons
-    return document
-
-
-def _number(value: float) -> float:
-    """Ten significant digits; what is not finite is a mistake upstream, not a figure."""
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not a figure")
-    return float(f"{value:.10g}")
 
 
 def _moments(moments: Moments) -> dict[str, Json]:

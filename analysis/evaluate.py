@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from klartext.analysis import attribution, decision, multiplicity, quantile_metrics
+from klartext.analysis import attribution, decision, quantile_metrics
 from klartext.analysis.adjusted import money as adjusted_money
-from klartext.analysis.adjusted import read_adjusted
 from klartext.analysis.ai_metrics import ai_metrics
-from klartext.analysis.bayes.comparison import Comparison
-from klartext.analysis.beliefs import beliefs
+from klartext.analysis.beliefs import believed
 from klartext.analysis.breakdown import cost_items
-from klartext.analysis.columns import uncapped
+from klartext.analysis.corrections import corrected
 from klartext.analysis.data_checks import data_checks
 from klartext.analysis.estimate import Estimate, NotEstimable
 from klartext.analysis.guardrails import read_guardrail
 from klartext.analysis.look import Look, planned_look, planned_units
+from klartext.analysis.metric_estimates import metric_estimates, unadjusted
 from klartext.analysis.moments import Moments
 from klartext.analysis.projection import decision_view
 from klartext.analysis.prospect import prospect_of
@@ -28,9 +27,7 @@ from klartext.analysis.ratio_metrics import Quantity, Ratio, quantity
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
     Analysis,
-    Beliefs,
     Check,
-    Correction,
     CostCompleteness,
     MetricResult,
     Number,
@@ -173,7 +170,7 @@ def _segments(subject: _Subject, metrics: Iterable[MetricResult]) -> Iterator[Se
                 look: Look = look,
                 is_rate: bool = result.is_rate,
             ) -> tuple[str, Estimate | NotEstimable]:
-                return _estimates(look, one, base, what, alpha, is_rate=is_rate)[0]
+                return unadjusted(look, one, base, what, alpha, is_rate=is_rate)[0]
 
             yield segment_effect(
                 segment,
@@ -191,7 +188,7 @@ def _analysed(subject: _Subject, registration: Registration) -> Analysis:
     treatments = tuple(_treatment(subject, variant) for variant in experiment.treatments)
     alpha = float(experiment.inference.alpha)
     results = [one for variant in experiment.treatments for one in _metrics(subject, variant)]
-    metrics = _believed(subject, _corrected(experiment, results))
+    metrics = believed(experiment, readout.moments, corrected(experiment, results))
     return Analysis(
         experiment=experiment.key,
         title=experiment.title,
@@ -310,13 +307,7 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
         columns.insert(0, (PRIMARY, PRIMARY, None))
         money.add(PRIMARY)
     for place, (key, what, metric) in enumerate(columns):
-        if metric is None:
-            money_ = adjusted_money(experiment, one, base, look=look, alpha=alpha)
-            adjusted, adjustment = money_.estimates, money_.adjustment
-        else:
-            adjusted, adjustment = read_adjusted(
-                experiment, metric, one, base, look=look, alpha=alpha
-            )
+        found = metric_estimates(experiment, metric, what, one, base, look=look, alpha=alpha)
         yield MetricResult(
             metric=key,
             kind="mean" if metric is None else metric.kind,
@@ -327,12 +318,8 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
             is_rate=metric is not None and metric.is_rate,
             mean=_level(one, what),
             baseline_mean=_level(base, what),
-            estimates=(
-                *adjusted,
-                *_estimates(look, one, base, what, alpha, is_rate=bool(metric and metric.is_rate)),
-                *_without_cap(experiment, look, one, base, what, alpha),
-            ),
-            adjustment=adjustment,
+            estimates=found.estimates,
+            adjustment=found.adjustment,
             running=(
                 None
                 if isinstance(what, Ratio) or experiment.inference.mode != "anytime"
@@ -371,94 +358,6 @@ def _quantile(subject: _Subject, treatment: str, metric: Metric, *, is_money: bo
         baseline_mean=levels[1],
         estimates=estimates,
     )
-
-
-_CORRECTIONS = {
-    "holm": multiplicity.holm,
-    "benjamini_hochberg": multiplicity.benjamini_hochberg,
-    "benjamini_yekutieli": multiplicity.benjamini_yekutieli,
-}
-
-
-def _corrected(experiment: Experiment, results: Sequence[MetricResult]) -> tuple[MetricResult, ...]:
-    """Adjust the p-values of the secondary metrics of all treatments for each other.
-
-    The metrics of AI calls, which are always there, belong to it where the spec names them. What is
-    read first counts, with the p-value of the mode. The false discovery rate of Benjamini and
-    Hochberg holds at one fixed look only; else it takes Benjamini and Yekutieli.
-    """
-    name: Correction = "holm"
-    if experiment.inference.correction == "false_discovery":
-        fixed = experiment.inference.mode == "fixed"
-        name = "benjamini_hochberg" if fixed else "benjamini_yekutieli"
-    registered = {metric.key for metric in experiment.metrics}
-    family = [one for one in results if not one.primary and one.metric in registered]
-    adjusted = dict(
-        zip(map(id, family), _CORRECTIONS[name]([_p_value(one) for one in family]), strict=True)
-    )
-    return tuple(
-        replace(one, adjusted_p=adjusted[id(one)], correction=name) if id(one) in adjusted else one
-        for one in results
-    )
-
-
-def _believed(subject: _Subject, results: Iterable[MetricResult]) -> tuple[MetricResult, ...]:
-    """Add what is believed of each metric; the variants are compared once, not per treatment."""
-    experiment = subject.experiment
-    declared = {metric.key: metric for metric in experiment.metrics}
-    level = 1 - float(experiment.inference.alpha)
-    known: dict[str, Comparison | NotEstimable] = {}
-    found = []
-    for result in results:
-        metric = declared.get(result.metric)
-        if result.metric not in known:
-            known[result.metric] = (
-                beliefs(
-                    experiment,
-                    subject.readout.moments,
-                    metric,
-                    PRIMARY if metric is None else quantity(metric),
-                    level=level,
-                )
-                if result.metric == PRIMARY or (metric is not None and metric.is_column)
-                else NotEstimable("no-posterior", "it is no mean of units")
-            )
-        comparison = known[result.metric]
-        if not isinstance(comparison, NotEstimable):
-            (better,) = [one for one in comparison.advantages if one.variant == result.variant]
-            found.append(replace(result, bayes=Beliefs(better, comparison.beliefs)))
-        else:
-            found.append(replace(result, bayes=comparison))
-    return tuple(found)
-
-
-def _p_value(result: MetricResult) -> Number:
-    _, first = result.estimates[0]
-    return first if isinstance(first, NotEstimable) else first.p_value
-
-
-def _estimates(  # noqa: PLR0913 - two variants, a quantity, and how it is read
-    look: Look, one: Moments, base: Moments, what: Quantity, alpha: float, *, is_rate: bool
-) -> tuple[tuple[str, Estimate | NotEstimable], ...]:
-    if isinstance(what, Ratio):
-        return look.ratio(one, base, what, alpha=alpha)
-    return look.estimates(one, base, what, alpha=alpha, is_rate=is_rate)
-
-
-def _without_cap(  # noqa: PLR0913, PLR0917 - two variants, a quantity, and how it is read
-    experiment: Experiment, look: Look, one: Moments, base: Moments, what: Quantity, alpha: float
-) -> Iterator[tuple[str, Estimate | NotEstimable]]:
-    """Yield the estimate that a capped metric would have without its cap."""
-    columns = uncapped(experiment)
-    plain = (
-        Ratio(columns.get(what.numerator, what.numerator),
-              columns.get(what.denominator, what.denominator))
-        if isinstance(what, Ratio)
-        else columns.get(what, what)
-    )  # fmt: skip
-    if plain != what:
-        _, found = _estimates(look, one, base, plain, alpha, is_rate=False)[0]
-        yield "uncapped", found
 
 
 def _is_money(what: Quantity, money: set[str]) -> bool:

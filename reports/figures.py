@@ -142,7 +142,38 @@ class Lines:
         return len(self.labels) > 1 and any(len(line.points) > 1 for line in self.lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A straight line across a curve, at a value of one of its axes, with its name."""
+
+    on: Literal["x", "y"]
+    value: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One quantity over another; ``told`` says each point in words."""
+
+    key: str
+    title: str
+    alt: str
+    x: Axis
+    y: Axis
+    x_label: str
+    points: tuple[tuple[float, float], ...]
+    told: tuple[str, ...]
+    levels: tuple[Level, ...]
+
+    @property
+    def has_anything(self) -> bool:
+        """Whether there is a line to draw."""
+        return len(self.points) > 1
+
+
 Figure: TypeAlias = Forest | Bars | Lines
+Drawing: TypeAlias = Figure | Curve
+"""What has a static drawing; a `Figure` has an interactive one too."""
 Ticks: TypeAlias = Callable[[float, int], str]
 """Text of a tick, from its value and the decimals that all of them need."""
 

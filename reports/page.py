@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from functools import cache
-from importlib import resources
-
-import jinja2
 from markupsafe import Markup
 
 from klartext.analysis.result import TreatmentResult
 from klartext.reports import courses, figures, segments, svg, tables, verdict, wording
 from klartext.reports.document import ReportDocument
 from klartext.reports.language import Language, Locale
+from klartext.reports.self_contained import policy, style, template
 from klartext.reports.tiles import tiles
 
 
@@ -37,33 +32,28 @@ def render(document: ReportDocument, language: Language, *, interactive: bool = 
     locale = wording.locale_of(document, language)
     drawn = _figures(document, locale)
     scripts = _scripts(drawn) if interactive else ()
-    style = _read("style.css")
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            document=document,
-            analysis=document.analysis,
-            experiment=document.experiment,
-            locale=locale,
-            text=locale.text,
-            say=wording,
-            style=Markup(style),  # noqa: S704 - our own file
-            policy=_policy(style, scripts),
-            banner=verdict.banner(document, locale),
-            segments=segments.blocks(document, locale),
-            cohorts=courses.cohorts(document, locale),
-            treatments=[_treatment(document, locale, one) for one in document.analysis.treatments],
-            figures=drawn,
-            draw=svg.draw,
-            swatch=svg.swatch,
-            tables=_tables(document, locale),
-            facts=tables.facts(document, locale),
-            level=wording.level(locale, document.analysis.alpha),
-            signs=tables.STATE_SIGNS,
-            scripts=[Markup(script) for script in scripts],  # noqa: S704 - ours and Plotly's
-            plots=_plots(drawn) if interactive else {},
-        )
+    return template("page.html.j2").render(
+        document=document,
+        analysis=document.analysis,
+        experiment=document.experiment,
+        locale=locale,
+        text=locale.text,
+        say=wording,
+        style=style(),
+        policy=policy(scripts),
+        banner=verdict.banner(document, locale),
+        segments=segments.blocks(document, locale),
+        cohorts=courses.cohorts(document, locale),
+        treatments=[_treatment(document, locale, one) for one in document.analysis.treatments],
+        figures=drawn,
+        draw=svg.draw,
+        swatch=svg.swatch,
+        tables=_tables(document, locale),
+        facts=tables.facts(document, locale),
+        level=wording.level(locale, document.analysis.alpha),
+        signs=tables.STATE_SIGNS,
+        scripts=[Markup(script) for script in scripts],  # noqa: S704 - ours and Plotly's
+        plots=_plots(drawn) if interactive else {},
     )
 
 
@@ -120,35 +110,3 @@ def _scripts(drawn: dict[str, figures.Figure]) -> tuple[str, ...]:
     from klartext.reports import interactive  # noqa: PLC0415 - plotly is heavy and optional
 
     return interactive.scripts() if drawn else ()
-
-
-def _policy(style: str, scripts: tuple[str, ...]) -> str:
-    """Return the Content-Security-Policy: nothing from anywhere, only what this file holds."""
-    if not scripts:
-        return f"default-src 'none'; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
-    hashes = " ".join(_hash(script) for script in scripts)
-    return (  # Plotly writes style attributes and draws its exports as data: images
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def _read(name: str) -> str:
-    return resources.files("klartext.reports").joinpath(f"templates/{name}").read_text("utf-8")
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FunctionLoader(_read),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )

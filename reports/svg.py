@@ -7,12 +7,22 @@ a scaled-down SVG is too small to read; the page shows one of them.
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from markupsafe import Markup
 
-from klartext.reports.figures import Axis, Bar, Bars, Figure, Forest, ForestRow, Lines, Span
+from klartext.reports.figures import (
+    Axis,
+    Bar,
+    Bars,
+    Curve,
+    Drawing,
+    Forest,
+    ForestRow,
+    Lines,
+    Span,
+)
 
 Layout: TypeAlias = Literal["wide", "narrow"]
 
@@ -73,7 +83,7 @@ class _Canvas:
             self.text(css, x, y + i * _LINE, text)
 
 
-def draw(figure: Figure, layout: Layout) -> Markup:
+def draw(figure: Drawing, layout: Layout) -> Markup:
     """Return the figure as one ``<svg>`` element with title and description."""
     frame = _FRAMES[layout]
     canvas = _Canvas()
@@ -87,6 +97,9 @@ def draw(figure: Figure, layout: Layout) -> Markup:
         case Lines():
             bottom = _lines(canvas, frame, figure)
             told = [line.label for line in figure.lines]
+        case Curve():
+            bottom = _curve(canvas, frame, figure)
+            told = list(figure.told)
     name = f"{figure.key}-{layout}"
     head = Markup(
         '<svg class="plot {layout}" viewBox="0 0 {width} {height}" role="img" '
@@ -265,6 +278,38 @@ def _lines(canvas: _Canvas, frame: _Frame, figure: Lines) -> int:
             taken.append(y)
             canvas.text("strong", x + 8, round(y + 4, 2), line.label)
     return int(max(below, max(taken, default=0) + _LINE))
+
+
+def _curve(canvas: _Canvas, frame: _Frame, figure: Curve) -> int:
+    """Draw a line over two axes, as wide as the page; levels carry their names."""
+    top, height = 14, 250 if frame.width > 500 else 220
+    longest = max(len(tick.text) for tick in figure.y.ticks)
+    plot = replace(frame, left=round(longest * _GLYPH) + 12, right=frame.width - 24)
+    span = figure.y.high - figure.y.low
+
+    def y(value: float) -> float:
+        inside = min(max(value, figure.y.low), figure.y.high)
+        return round(top + height * (1 - (inside - figure.y.low) / span), 2)
+
+    for tick in figure.y.ticks:
+        css = "zero" if tick.value == 0 else "grid"
+        canvas.line(css, plot.left, y(tick.value), plot.right, y(tick.value))
+        canvas.text("tick", plot.left - 8, y(tick.value) + 4, tick.text, "end")
+    _grid(canvas, plot, figure.x, [(top, top + height)], top + height)
+    for level in figure.levels:
+        half = len(level.text) * _GLYPH / 2
+        if level.on == "y":
+            canvas.line("level", plot.left, y(level.value), plot.right, y(level.value))
+            canvas.text("soft", plot.right, y(level.value) - 5, level.text, "end")
+        else:
+            x = plot.x(figure.x, level.value)
+            canvas.line("level", x, top, x, top + height)
+            inside = min(max(x, plot.left + half), plot.right - half)
+            canvas.text("soft", round(inside, 2), top - 3, level.text, "middle")
+    places = [f"{plot.x(figure.x, x)} {y(value)}" for x, value in figure.points]
+    canvas.path("curve", "M" + "L".join(places))
+    canvas.text("soft", plot.right, top + height + 38, figure.x_label, "end")
+    return top + height + 48
 
 
 def _grid(

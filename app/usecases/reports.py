@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +13,8 @@ import klartext
 from klartext.analysis.result import Verdict
 from klartext.app.session import Session
 from klartext.app.usecases.analysis import analyze, series
+from klartext.app.usecases.pages import check_folder, replace_file
 from klartext.experiments import audit, registry
-from klartext.experiments.errors import NotFoundError
 from klartext.experiments.state import reading
 from klartext.experiments.tables import batches
 from klartext.reports import page
@@ -96,12 +94,11 @@ def report(
     NotReadyError
         Nothing to analyse yet.
     """
-    if not output.parent.is_dir():
-        raise NotFoundError(f"{output.parent} is not a folder: make it, or write elsewhere with -o")
+    check_folder(output)
     shown = document(session, key, generated_at=session.now())
     chosen = language or session.workspace.language
     content = page.render(shown, chosen, interactive=interactive).encode()
-    _replace(output, content)
+    replace_file(output, content)
     return Written(
         experiment=key,
         verdict=shown.analysis.decision.verdict,
@@ -113,18 +110,6 @@ def report(
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-
-
-def _replace(output: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _appendix(

@@ -160,3 +160,19 @@ def test_every_recorded_action_has_words() -> None:
         actions |= codes(folder, 3, "action", "record")
     assert {"start", "register"} <= actions
     assert {one for one in actions if f"action.{one}" not in KEYS} == set()
+
+
+PLANNING = (
+    "baseline", "break_even", "history", "outcome", "planning", "proposal", "question", "stakes",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("module", PLANNING)
+def test_every_reason_and_note_of_a_plan_has_words(module: str) -> None:
+    tree = ast.parse((ROOT / "analysis" / f"{module}.py").read_text(encoding="utf-8"))
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            place = {"NotEstimable": "missing", "Note": "plan.note"}.get(call.func.id)
+            code = text_argument(call, 0, "reason")
+            if place is not None and code is not None:
+                assert f"{place}.{code}" in KEYS

@@ -1,0 +1,524 @@
+"""The proposal: how many units a test needs, how long it takes, what it shows and what it costs.
+
+Everything `klartext plan` says, as data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+from klartext.analysis import planning, question
+from klartext.analysis.baseline import NOT_PLANNED, Baseline
+from klartext.analysis.comparison import Anytime, Fixed, GroupSequential, Mode, evenly
+from klartext.analysis.covariates import longest_lookback
+from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.history import History
+from klartext.analysis.planning import Duration, Plan
+from klartext.analysis.question import Question, Reading
+from klartext.analysis.result import Number
+from klartext.analysis.stakes import Money, Stakes, horizon_of, pays_monthly, stakes_of
+from klartext.analysis.windows import windows
+from klartext.experiments.experiment import Experiment
+
+LIFTS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5)
+"""Lifts whose price in units is always said, whatever is expected."""
+
+MOST_WEEKS = 52
+"""Weeks that the curve over time reaches at most."""
+
+_POINTS = 12
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a plan is asked for beside the experiment.
+
+    Parameters
+    ----------
+    reading
+        Treatment, mode and alpha.
+    power
+        Probability to show what is expected.
+    lifts
+        Expected relative lift per metric; ``margin`` for that of the margin.
+    total_units
+        Size to judge, all variants; None: ``weeks``, else the spec's, else what is needed.
+    weeks
+        Weeks of enrolment, as a size.
+    population
+        Of Test & Roll; None: the units of the roll-out.
+    """
+
+    reading: Reading
+    power: float
+    lifts: Mapping[str, float]
+    total_units: int | None = None
+    weeks: int | None = None
+    population: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One question answered.
+
+    Parameters
+    ----------
+    question
+        What is to be shown.
+    needed
+        The fewest units that show what is expected.
+    duration
+        Of those.
+    at_size
+        What is expected, shown by a test of the size in question.
+    detectable
+        The smallest effect that such a test shows; its lift is ``detectable_lift``.
+    """
+
+    question: Question
+    needed: Plan | NotEstimable
+    duration: Duration | NotEstimable
+    at_size: Plan | NotEstimable
+    detectable: Plan | NotEstimable
+    detectable_lift: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a curve: units, weeks of enrolment, lift, power."""
+
+    total_units: int
+    weeks: Number
+    lift: Number
+    power: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something a reader must know about the plan; ``value`` belongs into its sentence."""
+
+    code: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A planned test.
+
+    Parameters
+    ----------
+    asked
+        What was asked for.
+    history
+        Where the baselines are from; None when all were given.
+    units_per_day
+        First exposures, all variants.
+    maturity_days
+        From an exposure to its maturity.
+    lead
+        The net benefit; without values the first metric.
+    metrics, guardrails
+        In the order of the spec.
+    needed
+        Units with which the lead and every guardrail have the power asked for.
+    binding
+        The key of what needs most.
+    size, size_from
+        Units that are judged, and where the number is from.
+    duration
+        Of a test of this size.
+    needed_duration
+        Of a test of the units needed.
+    by_size
+        What lift each size shows with the power asked for.
+    by_lift
+        With what power the size shows each lift.
+    ladder
+        What each of some lifts needs.
+    by_mode
+        What the lead needs when it is read in each mode: the price of looking.
+    stakes
+        In money.
+    notes
+        What limits all this.
+    """
+
+    experiment: Experiment
+    asked: Asked
+    history: History | None
+    units_per_day: Number
+    maturity_days: float
+    lead: Answer
+    metrics: tuple[Answer, ...]
+    guardrails: tuple[Answer, ...]
+    needed: Number
+    binding: str | None
+    size: Number
+    size_from: Literal["units", "weeks", "spec", "needed"] | None
+    duration: Duration | NotEstimable
+    needed_duration: Duration | NotEstimable
+    by_size: tuple[Point, ...]
+    by_lift: tuple[Point, ...]
+    ladder: tuple[Point, ...]
+    by_mode: tuple[tuple[Mode, Plan], ...]
+    stakes: Stakes
+    notes: tuple[Note, ...]
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """Every answer, the lead first and once."""
+        rest = (*self.metrics, *self.guardrails)
+        return rest if self.lead in rest else (self.lead, *rest)
+
+
+def propose(  # noqa: PLR0913 - an experiment, and all that a plan of it rests on
+    experiment: Experiment,
+    asked: Asked,
+    baselines: Mapping[str, Baseline],
+    money: Money,
+    *,
+    units_per_day: Number,
+    history: History | None,
+) -> Proposal:
+    """Plan one comparison of ``experiment``.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    asked
+        What is wanted.
+    baselines
+        Of every metric.
+    money
+        Margin and cost per unit.
+    units_per_day
+        First exposures, all variants.
+    history
+        Where the baselines are from.
+    """
+    wait = windows(experiment).maturity + experiment.lateness
+    pace = _Pace(units_per_day, wait / _DAY)
+    lead, needed = _lead(experiment, asked, baselines, money, pace)
+    metrics = [
+        question.of_metric(
+            experiment, asked.reading, metric, baselines[metric.key], asked.lifts.get(metric.key)
+        )
+        for metric in experiment.metrics
+    ]
+    guardrails = [
+        question.of_guardrail(
+            experiment,
+            asked.reading,
+            guardrail,
+            baselines.get(guardrail.metric, Baseline(NOT_PLANNED)),
+        )
+        for guardrail in experiment.guardrails
+    ]
+    fewest: dict[int, Plan | NotEstimable] = {
+        id(one): _needed(one, asked.power) for one in (*metrics, *guardrails)
+    }
+    if lead is None:
+        lead = metrics[0]
+    else:
+        fewest[id(lead)] = needed
+    most, binding = _most(
+        (lead, fewest[id(lead)]),
+        [(one, fewest[id(one)]) for one in metrics],
+        [(one, fewest[id(one)]) for one in guardrails],
+    )
+    size, size_from = _size(experiment, asked, most, units_per_day)
+    answers = {
+        id(one): _answer(one, fewest[id(one)], size, asked.power, pace)
+        for one in (lead, *metrics, *guardrails)
+    }
+    duration = pace.of_units(size)
+    days: Number = duration if isinstance(duration, NotEstimable) else duration.readout_days
+    return Proposal(
+        experiment=experiment,
+        asked=asked,
+        history=history,
+        units_per_day=units_per_day,
+        maturity_days=pace.maturity_days,
+        lead=answers[id(lead)],
+        metrics=tuple(answers[id(one)] for one in metrics),
+        guardrails=tuple(answers[id(one)] for one in guardrails),
+        needed=most,
+        binding=binding,
+        size=size,
+        size_from=size_from,
+        duration=duration,
+        needed_duration=pace.of_units(most),
+        by_size=tuple(_by_size(lead, (size, most), asked.power, pace)),
+        by_lift=tuple(_by_lift(lead, answers[id(lead)], size)),
+        ladder=tuple(_ladder(lead, asked.power, pace)),
+        by_mode=tuple(_by_mode(lead, asked)),
+        stakes=stakes_of(
+            experiment,
+            asked.reading.treatment,
+            money,
+            total_units=size,
+            days=days,
+            population=asked.population,
+        ),
+        notes=tuple(_notes(experiment, asked, history, most, money, pace)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How fast units come and mature."""
+
+    units_per_day: Number
+    maturity_days: float
+
+    def of(self, plan: Plan | NotEstimable) -> Duration | NotEstimable:
+        if isinstance(plan, NotEstimable):
+            return plan
+        if isinstance(self.units_per_day, NotEstimable):
+            return self.units_per_day
+        return planning.duration(
+            plan, units_per_day=self.units_per_day, maturity_days=self.maturity_days
+        )
+
+    def of_units(self, total_units: Number) -> Duration | NotEstimable:
+        if isinstance(total_units, NotEstimable):
+            return total_units
+        size = round(total_units)
+        nothing = Plan(size, 0, 0, 0.0, 0.0, 0.0, 0.0, total_units, total_units, 1, 0.0)
+        return self.of(nothing)
+
+    def weeks(self, total_units: int) -> Number:
+        found = self.of_units(total_units)
+        return found if isinstance(found, NotEstimable) else found.enrolment_days / 7
+
+
+def _lead(
+    experiment: Experiment,
+    asked: Asked,
+    baselines: Mapping[str, Baseline],
+    money: Money,
+    pace: _Pace,
+) -> tuple[Question | None, Plan | NotEstimable]:
+    """Return the question about money, and the units it needs; no question without values.
+
+    Without a roll-out the cost per month that a test has to earn grows with its length, so the
+    units that are needed are found in a few rounds, from the size that is asked or four weeks.
+    """
+    if not experiment.value:
+        return None, question.NO_LIFT
+    lift = question.margin_lift(experiment, asked.lifts, baselines, money.margin)
+    size: Number
+    size, _ = _size(experiment, asked, NotEstimable("no-size", "none yet"), pace.units_per_day)
+    is_open = isinstance(size, NotEstimable)
+    if is_open and not isinstance(pace.units_per_day, NotEstimable):
+        size = max(2, round(28 * pace.units_per_day))
+    grows = is_open and experiment.rollout is None and pays_monthly(experiment)
+    for _ in range(5 if grows else 1):
+        days = pace.of_units(size)
+        horizon = horizon_of(
+            experiment,
+            asked.reading.treatment,
+            total_units=size,
+            days=days if isinstance(days, NotEstimable) else days.readout_days,
+        )
+        lead = question.of_net_benefit(experiment, asked.reading, money, horizon, margin_lift=lift)
+        needed = _needed(lead, asked.power)
+        if isinstance(needed, NotEstimable) or needed.total_units == size:
+            break
+        size = needed.total_units
+    return lead, needed
+
+
+def _needed(asked: Question, power: float) -> Plan | NotEstimable:
+    if isinstance(asked.comparison, NotEstimable):
+        return asked.comparison
+    if isinstance(asked.effect, NotEstimable):
+        return asked.effect
+    return planning.units_needed(asked.comparison, effect=asked.effect, power=power)
+
+
+def _answer(
+    asked: Question, needed: Plan | NotEstimable, size: Number, power: float, pace: _Pace
+) -> Answer:
+    at_size: Plan | NotEstimable
+    detectable: Plan | NotEstimable
+    if isinstance(asked.comparison, NotEstimable):
+        at_size = detectable = asked.comparison
+    elif isinstance(size, NotEstimable):
+        at_size = detectable = size
+    else:
+        total = round(size)
+        detectable = planning.detectable(asked.comparison, total_units=total, power=power)
+        at_size = (
+            asked.effect
+            if isinstance(asked.effect, NotEstimable)
+            else planning.evaluate(asked.comparison, effect=asked.effect, total_units=total)
+        )
+    return Answer(
+        question=asked,
+        needed=needed,
+        duration=pace.of(needed),
+        at_size=at_size,
+        detectable=detectable,
+        detectable_lift=detectable
+        if isinstance(detectable, NotEstimable)
+        else asked.lift_of(detectable.effect),
+    )
+
+
+_Priced: TypeAlias = "tuple[Question, Plan | NotEstimable]"
+
+
+def _most(
+    lead: _Priced, metrics: list[_Priced], guardrails: list[_Priced]
+) -> tuple[Number, str | None]:
+    """Return the units that everything expected needs, and what needs most.
+
+    The lead and the guardrails; when nothing is expected of the lead, the metrics of which
+    something is.
+    """
+    wanted = [lead] if isinstance(lead[1], Plan) else metrics
+    found = [(plan.total_units, one.key) for one, plan in wanted if isinstance(plan, Plan)]
+    if not found:
+        refused = lead[1]
+        return refused if isinstance(refused, NotEstimable) else question.NO_LIFT, None
+    found += [(plan.total_units, one.key) for one, plan in guardrails if isinstance(plan, Plan)]
+    return max(found, key=lambda pair: pair[0])
+
+
+def _size(
+    experiment: Experiment, asked: Asked, needed: Number, units_per_day: Number
+) -> tuple[Number, Literal["units", "weeks", "spec", "needed"] | None]:
+    if asked.total_units is not None:
+        return asked.total_units, "units"
+    if asked.weeks is not None:
+        if isinstance(units_per_day, NotEstimable):
+            return units_per_day, "weeks"
+        return max(2, math.floor(7 * asked.weeks * units_per_day)), "weeks"
+    if experiment.plan.total_units is not None:
+        return experiment.plan.total_units, "spec"
+    if isinstance(needed, NotEstimable):
+        return NotEstimable("no-size", "no size is planned; say one with --units or --weeks"), None
+    return needed, "needed"
+
+
+def _by_size(
+    lead: Question, wanted: tuple[Number, Number], power: float, pace: _Pace
+) -> Iterator[Point]:
+    """Yield what each size shows: whole weeks when the pace is known, else shares of the size.
+
+    ``wanted`` are the size in question and what is needed; the larger one ends the curve, unless
+    it is more than a year away.
+    """
+    if isinstance(lead.comparison, NotEstimable):
+        return
+    sizes = [one for one in wanted if not isinstance(one, NotEstimable)]
+    for units, weeks in _sizes(max(sizes, default=wanted[0]), pace):
+        found = planning.detectable(lead.comparison, total_units=units, power=power)
+        lift = found if isinstance(found, NotEstimable) else lead.lift_of(found.effect)
+        yield Point(units, weeks, lift, power)
+
+
+def _sizes(size: Number, pace: _Pace) -> list[tuple[int, Number]]:
+    if isinstance(pace.units_per_day, NotEstimable):
+        if isinstance(size, NotEstimable):
+            return []
+        every = max(1.0, size / (_POINTS // 2))
+        return [(round(every * k), pace.units_per_day) for k in range(1, _POINTS + 1)]
+    weekly = 7 * pace.units_per_day
+    last = 8 if isinstance(size, NotEstimable) else math.ceil(1.2 * size / weekly)
+    last = min(MOST_WEEKS, max(8, last))
+    step = math.ceil(last / _POINTS)
+    return [
+        (max(2, math.floor(weekly * week)), float(week)) for week in range(step, last + 1, step)
+    ]
+
+
+def _by_lift(lead: Question, answer: Answer, size: Number) -> Iterator[Point]:
+    """Yield the power at lifts up to twice what is expected or detectable."""
+    if isinstance(lead.comparison, NotEstimable) or isinstance(size, NotEstimable):
+        return
+    known = [
+        abs(one)
+        for one in (answer.detectable_lift, lead.lift)
+        if not isinstance(one, NotEstimable) and one
+    ]
+    if not known:
+        return
+    sign = lead.comparison.sign if lead.kind == "metric" else 1
+    for k in range(1, 2 * _POINTS + 1):
+        lift = sign * max(known) * 1.6 * k / (2 * _POINTS)
+        effect = lead.effect_of(lift)
+        if isinstance(effect, NotEstimable):
+            return
+        found = planning.evaluate(lead.comparison, effect=effect, total_units=round(size))
+        if isinstance(found, Plan):
+            yield Point(found.total_units, NotEstimable("no-size", ""), lift, found.power)
+
+
+def _ladder(lead: Question, power: float, pace: _Pace) -> Iterator[Point]:
+    if isinstance(lead.comparison, NotEstimable):
+        return
+    sign = lead.comparison.sign if lead.kind == "metric" else 1
+    for lift in LIFTS:
+        effect = lead.effect_of(sign * lift)
+        if isinstance(effect, NotEstimable):
+            return
+        found = planning.units_needed(lead.comparison, effect=effect, power=power)
+        if isinstance(found, Plan):
+            yield Point(found.total_units, pace.weeks(found.total_units), sign * lift, found.power)
+
+
+def _by_mode(lead: Question, asked: Asked) -> Iterator[tuple[Mode, Plan]]:
+    mine = asked.reading.mode
+    others = (Fixed(), GroupSequential("obrien_fleming", evenly(4)), Anytime(evenly(28)))
+    for other in others:
+        mode = mine if type(mine) is type(other) else other
+        if isinstance(lead.comparison, NotEstimable):
+            return
+        found = _needed(replace(lead, comparison=replace(lead.comparison, mode=mode)), asked.power)
+        if isinstance(found, Plan):
+            yield mode, found
+
+
+def _notes(  # noqa: PLR0913, PLR0917 - all that may limit a plan
+    experiment: Experiment,
+    asked: Asked,
+    history: History | None,
+    needed: Number,
+    money: Money,
+    pace: _Pace,
+) -> Iterator[Note]:
+    weeks = needed if isinstance(needed, NotEstimable) else pace.weeks(round(needed))
+    if not isinstance(weeks, NotEstimable) and weeks > MOST_WEEKS:
+        yield Note("too-long")
+    if experiment.audience and history is not None:
+        yield Note("audience")
+    if experiment.kind == "bandit":
+        yield Note("bandit")
+    if len(experiment.treatments) > 1:
+        yield Note("treatments", asked.reading.treatment)
+    if isinstance(money.cost, NotEstimable) and experiment.value:
+        yield Note("no-cost")
+    elif not isinstance(money.cost, NotEstimable) and money.cost == 0 and experiment.value:
+        yield Note("free")
+    if history is not None:
+        yield from _limits(experiment, history, needed)
+
+
+def _limits(experiment: Experiment, history: History, needed: Number) -> Iterator[Note]:
+    """Yield what history is too short or too small for."""
+    lookback = longest_lookback(experiment)
+    if lookback and history.start - history.first_event < lookback:
+        yield Note("short-lookback")
+    days = (history.end - history.start) / _DAY
+    if 0 < days < 14:
+        yield Note("few-days", f"{days:.0f}")
+    if not isinstance(needed, NotEstimable) and needed > 2 * history.units:
+        yield Note("beyond-history", str(history.units))
