@@ -8,11 +8,10 @@ from klartext.analysis import adjustment, common_slopes, covariates
 from klartext.analysis.adjustment import Adjusted
 from klartext.analysis.contrast import of_means
 from klartext.analysis.estimate import Estimate, NotEstimable
-from klartext.analysis.look import MONEY_FROM_MARGIN, Look, nonzero, numerator_burn_in
+from klartext.analysis.look import MONEY_FROM_MARGIN, Look
 from klartext.analysis.moments import Moments
-from klartext.analysis.ratio_metrics import Quantity, Ratio, quantity
+from klartext.analysis.ratio_metrics import quantity
 from klartext.analysis.result import Adjustment, Number
-from klartext.analysis.sequential import mixture
 from klartext.experiments.experiment import Experiment, Metric
 
 
@@ -57,14 +56,14 @@ def read_adjusted(  # noqa: PLR0913 - a metric of two variants, and how it is re
     if not names:
         return (), None
     what = quantity(metric)
-    gate = _burn_in(treatment, control, what) if look.mode == "anytime" else None
+    gate = look.burn_in(treatment, control, what)
     found = {
         "lin": adjustment.lin(treatment, control, what, names),
         "cuped": adjustment.cuped(treatment, control, what, names),
     }
     estimates = tuple(
         (
-            name if look.mode == "fixed" else f"anytime-{name}",
+            look.named(name),
             look.read(
                 one if isinstance(one, NotEstimable) else one.contrast, alpha=alpha, burn_in=gate
             ),
@@ -122,9 +121,9 @@ def money(
     found = common_slopes.adjusted(treatment, control, MONEY_FROM_MARGIN, names)
     if isinstance(found, NotEstimable):
         return Money(treatment, control, adjustment=Adjustment((), (), found))
-    gate = _burn_in(treatment, control, "net") if look.mode == "anytime" else None
+    gate = look.burn_in(treatment, control, "net")
     contrast = found.contrast("net")
-    name = common_slopes.METHOD if look.mode == "fixed" else f"anytime-{common_slopes.METHOD}"
+    name = look.named(common_slopes.METHOD)
     raw = of_means(treatment.sample("net"), control.sample("net"))
     if isinstance(raw, NotEstimable):
         removed: Number = raw
@@ -137,14 +136,6 @@ def money(
         found.control,
         ((name, look.read(contrast, alpha=alpha, burn_in=gate)),),
         Adjustment(found.used, found.dropped, removed),
-    )
-
-
-def _burn_in(treatment: Moments, control: Moments, what: Quantity) -> NotEstimable | None:
-    if isinstance(what, Ratio):
-        return numerator_burn_in(treatment, control, what)
-    return mixture.burn_in(
-        treatment.sample(what), control.sample(what), nonzero=nonzero(treatment, control, what)
     )
 
 

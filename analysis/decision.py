@@ -26,7 +26,8 @@ from klartext.analysis.result import (
     TreatmentResult,
     Verdict,
 )
-from klartext.experiments.experiment import DecisionRule, Gate
+from klartext.analysis.sequential.replay import Drift
+from klartext.experiments.experiment import DecisionRule, Gate, InferenceMode
 
 COMPLETE_SHARE = 0.95
 """Share of calls and of money that must be priced and attributed for a GO."""
@@ -57,7 +58,9 @@ class Evidence:
     adaptive
         Whether the weights follow the outcomes (a bandit).
     deciding
-        Whether intervals are valid at this look.
+        Whether intervals may decide at this look.
+    mode
+        Registered inference mode.
     at_end
         Whether the registered end is reached: no later look will know more.
     checks
@@ -82,6 +85,8 @@ class Evidence:
         What the rest of the test may bring.
     uncapped
         Raw net benefit without the caps on metrics; None when no metric of value has one.
+    drift
+        Since when no value of the effect agrees with all daily intervals; None when one does.
     """
 
     variant: str
@@ -90,6 +95,7 @@ class Evidence:
     retrospective: bool
     adaptive: bool
     deciding: bool
+    mode: InferenceMode
     at_end: bool
     checks: tuple[Check, ...]
     spent: Decimal
@@ -104,6 +110,7 @@ class Evidence:
     uncapped: Number | None = None
     gates: tuple[tuple[Gate, Decimal | None], ...] = ()
     incidents: tuple[str, ...] = ()
+    drift: Drift | None = None
 
 
 Rule = Callable[[Evidence], Decision | None]
@@ -259,6 +266,8 @@ def _go(evidence: Evidence) -> Decision | None:
 
 def _futility(evidence: Evidence) -> Decision | None:
     """Stop what can hardly pass, is expected to lose, and is not worth learning more about."""
+    if evidence.mode == "group_sequential" and not evidence.deciding:
+        return None
     prospect = evidence.prospect
     gain: Number = (
         prospect.wait_value
@@ -337,9 +346,15 @@ RULES: tuple[Rule, ...] = (_safety, _invalid, _adaptive, _loss, _go, _futility, 
 
 def _conditions(evidence: Evidence) -> Iterator[Reason]:
     """Yield every condition of GO but the signatures."""
-    if not evidence.deciding:
+    if not evidence.deciding and evidence.mode == "group_sequential":
+        detail = "only a planned look decides; the interval shown is the anytime one"
+        yield _unmet("planned_look", "inference", detail)
+    elif not evidence.deciding:
         detail = "the one deciding look comes when the planned units are mature"
         yield _unmet("deciding_look", "inference", detail)
+    if evidence.drift is not None:
+        detail = f"since {evidence.drift.since} no value of the effect agrees with every day's"
+        yield _unmet("drift", "net_benefit", detail)
     yield _net_benefit_lower(evidence.view)
     if evidence.uncapped is not None:
         yield _condition(

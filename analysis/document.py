@@ -12,25 +12,41 @@ from collections.abc import Mapping
 
 from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.estimate import Estimate, NotEstimable
-from klartext.analysis.json_values import figure, json_object
+from klartext.analysis.json_values import Value, figure, json_object
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
     Adjustment,
     Analysis,
+    Beliefs,
     CostItem,
     Decision,
     DecisionView,
     MetricResult,
+    PlannedLook,
     TreatmentResult,
     WindowView,
 )
 from klartext.analysis.segment_effects import LevelEffect, SegmentEffect
 from klartext.analysis.segments import Level
+from klartext.analysis.sequential.replay import Drift, Running
 from klartext.experiments.experiment import Json
 
 SCHEMA = "klartext/analysis/v1"
 MOMENTS_SCHEMA = "klartext/moments/v1"
+
+_NO_LOOK = NotEstimable("unplanned-look", "no planned look is due")
+
+_BELIEFS = (
+    "probability_better",
+    "probability_best",
+    "expected_loss",
+    "mean",
+    "interval",
+    "relative",
+    "relative_interval",
+    "probability_equivalent",
+)
 
 
 def to_json(analysis: Analysis) -> dict[str, Json]:
@@ -80,6 +96,7 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
             "money_share": figure(completeness.money_share),
             "left_out": list(completeness.left_out),
         },
+        **({} if analysis.look is None else {"look": _look(analysis.look)}),
         "decision": _decision(analysis.decision),
         **_intention_to_treat(analysis.intention_to_treat),
         **({"segments": [_segment(one) for one in analysis.segments]} if analysis.segments else {}),
@@ -97,6 +114,20 @@ def _intention_to_treat(every: Analysis | None) -> dict[str, Json]:
             "metrics": document["metrics"],
             "by_variant": [_treatment(one, decided=False) for one in every.treatments],
         }
+    }
+
+
+def _look(look: PlannedLook) -> Json:
+    return {
+        "spending": look.spending,
+        "planned": [figure(fraction) for fraction in look.planned],
+        **({} if look.due_at is None else {"due_at": figure(look.due_at)}),
+        **json_object(
+            number=_NO_LOOK if look.number is None else look.number,
+            fraction=look.fraction,
+            information=look.information,
+            spends=look.spends,
+        ),
     }
 
 
@@ -142,10 +173,64 @@ def _metric(result: MetricResult) -> dict[str, Json]:
             is_rate=result.is_rate,
             mean=result.mean,
             baseline_mean=result.baseline_mean,
+            **_running(result.running),
+            **({} if result.adjusted_p is None else {"adjusted_p": result.adjusted_p}),
+            **({} if result.correction is None else {"correction": result.correction}),
         ),
         **({"adjustment": _adjustment(result.adjustment)} if result.adjustment else {}),
         "estimates": [_estimate(method, found) for method, found in result.estimates],
+        **({} if result.bayes is None else {"bayes": _bayes(result.variant, result.bayes)}),
     }
+
+
+def _bayes(variant: str, found: Beliefs | NotEstimable) -> Json:
+    """Return what is believed of a treatment, under priors that know nothing."""
+    if isinstance(found, NotEstimable):
+        missing: dict[str, Value] = dict.fromkeys(_BELIEFS, found)
+        return {"prior": "reference", **json_object(**missing)}
+    better = found.better
+    (own,) = [one for one in found.variants if one.variant == variant]
+    return {
+        "prior": "reference",
+        **json_object(
+            probability_better=better.probability_better,
+            probability_best=own.probability_best,
+            expected_loss=own.expected_loss,
+            mean=better.mean,
+            interval=better.interval,
+            relative=better.relative,
+            relative_interval=better.relative_interval,
+            probability_equivalent=better.probability_equivalent,
+        ),
+        "variants": [
+            json_object(
+                variant=one.variant,
+                mean=one.mean,
+                interval=one.interval,
+                probability_best=one.probability_best,
+                expected_loss=one.expected_loss,
+            )
+            for one in found.variants
+        ],
+    }
+
+
+def _running(found: Running | NotEstimable | None) -> dict[str, Value]:
+    """Return what all looks so far say together; kept apart from the estimates of this look."""
+    if found is None:
+        return {}
+    if isinstance(found, NotEstimable):
+        return {"running_interval": found, "running_p": found}
+    interval = _drifted(found.interval) if isinstance(found.interval, Drift) else found.interval
+    return {"running_interval": interval, "running_p": found.p_value}
+
+
+def _drifted(drift: Drift) -> NotEstimable:
+    return NotEstimable(
+        "drift",
+        f"since {drift.since} no value agrees with all intervals: one began at "
+        f"{drift.highest_lower:.4g}, another ends at {drift.lowest_upper:.4g}",
+    )
 
 
 def _segment(found: SegmentEffect) -> Json:
@@ -300,6 +385,18 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
         ),
         **({"unadjusted": _unadjusted(*treatment.unadjusted)} if treatment.unadjusted else {}),
         "costs": [_cost(item) for item in treatment.costs],
+        "guardrails": [
+            json_object(
+                metric=reading.metric,
+                harm=reading.harm,
+                limit=reading.limit,
+                kept=reading.is_kept,
+                broken=reading.is_broken,
+                method=reading.method,
+                p_value=reading.p_value,
+            )
+            for reading in treatment.guardrails
+        ],
         **({"decision": _decision(treatment.decision)} if decided else {}),
     }
 

@@ -12,11 +12,13 @@ from typing import Literal
 from klartext.analysis import attribution, decision, quantile_metrics
 from klartext.analysis.adjusted import money as adjusted_money
 from klartext.analysis.ai_metrics import ai_metrics
+from klartext.analysis.beliefs import believed
 from klartext.analysis.breakdown import cost_items
+from klartext.analysis.corrections import corrected
 from klartext.analysis.data_checks import data_checks
 from klartext.analysis.estimate import Estimate, NotEstimable
 from klartext.analysis.guardrails import read_guardrail
-from klartext.analysis.look import Look, planned_look
+from klartext.analysis.look import Look, planned_look, planned_units
 from klartext.analysis.metric_estimates import metric_estimates, unadjusted
 from klartext.analysis.moments import Moments
 from klartext.analysis.projection import decision_view
@@ -29,9 +31,13 @@ from klartext.analysis.result import (
     CostCompleteness,
     MetricResult,
     Number,
+    PlannedLook,
     TreatmentResult,
 )
+from klartext.analysis.running import Calendar, calendar, drift_check, drift_of, running
 from klartext.analysis.segment_effects import SegmentEffect, segment_effect
+from klartext.analysis.sequential import group
+from klartext.analysis.sequential.replay import Running
 from klartext.analysis.uncapped import uncapped_net_benefit
 from klartext.analysis.value import Period, accruals_of, spent, window_view
 from klartext.analysis.windows import windows
@@ -58,6 +64,10 @@ class Registration:
         Latest result of each preflight check that has one.
     incidents
         Reasons of the open incidents.
+    looks
+        Planned looks of a group sequential test that were recorded.
+    stopped_at
+        When the test was stopped; None while it runs.
     """
 
     version: int
@@ -66,6 +76,8 @@ class Registration:
     approved: frozenset[str] = frozenset()
     gates: Mapping[str, Decimal] = field(default_factory=dict)
     incidents: tuple[str, ...] = ()
+    looks: tuple[group.Look, ...] = ()
+    stopped_at: datetime | None = None
 
 
 def analyse(
@@ -118,6 +130,8 @@ def _subject(  # noqa: PLR0913 - everything that an analysis is made of
     mature: int,
 ) -> _Subject:
     completeness = _completeness(experiment, readout)
+    days = calendar(readout.daily)
+    values = _running_values(experiment, days)
     return _Subject(
         experiment=experiment,
         readout=readout,
@@ -125,7 +139,12 @@ def _subject(  # noqa: PLR0913 - everything that an analysis is made of
         months=Fraction(0) if period is None else period.months,
         registered=_is_registered(experiment, registration, readout),
         registration=registration,
-        checks=data_checks(experiment, readout, completeness),
+        checks=(
+            *data_checks(experiment, readout, completeness),
+            *((drift_check(values.items()),) if values else ()),
+        ),
+        days=days,
+        values=values,
         completeness=completeness,
         mature=mature,
     )
@@ -168,9 +187,8 @@ def _analysed(subject: _Subject, registration: Registration) -> Analysis:
     experiment, readout = subject.experiment, subject.readout
     treatments = tuple(_treatment(subject, variant) for variant in experiment.treatments)
     alpha = float(experiment.inference.alpha)
-    metrics = tuple(
-        result for variant in experiment.treatments for result in _metrics(subject, variant)
-    )
+    results = [one for variant in experiment.treatments for one in _metrics(subject, variant)]
+    metrics = believed(experiment, readout.moments, corrected(experiment, results))
     return Analysis(
         experiment=experiment.key,
         title=experiment.title,
@@ -188,6 +206,7 @@ def _analysed(subject: _Subject, registration: Registration) -> Analysis:
         treatments=treatments,
         completeness=subject.completeness,
         decision=decision.decide_overall(treatments),
+        look=_planned_look(subject, subject.look(experiment.treatments[0]), treatments),
         segments=tuple(_segments(subject, metrics)),
     )
 
@@ -203,11 +222,61 @@ class _Subject:
     registered: bool
     registration: Registration
     checks: tuple[Check, ...]
+    days: Calendar
+    values: Mapping[str, Running | NotEstimable]
     completeness: CostCompleteness
     mature: int
 
     def look(self, treatment: str) -> Look:
-        return planned_look(self.experiment, treatment, mature=self.mature)
+        return planned_look(
+            self.experiment,
+            treatment,
+            mature=self.mature,
+            taken=self.registration.looks,
+            ended=self.is_over and self.ran_to_its_end,
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more units will come: a finished experiment, or its end and they are mature.
+
+        At ``plan.latest_end``, or one wait later if some never mature.
+        """
+        if self.experiment.registration == "retrospective":
+            return True
+        end, cutoff = self.experiment.plan.latest_end, self.readout.watermark.cutoff
+        if end is None or cutoff < end:
+            return False
+        waiting = any(count.mature < count.exposed for count in self.readout.counts)
+        return not waiting or cutoff >= end + _wait(self.experiment)
+
+    @property
+    def ran_to_its_end(self) -> bool:
+        """Whether nobody stopped the test before its end, which a good day may have tempted to."""
+        end, stopped = self.experiment.plan.latest_end, self.registration.stopped_at
+        return stopped is None or (end is not None and stopped >= end)
+
+
+def _running_values(experiment: Experiment, days: Calendar) -> dict[str, Running | NotEstimable]:
+    """Return what the decision reads, replayed day by day; nothing outside of anytime mode."""
+    if experiment.inference.mode != "anytime":
+        return {}
+    return {
+        variant: _running(experiment, days, variant, "outlook", share=len(experiment.treatments))
+        for variant in experiment.treatments
+    }
+
+
+def _running(
+    experiment: Experiment, days: Calendar, treatment: str, column: str, *, share: int = 1
+) -> Running | NotEstimable:
+    return running(
+        days,
+        (treatment, experiment.control),
+        column,
+        alpha=float(experiment.inference.alpha) / share,
+        planned_n=planned_units(experiment, treatment),
+    )
 
 
 def _is_registered(experiment: Experiment, registration: Registration, readout: Readout) -> bool:
@@ -219,7 +288,7 @@ def _is_registered(experiment: Experiment, registration: Registration, readout: 
 
 
 def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
-    """Yield the primary metric first, then those of the spec.
+    """Yield the primary metric first, then those of the spec, of one treatment.
 
     Without a value entry there is no net value to speak of, and the first metric is primary.
     """
@@ -251,6 +320,11 @@ def _metrics(subject: _Subject, treatment: str) -> Iterator[MetricResult]:
             baseline_mean=_level(base, what),
             estimates=found.estimates,
             adjustment=found.adjustment,
+            running=(
+                None
+                if isinstance(what, Ratio) or experiment.inference.mode != "anytime"
+                else _running(experiment, subject.days, treatment, what)
+            ),
         )
     for metric in experiment.metrics:
         if metric.kind == "quantile":
@@ -332,7 +406,8 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         retrospective=experiment.registration == "retrospective",
         adaptive=experiment.kind == "bandit",
         deciding=look.deciding,
-        at_end=_is_at_end(experiment, readout, look),
+        mode=look.mode,
+        at_end=subject.is_over or _is_last(look),
         checks=subject.checks,
         spent=spent(experiment, readout),
         budget=experiment.costs.budget,
@@ -351,6 +426,7 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         worst=worst,
         duration=_duration(experiment, readout),
         uncapped=uncapped_net_benefit(experiment, one, base, view),
+        drift=drift_of(subject.values[treatment]) if subject.values else None,
         completeness=subject.completeness,
         approved=subject.registration.approved,
         gates=tuple(
@@ -373,6 +449,7 @@ def _treatment(subject: _Subject, treatment: str) -> TreatmentResult:
         costs=cost_items(experiment, readout, subject.accruals, treatment),
         decision=decision.decide(evidence),
         prospect=prospect,
+        guardrails=evidence.guardrails,
         unadjusted=None if money.adjustment is None else (before, plain),
     )
 
@@ -395,21 +472,36 @@ def _duration(experiment: Experiment, readout: Readout) -> timedelta:
     return youngest - readout.first_exposure
 
 
-def _is_at_end(experiment: Experiment, readout: Readout, look: Look) -> bool:
-    """Whether no later look will know more.
+def _is_last(look: Look) -> bool:
+    """Whether no later look can decide: this is the one of a fixed design, or the last planned."""
+    if look.place is not None:
+        due = look.place.due
+        return isinstance(due, group.Look) and due.number == len(look.place.fractions)
+    return look.mode == "fixed" and look.deciding
 
-    A finished experiment; the one deciding look; or ``latest_end`` is over and its units are
-    mature.
+
+def _planned_look(
+    subject: _Subject, look: Look, treatments: Iterable[TreatmentResult]
+) -> PlannedLook | None:
+    """Return where a group sequential test stands; the place is the same for all treatments.
+
+    A look whose boundary no treatment could use, in its burn-in, is not taken: its alpha is spent
+    at the next one. Where one of several could, it is; the others then spend a little less.
     """
-    if experiment.registration == "retrospective":
-        return True
-    if experiment.inference.mode == "fixed" and look.deciding:
-        return True
-    end, cutoff = experiment.plan.latest_end, readout.watermark.cutoff
-    if end is None or cutoff < end:
-        return False
-    waiting = any(count.mature < count.exposed for count in readout.counts)
-    return not waiting or cutoff >= end + _wait(experiment)
+    if look.place is None:
+        return None
+    due, taken = look.place.due, subject.registration.looks
+    is_due = isinstance(due, group.Look)
+    readable = any(not isinstance(one.outlook.rule_interval, NotEstimable) for one in treatments)
+    return PlannedLook(
+        spending=look.place.spending,
+        planned=look.place.fractions,
+        number=due.number if isinstance(due, group.Look) else None,
+        fraction=due.fraction,
+        information=subject.mature,
+        due_at=due.due_at if isinstance(due, group.Unplanned) else None,
+        spends=is_due and readable and len(look.place.taken) == len(taken),
+    )
 
 
 def _completeness(experiment: Experiment, readout: Readout) -> CostCompleteness:

@@ -123,7 +123,7 @@ def fixed(
     J. Biopharm. Statist. 14, 843-856 (ratio margins as linear contrasts, Welch's df).
     """
     _check(alpha)
-    slack = _slack(contrast, margin)
+    slack = slack_of(contrast, margin)
     if isinstance(slack, NotEstimable):
         return slack
     df = slack.df
@@ -178,7 +178,7 @@ def anytime(
     falls below a at any look with probability at most a. See there and `contrast.anytime`.
     """
     _check(alpha)
-    slack = _slack(contrast, margin)
+    slack = slack_of(contrast, margin)
     if isinstance(slack, NotEstimable):
         return slack
     if burn_in is not None:
@@ -271,8 +271,12 @@ def one_sided_p_value(statistic: float, n: int, planned_n: int, *, alpha: float)
     return min(1.0, math.sqrt(1 + elapsed) / (2 * math.expm1(exponent)))
 
 
-def _slack(contrast: Contrast | NotEstimable, margin: Margin) -> Contrast | NotEstimable:
-    """Contrast whose difference is the distance to the margin, positive inside."""
+def slack_of(contrast: Contrast | NotEstimable, margin: Margin) -> Contrast | NotEstimable:
+    """Contrast whose difference is the distance to the margin, positive inside.
+
+    Refused as by `contrast.checked`, and ``non-positive-mean`` when a relative margin meets a
+    control level that is not above zero.
+    """
     if isinstance(contrast, NotEstimable):
         return contrast
     higher = margin.better == "higher"

@@ -182,7 +182,7 @@ def _looks(future: _Future, look: Look, *, alpha: float) -> Iterator[tuple[int, 
         units = future.units(week)
         if units * 1000 < before * 1001:  # nothing new, or too little to be a look of its own
             continue
-        multiplier = look.multiplier_ahead(units, alpha=alpha)
+        multiplier = look.multiplier_ahead(units, alpha=alpha, after=before)
         if multiplier is None:
             continue
         yield week, units, multiplier

@@ -5,10 +5,10 @@ The unit table is computed once in the engine and reduced there; no unit row com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,15 @@ from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.exposed import exposed_units, reached_units, with_covariates
 from klartext.analysis.guardrails import Measured
-from klartext.analysis.instants import microseconds
+from klartext.analysis.instants import microseconds, whole
+from klartext.analysis.local_days import clock_changes, day_of, midnight
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, outcomes
 from klartext.analysis.quantiles import Observations
 from klartext.analysis.result import VariantCounts
 from klartext.analysis.segments import Segment, first_values, read_segments
 from klartext.analysis.unit_table import assemble
+from klartext.analysis.windows import windows
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
 from klartext.experiments.records import from_microseconds
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from klartext.experiments.facts import FactTables
 
 _GROUP = ("variant", "excluded", "mature")
+_MATURED = "matured.day"  # no metric can be called that
+_LONGEST = timedelta(days=5 * 366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,19 @@ class UsageSum:
 
 
 @dataclass(frozen=True, slots=True)
+class MaturityDay:
+    """Units of the comparison that became mature on one calendar day, as moments per variant.
+
+    A unit is mature from ``exposed_at`` plus the longest window and the lateness; the day is that
+    of the workspace's time zone. The days of a readout add up to its moments, so that those of a
+    past day are a sum too, on today's facts.
+    """
+
+    day: date
+    moments: Mapping[str, Moments]
+
+
+@dataclass(frozen=True, slots=True)
 class Readout:
     """One experiment at one watermark, reduced.
 
@@ -103,6 +120,8 @@ class Readout:
         What the events of mean metrics carried.
     strangers
         Units with an exposure in a variant that the spec does not have.
+    daily
+        The units of ``moments`` by the day on which they became mature, in order.
     observations
         Per quantile metric the observations of each variant, or why there are none.
     calls
@@ -130,6 +149,7 @@ class Readout:
     highest_price: Decimal | None
     amounts: tuple[Amounts, ...]
     strangers: int
+    daily: tuple[MaturityDay, ...] = ()
     observations: Mapping[str, Mapping[str, Observations] | NotEstimable] = field(
         default_factory=dict
     )
@@ -209,7 +229,8 @@ def _read(
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, exposed)
     known = with_covariates(experiment, exposed, tables.events, watermark)
     units = keep(assemble(experiment, known, per_unit, calls))
-    groups = rows_of(engine, reduced(experiment, units))
+    dated = units.mutate(**{_MATURED: _matured_on(experiment, units, watermark)})
+    groups = rows_of(engine, reduced(experiment, dated, by=(*_GROUP, _MATURED)))
     usage, highest = _usage(calls, engine)
     columns = value_columns(experiment)
     segments: tuple[Segment, ...] = ()
@@ -248,6 +269,13 @@ def _read(
         highest_price=highest,
         amounts=amounts.examine(experiment, tables.events, per_unit, engine),
         strangers=_strangers(experiment, tables.exposures, watermark, engine),
+        daily=tuple(
+            MaturityDay(
+                day_of(day),
+                {key: reduction.moments_of(columns, _of(found, key)) for key in variants},
+            )
+            for day, found in _by_day(compared)
+        ),
         observations={
             metric.key: observed.observations(
                 observed.of_events(experiment, events, exposed, metric), variants, engine
@@ -261,6 +289,23 @@ def _read(
             experiment, exposed, per_unit, tables.usage_costs, watermark, engine=engine
         ),
     )
+
+
+def _matured_on(experiment: Experiment, units: ir.Table, watermark: Watermark) -> ir.IntegerValue:
+    """Return the local day on which a unit is mature, for `local_days.day_of`.
+
+    Clock changes are known for the five years before the watermark; units older than that have
+    the first of these offsets.
+    """
+    wait = windows(experiment).maturity + experiment.lateness
+    last = watermark.cutoff + wait
+    changes = clock_changes(experiment.timezone, watermark.cutoff - _LONGEST, last)
+    return midnight(microseconds(units.exposed_at) + whole(wait), changes)
+
+
+def _by_day(groups: list[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    for day in sorted({group[_MATURED] for group in groups}):
+        yield day, [group for group in groups if group[_MATURED] == day]
 
 
 def reduced(experiment: Experiment, units: ir.Table, *, by: tuple[str, ...] = _GROUP) -> ir.Table:

@@ -12,7 +12,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from klartext.analysis.bayes.comparison import Advantage, Belief
 from klartext.analysis.estimate import ConfidenceSet, Estimate, NotEstimable
+from klartext.analysis.guardrails import GuardrailReading
+from klartext.analysis.sequential.replay import Running
+from klartext.experiments.experiment import InferenceMode
 from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ Verdict: TypeAlias = Literal[
     "GO", "GO_LIMITED", "GO_PENDING_APPROVAL", "STOP", "CONTINUE", "INVALID"
 ]
 Number: TypeAlias = float | NotEstimable
+Correction: TypeAlias = Literal["holm", "benjamini_hochberg", "benjamini_yekutieli"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +66,27 @@ class Adjustment:
 
 
 @dataclass(frozen=True, slots=True)
+class Beliefs:
+    """What is believed of a treatment and of its control, under reference priors.
+
+    ``better`` is its advantage over the control; ``variants`` are the levels of all variants,
+    with the probability that each is the best and what choosing it loses on average.
+    """
+
+    better: Advantage
+    variants: tuple[Belief, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MetricResult:
     """A metric of one treatment against the baseline, by each method, in order of preference.
 
     ``estimates`` pairs a method's name with its estimate or the reason there is none. ``kind`` is
     that of the spec; the net value is a mean. ``mean`` is capped where the metric is; its
-    estimate without the cap stands last, as ``uncapped``.
+    estimate without the cap stands last, as ``uncapped``. ``running`` is the unadjusted difference
+    replayed over the look calendar, in anytime mode; ratios have none. ``adjusted_p`` is the
+    p-value of a secondary metric's first estimate, adjusted by ``correction`` for all secondary
+    comparisons together. ``bayes`` is what is believed of this treatment.
     """
 
     metric: str
@@ -80,6 +100,10 @@ class MetricResult:
     estimates: tuple[tuple[str, Estimate | NotEstimable], ...]
     kind: str = "mean"
     adjustment: Adjustment | None = None
+    running: Running | NotEstimable | None = None
+    bayes: Beliefs | NotEstimable | None = None
+    adjusted_p: Number | None = None
+    correction: Correction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +239,7 @@ class TreatmentResult:
     costs: tuple[CostItem, ...]
     decision: Decision
     prospect: Prospect
+    guardrails: tuple[GuardrailReading, ...] = ()
     unadjusted: tuple[WindowView, DecisionView] | None = None
 
 
@@ -237,6 +262,36 @@ class CostCompleteness:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedLook:
+    """Where in its group sequential design an analysis stands.
+
+    Parameters
+    ----------
+    spending, planned
+        The design: how alpha is spread, and the planned fractions of units, the last one 1.
+    number
+        Planned look that this is, from 1; None when none is due.
+    fraction
+        Mature units over the planned ones.
+    information
+        Mature units.
+    due_at
+        Fraction at which the next look is due; None when this is one, or after the last.
+    spends
+        Whether taking this look now spends alpha: it is due, was not taken before, and its
+        boundary could be used.
+    """
+
+    spending: str
+    planned: tuple[float, ...]
+    number: int | None
+    fraction: float
+    information: int
+    due_at: float | None
+    spends: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """One look at one experiment at one watermark; a pure function of facts and spec.
 
@@ -249,7 +304,7 @@ class Analysis:
     version: int
     spec_sha256: str
     registered: bool
-    mode: Literal["anytime", "fixed"]
+    mode: InferenceMode
     alpha: float
     rule_alpha: float
     currency: str
@@ -260,6 +315,7 @@ class Analysis:
     treatments: tuple[TreatmentResult, ...]
     completeness: CostCompleteness
     decision: Decision
+    look: PlannedLook | None = None
     intention_to_treat: Analysis | None = None
     segments: tuple[SegmentEffect, ...] = ()
 

@@ -16,6 +16,9 @@ from typing import Literal, TypeAlias
 MILLION = 1_000_000
 """Weights and propensities are integers out of this."""
 
+InferenceMode: TypeAlias = Literal["anytime", "group_sequential", "fixed"]
+"""When intervals may be read: at any look, at a few planned ones, or at one."""
+
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 
@@ -101,7 +104,8 @@ class Metric:
     ``covariates``. ``quantile`` is that of the property ``value`` over all events of all units;
     it is the metric's ``quantile``, a fraction. ``cap_percentile`` (a fraction) is a cap that is
     resolved from data once and then frozen, see `klartext.experiments.caps`; ``cap`` is None in
-    the spec then, and set where the cap is in force.
+    the spec then, and set where the cap is in force. Differences up to ``negligible``, in the
+    metric's unit, are too small to matter.
     """
 
     key: str
@@ -119,6 +123,7 @@ class Metric:
     covariates: tuple[Covariate, ...] = ()
     quantile: Decimal | None = None
     cap_percentile: Decimal | None = None
+    negligible: Decimal | None = None
 
     @property
     def is_column(self) -> bool:
@@ -272,21 +277,38 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """When the test runs and how many units it is planned for, over all variants."""
+    """When the test runs and how many units it is planned for, over all variants.
+
+    ``looks`` are the planned looks of a group sequential test, as fractions of ``total_units``
+    that increase to 1.
+    """
 
     start: datetime | None
     latest_end: datetime | None
     total_units: int | None
     expected_lift: Mapping[str, Decimal]
+    looks: tuple[Decimal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """How intervals are made. ``prior_relative_sd`` is a fraction of the control's mean margin."""
+    """How intervals are made. ``prior_relative_sd`` is a fraction of the control's mean margin.
 
-    mode: Literal["anytime", "fixed"]
+    ``spending`` says how a group sequential test spreads alpha over its looks, ``correction`` what
+    the adjusted p-values of the secondary metrics control: the chance of any false finding
+    (``holm``), or the expected share of false ones (``false_discovery``). ``prior_source`` says
+    where the prior comes from: ``stated`` in the spec, a ``default`` number, or what ``finished``
+    experiments showed when it was registered; those are in ``prior_evidence``, each as its key,
+    the look that was read, and the first digits of that look's hash.
+    """
+
+    mode: InferenceMode
     alpha: Decimal
     prior_relative_sd: Decimal
+    spending: Literal["obrien_fleming", "pocock"] | None = None
+    correction: Literal["holm", "false_discovery"] = "holm"
+    prior_source: Literal["stated", "default", "finished"] = "stated"
+    prior_evidence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

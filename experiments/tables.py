@@ -227,6 +227,9 @@ looks = sa.Table(
     sa.Column("moments", sa.Text, nullable=False, comment="JSON; reports survive retention"),
     sa.Column("result", sa.Text, nullable=False, comment="the analysis JSON"),
     sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("planned", sa.Integer, comment="planned look that it took, from 1"),
+    sa.Column("fraction", sa.Double, comment="mature units over planned ones"),
+    sa.Column("information", sa.BigInteger, comment="mature units"),
     comment="Recorded by decide only.",
 )
 

@@ -118,7 +118,7 @@ def _drawn(
             rule_found=None,
             said=(MISSING, wording.reason(locale, estimate)),
         )
-    show = wording.metric_difference(locale, metric, estimate)
+    show = wording.metric_difference(locale, metric, estimate.value)
     units = locale.integer(estimate.n + estimate.baseline_n)
     return figures.forest_row(
         label=name,
@@ -192,7 +192,7 @@ def _row(
     p_value = wording.number(locale, found.p_adjusted, locale.p_value)
     pooled = Cell(MISSING)
     if not isinstance(found.estimate, NotEstimable):
-        show = wording.metric_difference(locale, metric, found.estimate)
+        show = wording.metric_difference(locale, metric, found.estimate.value)
         best = wording.number(locale, found.pooled, show)
         pooled = Cell(best.text, best.reason or wording.region(locale, found.pooled_interval, show))
     return (
@@ -228,5 +228,5 @@ def _total(
 def _difference(locale: Locale, metric: MetricResult, found: Estimate | NotEstimable) -> Cell:
     if isinstance(found, NotEstimable):
         return Cell(MISSING, wording.reason(locale, found))
-    show = wording.metric_difference(locale, metric, found)
+    show = wording.metric_difference(locale, metric, found.value)
     return Cell(show(found.value), wording.region(locale, found.interval, show))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
-from klartext.analysis.estimate import Estimate, NotEstimable
-from klartext.analysis.result import Analysis, CostItem, MetricResult, TreatmentResult
+from klartext.analysis.bayes.comparison import Advantage
+from klartext.analysis.estimate import Estimate, Interval, NotEstimable
+from klartext.analysis.result import Analysis, Beliefs, CostItem, MetricResult, TreatmentResult
+from klartext.analysis.sequential.replay import Drift, Running
 from klartext.experiments.experiment import MILLION
 from klartext.reports import wording
 from klartext.reports.conditions import conditions as worded_conditions
@@ -188,8 +190,52 @@ def _metric_rows(locale: Locale, metric: MetricResult) -> list[tuple[Cell, ...]]
             said = wording.adjustment(locale, metric.adjustment)
             note = f"{cells[-1].note}; {said}" if cells[-1].note else said
             cells = (*cells[:-1], Cell(cells[-1].text, note))
+        if place == 0 and metric.adjusted_p is not None:
+            adjusted = wording.number(locale, metric.adjusted_p, locale.p_value)
+            said = locale.text(f"correction.{metric.correction}", p_value=adjusted.text)
+            p_cell = cells[-2]
+            cells = (*cells[:-2], replace(p_cell, note=p_cell.note or said), cells[-1])
         rows.append((*head, *cells))
+    below = tuple(replace(cell, note=None, again=True) for cell in rows[0][:3])
+    if isinstance(metric.bayes, Beliefs):
+        rows.append((*below, *_belief_cells(locale, metric, metric.bayes.better)))
+    if metric.running is not None:
+        rows.append((*below, *_running_cells(locale, metric, metric.running)))
     return rows
+
+
+def _belief_cells(locale: Locale, metric: MetricResult, found: Advantage) -> tuple[Cell, ...]:
+    """Say the posterior: mean, range, and how probable it is that the treatment is better."""
+    show = wording.metric_difference(locale, metric, found.mean)
+    relative = wording.number(locale, found.relative, wording.relative_like(locale, found.relative))
+    better = locale.text(
+        "metrics.better", probability=locale.percent(found.probability_better, like=1.0)
+    )
+    return (
+        Cell(show(found.mean), wording.region(locale, found.interval, show)),
+        Cell(relative.text, relative.reason),
+        Cell(MISSING, better),
+        Cell(locale.text("method.bayes")),
+    )
+
+
+def _running_cells(
+    locale: Locale, metric: MetricResult, found: Running | NotEstimable
+) -> tuple[Cell, ...]:
+    """Say what the looks of all days so far have in common."""
+    name = Cell(locale.text("method.running"))
+    if isinstance(found, NotEstimable):
+        return Cell(MISSING, wording.reason(locale, found)), Cell(MISSING), Cell(MISSING), name
+    p_value = wording.number(locale, found.p_value, locale.p_value)
+    match found.interval:
+        case Interval(lower, upper):
+            show = wording.metric_difference(locale, metric, (lower + upper) / 2)
+            common = Cell(wording.region(locale, found.interval, show))
+        case NotEstimable():
+            common = Cell(MISSING, wording.reason(locale, found.interval))
+        case Drift():
+            common = Cell(MISSING, locale.text("missing.drift"))
+    return common, Cell(MISSING), Cell(p_value.text, p_value.reason), name
 
 
 def _estimate_cells(
@@ -199,7 +245,7 @@ def _estimate_cells(
     if isinstance(estimate, NotEstimable):
         missing = Cell(MISSING, wording.reason(locale, estimate))
         return missing, Cell(MISSING), Cell(MISSING), Cell(said_name)
-    show = wording.metric_difference(locale, metric, estimate)
+    show = wording.metric_difference(locale, metric, estimate.value)
     show_relative = wording.relative_like(locale, estimate.relative)
     relative = wording.number(locale, estimate.relative, show_relative)
     relative_set = wording.region(locale, estimate.relative_interval, show_relative)

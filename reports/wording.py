@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal, TypeAlias
 
-from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, Unbounded
+from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, Unbounded
 from klartext.analysis.result import (
     Adjustment,
     Analysis,
@@ -74,6 +74,27 @@ def level(locale: Locale, alpha: float) -> str:
     )
     sign = "%" if locale.language == "en" else "\N{NO-BREAK SPACE}%"
     return locale.number((1 - alpha) * 100, decimals=decimals) + sign
+
+
+def mode(locale: Locale, analysis: Analysis) -> str:
+    """Say the inference mode, and at which planned look of it this is."""
+    said = locale.text(f"mode.{analysis.mode}", level=level(locale, analysis.alpha))
+    look = analysis.look
+    if look is None:
+        return said
+    fraction = locale.percent(look.fraction, like=1.0)
+    if look.number is not None:
+        looks = locale.integer(len(look.planned))
+        number = locale.integer(look.number)
+        where = locale.text("mode.look", number=number, looks=looks, fraction=fraction)
+    else:
+        after = (
+            locale.text("mode.none_left")
+            if look.due_at is None
+            else locale.text("mode.due_at", fraction=locale.percent(look.due_at, like=1.0))
+        )
+        where = locale.text("mode.unplanned", fraction=fraction, next=after)
+    return f"{said}; {where}"
 
 
 def horizon(document: ReportDocument, locale: Locale) -> str:
@@ -193,9 +214,8 @@ def metric_mean(locale: Locale, metric: MetricResult, value: Number) -> Said:
     return number(locale, value, lambda x: quantity(locale, x))
 
 
-def metric_difference(locale: Locale, metric: MetricResult, estimate: Estimate) -> Show:
-    """Return how differences of a metric are shown, with the decimals of the estimate."""
-    like = estimate.value
+def metric_difference(locale: Locale, metric: MetricResult, like: float) -> Show:
+    """Return how differences of a metric are shown, with the decimals that ``like`` needs."""
     if metric.is_rate:
         return lambda x: locale.points(x, like=like)
     if metric.is_money:

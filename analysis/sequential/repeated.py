@@ -22,7 +22,8 @@ from klartext.analysis.sequential import crossing, group, mixture
 MAXIMUM_SKEWNESS = 0.1
 """Skewness of the difference of means up to which the boundaries of a design are used."""
 
-_TOO_EARLY = NotEstimable("too-early", "so early a look may not spend any alpha")
+TOO_EARLY = NotEstimable("too-early", "so early a look may not spend any alpha")
+"""Why a boundary is infinite: less than 1e-300 of alpha is spent here."""
 
 _LARGEST = 0.4999
 """Largest error a side for which a boundary is looked for."""
@@ -106,7 +107,7 @@ def estimate(  # noqa: PLR0913 - a comparison, its design, and where in it we ar
     looks = (*taken, look)
     width = group.multipliers(design, looks)[-1]
     if width == math.inf:
-        return _TOO_EARLY
+        return TOO_EARLY
     value, variance = difference(treatment, control)
     std_error = math.sqrt(variance)
     relative_value, relative_interval = relative.fieller(
@@ -165,7 +166,7 @@ def lower_bound(  # noqa: PLR0913 - a comparison, its design, and where in it we
         return refused
     width = group.multipliers(design, (*taken, look))[-1]
     if width == math.inf:
-        return _TOO_EARLY
+        return TOO_EARLY
     value, variance = difference(treatment, control)
     return value - width * math.sqrt(variance)
 

@@ -27,6 +27,14 @@ _SHARES = frozenset(
 )
 
 
+_CORRECTED = {
+    "holm": "P HOLM",
+    "benjamini_hochberg": "P BH",
+    "benjamini_yekutieli": "P BY",
+}
+"""Heads of the column of adjusted p-values."""
+
+
 def scorecard(analysis: Analysis) -> str:
     """Return the verdict, why, the money, the metrics and the checks, in this order."""
     sections = [
@@ -54,7 +62,8 @@ def _head(analysis: Analysis) -> str:
     lines = [
         f"{decision.verdict}{named}  by rule {decision.rule}{marked}",
         f"{analysis.experiment}: {analysis.title}",
-        f"{seen}; {analysis.mode} intervals at {level:.4g}{stricter}",
+        f"{seen}; {analysis.mode.replace('_', ' ')} intervals at {level:.4g}{stricter}",
+        *_planned(analysis),
         f"mature units: {units}",
     ]
     left_out = analysis.completeness.left_out
@@ -62,6 +71,19 @@ def _head(analysis: Analysis) -> str:
         said = f"cost left out: {', '.join(name.replace('_', ' ') for name in left_out)}"
         lines.extend(textwrap.wrap(said, 98, subsequent_indent="  "))
     return "\n".join(lines)
+
+
+def _planned(analysis: Analysis) -> Iterator[str]:
+    """Yield at which planned look of a group sequential test this is."""
+    look = analysis.look
+    if look is None:
+        return
+    where = f"{look.fraction:.0%} of the planned units ({look.spending})"
+    if look.number is not None:
+        yield f"planned look {look.number} of {len(look.planned)} at {where}"
+        return
+    after = "the last was taken" if look.due_at is None else f"the next is due at {look.due_at:.0%}"
+    yield f"no planned look at {where}; {after}: anytime intervals, nothing is decided"
 
 
 def _conditions(analysis: Analysis) -> str:
@@ -144,8 +166,13 @@ def _prospect(prospect: Prospect) -> Iterator[tuple[str, str]]:
 
 
 def _metrics(analysis: Analysis) -> str:
-    header = ["METRIC", "VARIANT", "CONTROL", "TREATED", "METHOD", "LIFT", "P", "DIFFERENCE"]
-    return columns(header, [_metric(result) for result in analysis.metrics])
+    names = [_CORRECTED[one.correction] for one in analysis.metrics if one.correction is not None]
+    adjusted = names[:1]  # without secondary metrics there is nothing to adjust for
+    header = ["METRIC", "VARIANT", "CONTROL", "TREATED", "METHOD", "LIFT", "P", *adjusted]
+    rows = [_metric(result) for result in analysis.metrics]
+    if not adjusted:
+        rows = [[*row[:7], row[8]] for row in rows]
+    return columns([*header, "DIFFERENCE"], rows)
 
 
 def _intention_to_treat(analysis: Analysis) -> str:
@@ -211,7 +238,7 @@ def _metric(result: MetricResult) -> list[str]:
     if not readable:
         method, refused = result.estimates[0]
         reason = refused.detail if isinstance(refused, NotEstimable) else ""
-        return [name, result.variant, base, treated, method, "–", "–", f"– {reason}"]
+        return [name, result.variant, base, treated, method, "–", "–", "–", f"– {reason}"]
     method, estimate = readable[0]
     shown = method if estimate.valid_for_look else f"({method})"
     p = estimate.p_value
@@ -222,7 +249,10 @@ def _metric(result: MetricResult) -> list[str]:
         treated,
         shown,
         _percent(estimate.relative),
-        "–" if isinstance(p, NotEstimable) else f"{p:.2g}",
+        *(
+            "–" if isinstance(x, NotEstimable | None) else f"{x:.2g}"
+            for x in (p, result.adjusted_p)
+        ),
         f"{estimate.value:+.4g} {_interval(estimate.interval, places=None)}",
     ]
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import ibis
 import sqlalchemy as sa
 
 from klartext.analysis import percentile_caps, unit_table
-from klartext.analysis.document import dumps, moments_to_json, to_json
 from klartext.analysis.engine import connect, open_engine
 from klartext.analysis.evaluate import Registration, analyse
 from klartext.analysis.frames import VariantMoments
@@ -20,6 +18,7 @@ from klartext.analysis.result import Analysis
 from klartext.analysis.series import Series, read_series
 from klartext.analysis.value import accruals_of, period_of
 from klartext.app.session import Session
+from klartext.app.usecases import looks
 from klartext.app.usecases.enact import Outcome, enact
 from klartext.app.usecases.registry import require_registered
 from klartext.experiments import approvals, audit, caps, incidents, preflight, registry
@@ -27,7 +26,6 @@ from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngi
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
 from klartext.experiments.registry import Registered, Status
 from klartext.experiments.state import reading
-from klartext.experiments.tables import looks
 from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -195,7 +193,7 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
     NotReadyError
         It is not registered or not started, or no facts were delivered yet.
     ConflictError
-        It is decided already, its one deciding look is taken, or it changed meanwhile.
+        It is decided already, its last deciding look is taken, or it changed meanwhile.
     """
     registered = _load(session, key)
     _check_open(registered)
@@ -212,9 +210,9 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
             raise ConflictError(
                 f"{key} changed while it was analysed. Run `klartext decide` again."
             )
-        _check_deciding_look(connection, registered)
+        looks.check_open_looks(connection, registered)
         caps.freeze(connection, key, readout.caps, actor=actor, now=now)
-        number = _record(connection, registered, readout, analysis, actor=actor, now=now)
+        number = looks.record(connection, registered, readout, analysis, actor=actor, now=now)
         verdict = analysis.decision
         outcome = Outcome(
             verdict=verdict.verdict,
@@ -281,6 +279,8 @@ def _registration(
         approved=frozenset() if signed is None else signed.approved,
         gates={check: result.value for check, result in results.items()},
         incidents=tuple(one.reason for one in known if one.closed_at is None),
+        looks=looks.planned_looks(connection, registered.key),
+        stopped_at=registered.stopped_at,
     )
 
 
@@ -307,70 +307,3 @@ def _check_open(registered: Registered) -> None:
             f"{registered.key} is {registered.status}; there is nothing left to decide. "
             f"`klartext report {registered.key}` shows the verdict."
         )
-
-
-def _check_deciding_look(connection: sa.Connection, registered: Registered) -> None:
-    """Refuse a second deciding look in fixed mode: its interval holds at the first one only."""
-    experiment = registered.experiment
-    if experiment.inference.mode != "fixed" or experiment.registration == "retrospective":
-        return
-    query = sa.select(looks.c.look, looks.c.verdict).where(looks.c.experiment == registered.key)
-    for row in connection.execute(query.order_by(looks.c.look)):
-        if row.verdict not in {"CONTINUE", "INVALID"}:
-            raise ConflictError(
-                f"{registered.key} has taken its one deciding look (look {row.look}: "
-                f"{row.verdict}); with inference: fixed a second one is not valid."
-            )
-
-
-def _record(  # noqa: PLR0913 - who saw what of which experiment, when
-    connection: sa.Connection,
-    registered: Registered,
-    readout: Readout,
-    analysis: Analysis,
-    *,
-    actor: str,
-    now: datetime,
-) -> int:
-    key = registered.key
-    last = sa.select(sa.func.max(looks.c.look)).where(looks.c.experiment == key)
-    number = (connection.execute(last).scalar_one() or 0) + 1
-    stored_moments = dumps(moments_to_json(readout))
-    result = dumps(to_json(analysis))
-    watermark = analysis.watermark
-    connection.execute(
-        sa.insert(looks).values(
-            experiment=key,
-            look=number,
-            version=registered.version,
-            spec_sha256=registered.sha256,
-            taken_at=now,
-            actor=actor,
-            watermark_batch=watermark.batch,
-            watermark_cutoff=watermark.cutoff,
-            moments=stored_moments,
-            result=result,
-            verdict=analysis.decision.verdict,
-        )
-    )
-    audit.record(
-        connection,
-        now=now,
-        actor=actor,
-        action="look",
-        subject=key,
-        detail={
-            "look": number,
-            "version": registered.version,
-            "sha256": registered.sha256,
-            "watermark_batch": watermark.batch,
-            "watermark_cutoff": watermark.cutoff.isoformat(),
-            "moments_sha256": sha256(stored_moments.encode()).hexdigest(),
-            "result_sha256": sha256(result.encode()).hexdigest(),
-            "verdict": analysis.decision.verdict,
-            "rule": analysis.decision.rule,
-            "variant": analysis.decision.variant,
-            "registered": analysis.registered,
-        },
-    )
-    return number

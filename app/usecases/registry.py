@@ -12,6 +12,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from klartext.app.session import Session
+from klartext.app.usecases.prior import with_prior
 from klartext.experiments import caps, lifecycle, registry
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.documents.yaml_document import file_bytes
@@ -60,7 +61,8 @@ def apply(session: Session, files: Sequence[Path], *, actor: str) -> tuple[Appli
             key = resolved.experiment.key
             versions = len(registry.history(connection, key))
             try:
-                experiment = registry.apply(connection, resolved, actor=actor, now=now)
+                known = with_prior(connection, resolved)
+                experiment = registry.apply(connection, known, actor=actor, now=now)
             except ConflictError as conflict:
                 conflicts.append(f"{file}: {conflict}")
                 continue

@@ -12,6 +12,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from klartext.app.session import Session
+from klartext.app.usecases.prior import keep_prior
 from klartext.experiments import registry
 from klartext.experiments.changes import Change, classify
 from klartext.experiments.documents.yaml_document import file_bytes
@@ -224,6 +225,7 @@ def diff(session: Session, before: str, after: str | None) -> Compared:
     else:
         second = show(session, before) if Path(before).is_file() else _expect(session, before)
         first, _ = _registered(session, second.experiment.key)
+        second = replace(second, experiment=keep_prior(second.experiment, first.experiment))
     changes = classify(first.experiment, second.experiment)
     return Compared(first.name, second.name, changes, _has_started(session, first))
 

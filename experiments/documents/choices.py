@@ -38,10 +38,23 @@ MetricKind = Annotated[
     PlainValidator(_choice(*_METRIC_KINDS, later=("clustered",))),
     _schema(*_METRIC_KINDS),
 ]
+_MODES = ("anytime", "group_sequential", "fixed")
 InferenceMode = Annotated[
-    Literal["anytime", "fixed"],
-    PlainValidator(_choice("anytime", "fixed", later=("group_sequential",))),
-    _schema("anytime", "fixed"),
+    Literal["anytime", "group_sequential", "fixed"],
+    PlainValidator(_choice(*_MODES)),
+    _schema(*_MODES),
+]
+_SPENDING = ("obrien_fleming", "pocock")
+Spending = Annotated[
+    Literal["obrien_fleming", "pocock"],
+    PlainValidator(_choice(*_SPENDING)),
+    _schema(*_SPENDING),
+]
+_CORRECTIONS = ("holm", "false_discovery")
+Correction = Annotated[
+    Literal["holm", "false_discovery"],
+    PlainValidator(_choice(*_CORRECTIONS)),
+    _schema(*_CORRECTIONS),
 ]
 Exposure = Annotated[
     Literal["posted", "on_allocation"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,6 +23,7 @@ from klartext.experiments.experiment import MILLION
 
 MAX_KEY = 64
 MAX_TEXT = 2_000
+MAX_LOOKS = 20
 _KEY = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_KEY - 1}}}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}")
 _NUMBER = r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,12})?"
@@ -281,6 +283,23 @@ def _limit(value: object, info: ValidationInfo) -> tuple[LimitUnit, Decimal]:
     return unit, number
 
 
+def _looks(value: object) -> tuple[Decimal, ...]:
+    """Return the looks as fractions: a number of equal steps, or percentages up to 100%."""
+    fix = f"Write a number from 2 to {MAX_LOOKS}, or shares such as [50%, 75%, 100%]."
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 2 <= value <= MAX_LOOKS:
+            _refuse(value, f"from 2 to {MAX_LOOKS} looks", fix, code="looks")
+        step = Decimal("0.0001")
+        return tuple((Decimal(look) / value).quantize(step) for look in range(1, value + 1))
+    if not isinstance(value, tuple) or not 2 <= len(value) <= MAX_LOOKS:
+        _refuse(value, "a number of looks or a list of shares", fix, code="looks")
+    fractions = tuple(percent(item) for item in value)
+    steps = pairwise((Decimal(0), *fractions))
+    if fractions[-1] != 1 or any(after - before < Decimal("0.01") for before, after in steps):
+        _refuse(value, "shares that rise to 100% in steps of at least 1%", fix, code="looks")
+    return fractions
+
+
 def _json(value: object) -> Any:
     """Return the value as JSON has it: decimals become floats, tuples lists."""
     match value:
@@ -402,6 +421,25 @@ Currency = Annotated[
 ]
 Timezone = Annotated[
     str, PlainValidator(_timezone), _schema("IANA name.", r"^[A-Za-z]", "Europe/Berlin")
+]
+Looks = Annotated[
+    tuple[Decimal, ...],
+    PlainValidator(_looks),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 2, "maximum": MAX_LOOKS},
+                {
+                    "type": "array",
+                    "items": {"type": "string", "pattern": _PERCENT_PATTERN},
+                    "minItems": 2,
+                    "maxItems": MAX_LOOKS,
+                },
+            ],
+            "description": "A number of equal steps, or shares of the planned units.",
+            "examples": [4, ["50%", "75%", "100%"]],
+        }
+    ),
 ]
 Start = Annotated[datetime, PlainValidator(_start), _INSTANT_SCHEMA]
 End = Annotated[datetime, PlainValidator(_end), _INSTANT_SCHEMA]

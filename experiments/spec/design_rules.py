@@ -130,13 +130,38 @@ def check_inference(document: ExperimentDocument, _known: Known) -> Iterator[Fin
     if valid(inference.alpha) and not 0 < inference.alpha < Decimal("0.5"):
         message = f"is {rate_text(inference.alpha)}: must be between 0% and 50%"
         yield ("inference", "alpha"), ("range", message, "Write 5% if in doubt.")
-    if inference.mode == "anytime" and document.registration == "retrospective":
-        message = "is anytime: a retrospective experiment has one look"
+    retrospective = document.registration == "retrospective"
+    if retrospective and inference.mode in {"anytime", "group_sequential"}:
+        message = f"is {inference.mode}: a retrospective experiment has one look"
         yield ("inference", "mode"), ("retrospective-mode", message, "Write fixed.")
     prior = inference.prior
     if prior is not None and valid(prior) and valid(prior.relative_sd) and prior.relative_sd <= 0:
         message = f"is {rate_text(prior.relative_sd)}: must be above 0%"
         yield ("inference", "prior", "relative_sd"), ("range", message, "Write 10% if in doubt.")
+
+
+def check_looks(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:
+    """Yield looks and spending without the mode that has them, and the mode without looks."""
+    inference, plan = document.inference, document.plan
+    if not valid(inference, plan):
+        return
+    mode = None if inference is None else inference.mode
+    looks = None if plan is None else plan.looks
+    spending = None if inference is None else inference.spending
+    if not valid(mode, looks, spending):
+        return
+    if mode == "group_sequential":
+        if looks is None and document.registration != "retrospective":
+            at: Loc = ("plan",) if plan is not None else ()
+            message = "looks is missing: a group sequential test is read at planned looks"
+            yield at, ("looks", message, "Add looks: 4, or looks: [50%, 75%, 100%].")
+        return
+    fix = "Remove it, or write inference: {mode: group_sequential}."
+    if looks is not None:
+        yield ("plan", "looks"), ("looks", "goes with mode: group_sequential only", fix)
+    if spending is not None:
+        message = "goes with mode: group_sequential only"
+        yield ("inference", "spending"), ("spending", message, fix)
 
 
 def check_decision(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:

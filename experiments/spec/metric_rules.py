@@ -62,13 +62,13 @@ _AI_LIMIT_FORMS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 """The same for the metrics of AI calls."""
 
 _KEYS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    "conversion": (frozenset({"event"}), frozenset({"window", "delay", "filters"})),
-    "count": (frozenset({"event"}), frozenset({"window", "delay", "filters", "cap"})),
+    "conversion": (frozenset({"event"}), frozenset({"window", "delay", "filters", "negligible"})),
+    "count": (frozenset({"event"}), frozenset({"window", "delay", "filters", "cap", "negligible"})),
     "mean": (
         frozenset({"event"}),
-        frozenset({"window", "delay", "filters", "value", "refunds", "cap"}),
+        frozenset({"window", "delay", "filters", "value", "refunds", "cap", "negligible"}),
     ),
-    "retention": (frozenset({"event", "between"}), frozenset({"filters"})),
+    "retention": (frozenset({"event", "between"}), frozenset({"filters", "negligible"})),
     "ratio": (frozenset({"numerator", "denominator"}), frozenset()),
     "quantile": (
         frozenset({"event", "quantile"}),
@@ -98,6 +98,7 @@ def metric_findings(metric: MetricSyntax, properties: Mapping[str, str]) -> Iter
     yield from filter_findings(metric, properties)
     yield from _covariate_findings(metric)
     yield from _cap_findings(metric, properties)
+    yield from _negligible_findings(metric)
     yield from _quantile_findings(metric)
     value = metric.value
     if (
@@ -142,6 +143,30 @@ _WHY_NOT: Mapping[tuple[str, str], str] = {
     **{("ratio", key): ", which has no events of its own: its two metrics have"
        for key in ("event", "window", "delay", "filters", "value", "refunds", "between", "cap")},
 }  # fmt: skip
+
+
+_NEGLIGIBLE: Mapping[str, Mapping[str, str]] = {
+    "conversion": {"pp": "in percentage points such as 0.1pp"},
+    "retention": {"pp": "in percentage points such as 0.1pp"},
+    "mean": {"number": "as an amount per unit", "money": ""},
+    "count": {"number": "as a number"},
+}
+
+
+def _negligible_findings(metric: MetricSyntax) -> Iterator[Finding]:
+    """Yield a negligible difference in another unit than the metric's, or none at all."""
+    if metric.negligible is None or not valid(metric.negligible):
+        return
+    unit, size = metric.negligible
+    forms = _NEGLIGIBLE.get(metric.kind)
+    if forms is None:  # the kind has none, which is said already
+        return
+    if unit not in forms:
+        message = f"does not fit a {metric.kind} metric"
+        yield ("negligible",), ("negligible", message, f"Write it {next(iter(forms.values()))}.")
+    elif size <= 0:
+        message = "is 0: then every difference matters"
+        yield ("negligible",), ("range", message, "Write a difference above 0, or remove it.")
 
 
 def _covariate_findings(metric: MetricSyntax) -> Iterator[Finding]:

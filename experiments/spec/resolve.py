@@ -189,6 +189,7 @@ def _metric(written: MetricSyntax, properties: Mapping[str, str]) -> Metric:
             else Covariate(name=item)
             for item in written.covariates
         ),
+        negligible=written.negligible[1] if written.negligible else None,
         quantile=written.quantile,
         cap_percentile=(written.cap[1] if written.cap and written.cap[0] == "percentile" else None),
     )
@@ -294,14 +295,24 @@ def _product(hours: Assumption, rate: Assumption) -> Assumption:
 
 
 def _plan(written: PlanSyntax) -> Plan:
-    return Plan(written.start, written.latest_end, written.total_units, dict(written.expected_lift))
+    return Plan(
+        start=written.start,
+        latest_end=written.latest_end,
+        total_units=written.total_units,
+        expected_lift=dict(written.expected_lift),
+        looks=written.looks or (),
+    )
 
 
 def _inference(written: InferenceSyntax, *, retrospective: bool) -> Inference:
+    mode = written.mode or ("fixed" if retrospective else "anytime")
     return Inference(
-        mode=written.mode or ("fixed" if retrospective else "anytime"),
+        mode=mode,
         alpha=written.alpha,
         prior_relative_sd=(written.prior or PriorSyntax()).relative_sd,
+        spending=(written.spending or "obrien_fleming") if mode == "group_sequential" else None,
+        correction=written.correction,
+        prior_source="stated" if written.prior else "default",
     )
 
 

@@ -26,6 +26,7 @@ RULES: tuple[Callable[[ExperimentDocument, Known], Iterator[Finding]], ...] = (
     money_rules.check_ranges,
     design_rules.check_plan,
     design_rules.check_inference,
+    design_rules.check_looks,
     design_rules.check_decision,
     money_rules.check_rollout,
     design_rules.check_bandit,

@@ -15,9 +15,11 @@ from pydantic import Discriminator, Field, JsonValue, Tag
 from klartext.experiments.documents.choices import (
     BanditPolicyName,
     Category,
+    Correction,
     Exposure,
     InferenceMode,
     MetricKind,
+    Spending,
 )
 from klartext.experiments.documents.forms import (
     Amount,
@@ -31,6 +33,7 @@ from klartext.experiments.documents.forms import (
     Key,
     LifeMonths,
     Limit,
+    Looks,
     Millionths,
     Name,
     NotNegative,
@@ -220,6 +223,8 @@ class MetricSyntax(Model):
     percentile such as p99 is that of the units with a value above 0, resolved once and frozen."""
     covariates: Items[CovariateItem] = ()
     """Numbers known before exposure that estimates are adjusted for: names, or {lookback: 28d}."""
+    negligible: Limit | None = None
+    """Difference that is too small to matter: 0.1pp of a conversion, an amount, or a number."""
 
 
 class GuardrailSyntax(Model):
@@ -340,6 +345,8 @@ class PlanSyntax(Model):
     """Units planned, over all variants."""
     expected_lift: dict[Name, Percent] = Field(default_factory=dict)
     """Relative lift expected, by metric."""
+    looks: Looks | None = None
+    """Planned looks of mode: group_sequential: how many, evenly spaced, or [50%, 75%, 100%]."""
 
 
 class PriorSyntax(Model):
@@ -353,11 +360,15 @@ class InferenceSyntax(Model):
     """How intervals are made."""
 
     mode: InferenceMode | None = None
-    """anytime: valid however often one looks; fixed: one look at the planned end."""
+    """anytime: valid at every look; group_sequential: at plan.looks; fixed: at the planned end."""
     alpha: Percent = Decimal("0.05")
     """Error rate; default 5%."""
     prior: PriorSyntax | None = None
     """Prior of the posterior figures."""
+    spending: Spending | None = None
+    """How group_sequential looks share alpha: obrien_fleming (default) spends little early."""
+    correction: Correction = "holm"
+    """Secondary metrics: holm (default) allows no false finding, false_discovery a share."""
 
 
 class ApprovalsSyntax(Model):

@@ -84,6 +84,7 @@ def evidence(**given: Any) -> Evidence:
         "retrospective": False,
         "adaptive": False,
         "deciding": True,
+        "mode": "anytime",
         "at_end": False,
         "checks": (Check("srm", "ok", 0.5, ""),),
         "spent": Decimal(10),

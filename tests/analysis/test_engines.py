@@ -83,6 +83,11 @@ def assert_alike(
                 assert units[unit][name] == value, (unit, name)
     for name in EXACT:
         assert getattr(readout, name) == getattr(expected[1], name), name
+    sizes = [
+        [(one.day, {key: moments.n for key, moments in one.moments.items()}) for one in found.daily]
+        for found in (readout, expected[1])
+    ]
+    assert sizes[0] == sizes[1]
     assert readout.observations.keys() == expected[1].observations.keys()
     for metric, found_of in expected[1].observations.items():
         assert_same_observations(readout.observations[metric], found_of)

@@ -9,16 +9,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from klartext.analysis.estimate import Interval, NotEstimable
+from klartext.analysis.estimate import Estimate, Interval, NotEstimable
 from klartext.analysis.guardrails import GuardrailReading, read_guardrail
-from klartext.analysis.look import Look
+from klartext.analysis.look import Look, Place
 from klartext.analysis.moments import Moments
+from klartext.analysis.sequential import binomial, group
 from klartext.experiments.experiment import Guardrail, Metric
 from tests.analysis.samples import CONVERSION, REVENUE, experiment
 
 FIXED = Look("fixed", None, deciding=True)
 ANYTIME = Look("anytime", 20_000, deciding=True)
+PLANNED = Look(
+    "group_sequential",
+    20_000,
+    deciding=True,
+    place=Place("obrien_fleming", (0.3, 1.0), (), group.Look(1, 0.6, 12_000.0)),
+)
 
 
 def reading(
@@ -67,12 +75,110 @@ def test_without_a_single_outcome_a_fixed_look_still_bounds_the_harm() -> None:
     assert found.is_kept
 
 
-def test_anytime_a_rare_harm_cannot_be_judged_early() -> None:
+def test_anytime_a_rare_harm_is_bounded_exactly_from_the_first_unit_on() -> None:
     limit = Guardrail("conversion", may_worsen_by=Decimal("0.002"))
-    found = reading(limit, rate(3, 5000), rate(4, 5000), look=ANYTIME, direction="decrease")
-    assert isinstance(found.harm, NotEstimable)
-    assert not found.is_kept
-    assert not found.is_broken
+    early = reading(limit, rate(3, 5000), rate(4, 5000), look=ANYTIME, direction="decrease")
+    assert (early.method, early.is_kept, early.is_broken) == ("exact", False, False)
+    # A fifth of alpha is the exact set's, a quarter of that each variant's.
+    one, other = (binomial.interval(k, 5000, alpha=0.05 / 5 / 4) for k in (3, 4))
+    assert isinstance(early.harm, Interval)
+    assert early.harm.upper == pytest.approx(one.upper - other.lower, rel=1e-12)
+    rare = reading(limit, rate(8, 40_000), rate(8, 40_000), look=ANYTIME, direction="decrease")
+    assert (rare.method, rare.is_kept) == ("exact", True)
+    harmful = reading(limit, rate(90, 5000), rate(5, 5000), look=ANYTIME, direction="decrease")
+    assert (harmful.method, harmful.is_broken) == ("exact", True)
+
+
+def test_anytime_a_rare_level_is_bounded_exactly() -> None:
+    limit = Guardrail("conversion", at_most=Decimal("0.01"))
+    found = reading(limit, rate(0, 3000), rate(0, 3000), look=ANYTIME)
+    assert isinstance(found.harm, Interval)
+    assert (found.method, found.is_kept, found.harm.lower) == ("exact", True, 0.0)
+    expected = binomial.interval(0, 3000, alpha=0.05 / 5 / 2).upper
+    assert found.harm.upper == pytest.approx(expected, rel=1e-12)
+    assert reading(limit, rate(60, 2000), rate(0, 2000), look=ANYTIME).is_broken
+
+
+def test_anytime_a_rare_relative_harm_is_bounded_exactly() -> None:
+    limit = Guardrail("conversion", may_worsen_by_relative=Decimal("0.5"))
+    found = reading(limit, rate(90, 4000), rate(20, 4000), look=ANYTIME, direction="decrease")
+    assert isinstance(found.harm, Interval)
+    one = binomial.interval(90, 4000, alpha=0.0025)
+    other = binomial.interval(20, 4000, alpha=0.0025)
+    assert found.harm.lower == pytest.approx(one.lower - 1.5 * other.upper, rel=1e-9)
+    whole = Guardrail("conversion", may_worsen_by_relative=Decimal("1.5"))
+    assert isinstance(reading(whole, rate(2, 400), rate(2, 400), look=FIXED).harm, Interval)
+
+
+def test_with_many_outcomes_the_sequence_has_four_fifths_of_alpha() -> None:
+    limit = Guardrail("conversion", may_worsen_by=Decimal("0.02"))
+    found = reading(limit, rate(800, 8000), rate(780, 8000), look=ANYTIME, direction="decrease")
+    one, base = (Moments.of(("conversion",), np.array(rate(k, 8000))) for k in (800, 780))
+    expected = ANYTIME.difference(one, base, "conversion", alpha=0.04)
+    assert isinstance(expected, Estimate)
+    assert (found.method, found.harm) == ("anytime", expected.interval)
+
+
+@pytest.mark.parametrize("look", [FIXED, ANYTIME, PLANNED], ids=["fixed", "anytime", "planned"])
+@pytest.mark.parametrize("direction", ["increase", "decrease"])
+def test_the_p_value_is_that_of_the_limit(look: Look, direction: Any) -> None:
+    """Small p and a kept limit go together; mirrored directions are the same test."""
+    rng = np.random.default_rng(9)
+    sign = 1.0 if direction == "increase" else -1.0
+    control = 100.0 + sign * rng.normal(0, 10, 6000)
+    for shift, kept in ((-1.0, True), (-2.9, False), (-8.0, False)):
+        treated = 100.0 + sign * (shift + rng.normal(0, 10, 6000))
+        limit = Guardrail("revenue", may_worsen_by=Decimal(3))
+        found = reading(limit, treated, control, look=look, direction=direction)
+        assert isinstance(found.p_value, float)
+        assert found.is_kept is kept
+        assert (found.p_value < 0.025) is kept
+        share = Guardrail("revenue", may_worsen_by_relative=Decimal("0.03"))
+        assert reading(share, treated, control, look=look, direction=direction).is_kept is kept
+        found = reading(share, treated, control, look=look, direction=direction)
+        assert isinstance(found.p_value, float)
+        assert (found.p_value < 0.025) is kept
+
+
+def test_the_fixed_p_value_equals_scipys() -> None:
+    rng = np.random.default_rng(9)
+    control, treated = rng.normal(100, 10, 500), rng.normal(99, 12, 400)
+    limit = Guardrail("revenue", may_worsen_by=Decimal(3))
+    expected = stats.ttest_ind(treated + 3, control, equal_var=False, alternative="greater").pvalue
+    assert reading(limit, treated, control).p_value == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.slow
+def test_no_rare_guardrail_passes_wrongly_in_fifty_looks() -> None:
+    """Harm exactly at the limit: kept at some look in at most 2.5 %, broken in as many.
+
+    3,000 tests of 2 x 10,000 units with outcomes at 0.2 % and 0.4 %, limit 0.2 points; the burn-in
+    of the sequence opens on the way in most of them. Tolerance: three binomial standard errors.
+    """
+    rng = np.random.default_rng(12)
+    look = Look("anytime", 20_000, deciding=True)
+    spec = experiment(metrics=(replace(CONVERSION, direction="decrease"),))
+    limit = Guardrail("conversion", may_worsen_by=Decimal("0.002"))
+    kept = broken = 0
+    for _ in range(3000):
+        counts = [rng.binomial(200, p, 50).cumsum() for p in (0.004, 0.002)]
+        sides = set()
+        for place in range(50):
+            n = 200 * (place + 1)
+            arms = [_of_counts(int(count[place]), n) for count in counts]
+            found = read_guardrail(spec, limit, arms[0], arms[1], look=look, alpha=0.05)
+            sides |= {"kept"} if found.is_kept else set()
+            sides |= {"broken"} if found.is_broken else set()
+        kept, broken = kept + ("kept" in sides), broken + ("broken" in sides)
+    tolerance = 0.025 + 3 * (0.025 * 0.975 / 3000) ** 0.5
+    assert max(kept, broken) / 3000 <= tolerance
+
+
+def _of_counts(ones: int, n: int) -> Moments:
+    p = ones / n
+    m2, m3 = n * p * (1 - p), n * p * (1 - p) * (1 - 2 * p)
+    return Moments(("conversion",), n, np.array([p]), np.array([[m2]]), np.array([m3]),
+                   np.array([ones]))  # fmt: skip
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

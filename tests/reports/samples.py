@@ -20,6 +20,7 @@ from klartext.analysis.result import (
     Decision,
     DecisionView,
     MetricResult,
+    PlannedLook,
     Prospect,
     Reason,
     TreatmentResult,
@@ -296,7 +297,29 @@ def invalid() -> ReportDocument:
     return _document(document.experiment, analysis)
 
 
-SAMPLES: Final = {"go": go, "stop": stop, "continue": going_on, "invalid": invalid}
+def between_looks() -> ReportDocument:
+    """Return STOP read between the planned looks of a group sequential test: not decided yet."""
+    document = stop()
+    decision = Decision(
+        "bot", "CONTINUE", "continue", (_reason("planned_look", None, None, met=False),)
+    )
+    looked = replace(
+        document.analysis,
+        mode="group_sequential",
+        look=PlannedLook("obrien_fleming", (0.5, 1.0), None, 0.62, 24_800, 1.0, spends=False),
+        treatments=(replace(document.analysis.treatments[0], decision=decision),),
+        decision=decision,
+    )
+    return _document(document.experiment, looked)
+
+
+SAMPLES: Final = {
+    "go": go,
+    "stop": stop,
+    "continue": going_on,
+    "invalid": invalid,
+    "between looks": between_looks,
+}
 
 
 def _document(spec: Experiment, analysis: Analysis) -> ReportDocument:

@@ -85,6 +85,8 @@ def test_every_condition_with_a_value_says_what_it_is() -> None:
         "registration",
         "adaptive_allocation",
         "deciding_look",
+        "planned_look",
+        "drift",
         "other_treatment",
     }
     found = codes("analysis", 0, "code", "Reason", "_condition", "_unmet")

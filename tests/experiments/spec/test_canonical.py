@@ -113,6 +113,7 @@ experiments = st.builds(
             maybe() | texts,
             maybe() | decimals,
             many(st.builds(Covariate, maybe() | texts, maybe() | durations)),
+            maybe() | decimals,
         )
     ),
     guardrails=many(
@@ -148,8 +149,18 @@ experiments = st.builds(
         maybe() | instants,
         maybe() | counts,
         st.dictionaries(texts, decimals, max_size=2),
+        many(decimals),
     ),
-    inference=st.builds(Inference, st.sampled_from(["anytime", "fixed"]), decimals, decimals),
+    inference=st.builds(
+        Inference,
+        st.sampled_from(["anytime", "group_sequential", "fixed"]),
+        decimals,
+        decimals,
+        maybe() | st.sampled_from(["obrien_fleming", "pocock"]),
+        st.sampled_from(["holm", "false_discovery"]),
+        st.sampled_from(["stated", "default", "finished"]),
+        many(texts),
+    ),
     decision=st.builds(
         DecisionRule,
         decimals,
@@ -241,9 +252,10 @@ def test_the_canonical_form_of_a_small_experiment_is_this_one() -> None:
         '"decision":{"approvals":null,"expected_loss":"1","hurdle_roi":"0","min_duration":"0d",'
         '"preflight":[],"probability":"0.8"},"exposure":"posted","exposure_event":null,'
         '"guardrails":[],"hypothesis":"",'
-        '"inference":{"alpha":"0.05","mode":"fixed","prior_relative_sd":"0.1"},"key":"k",'
+        '"inference":{"alpha":"0.05","correction":"holm","mode":"fixed","prior_evidence":[],'
+        '"prior_relative_sd":"0.1","prior_source":"stated","spending":null},"key":"k",'
         '"kind":"ab","lateness":"1d","layer":"k","metrics":[],"owner":"o",'
-        '"plan":{"expected_lift":{},"latest_end":null,"start":null,"total_units":null},'
+        '"plan":{"expected_lift":{},"latest_end":null,"looks":[],"start":null,"total_units":null},'
         '"registration":"prospective","rollout":null,"schema":"klartext/experiment/v1",'
         '"segments":[],"timezone":"UTC","title":"t","traffic":1000000,"unit":"u","value":[],"variants":[]}'
     )

@@ -15,6 +15,7 @@ BANDIT = {"kind": "bandit", "bandit": {"policy": "thompson", "reward": "conversi
 RETROSPECTIVE = {"registration": "retrospective", "inference": {"alpha": "5%"}}
 RATIO = {"metrics.3": {"key": "x", "kind": "ratio", "numerator": "revenue",
                        "denominator": "conversion"}}  # fmt: skip
+GROUP = {"inference.mode": "group_sequential", "plan.looks": 3}
 LINE = "costs.lines.0"
 RANGE = "value.0.contribution_margin"
 
@@ -74,6 +75,7 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
                               {"metrics.3.quantile": "50%"}),
     "MetricSyntax.cap": ({"metrics.2.cap": "500 EUR"}, {"metrics.2.cap": "p99"}),
     "MetricSyntax.covariates": {"metrics.2.covariates": ["history"]},
+    "MetricSyntax.negligible": {"metrics.2.negligible": "0.50 EUR"},
     "LookbackSyntax.lookback": ({"metrics.2.covariates": [{"lookback": "28d"}]},
                                 {"metrics.2.covariates": [{"lookback": "14d"}]}),
     **{f"ComparisonSyntax.{key}": {"metrics.2.filters": {"items": {key: 2}}}
@@ -117,9 +119,12 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "PlanSyntax.start": {"plan.start": "2027-01-13"},
     "PlanSyntax.latest_end": {"plan.latest_end": "2027-04-01"},
     "PlanSyntax.total_units": {"plan.total_units": 1},
+    "PlanSyntax.looks": (GROUP, {"plan.looks": ["50%", "100%"]}),
     "PlanSyntax.expected_lift": {"plan.expected_lift": {"revenue": "1%"}},
     "InferenceSyntax.mode": {"inference.mode": "fixed"},
     "InferenceSyntax.alpha": {"inference.alpha": "1%"},
+    "InferenceSyntax.spending": (GROUP, {"inference.spending": "pocock"}),
+    "InferenceSyntax.correction": {"inference.correction": "false_discovery"},
     "InferenceSyntax.prior": {"inference.prior": {"relative_sd": "5%"}},
     "PriorSyntax.relative_sd": ({"inference.prior": {"relative_sd": "5%"}},
                                 {"inference.prior.relative_sd": "6%"}),

@@ -114,7 +114,7 @@ def test_the_example_of_the_design(read: Read) -> None:
         40_000,
         {"conversion": D("0.03")},
     )
-    assert experiment.inference == Inference("anytime", D("0.05"), D("0.1"))
+    assert experiment.inference == Inference("anytime", D("0.05"), D("0.1"), prior_source="default")
     assert experiment.decision == DecisionRule(
         D("0.3"), D("0.8"), D(1000), 14 * DAY, Approvals(("controlling", "cfo"), 10 * DAY)
     )
@@ -155,7 +155,7 @@ def test_defaults_are_written_out(read: Read) -> None:
     )
     assert experiment.costs == Costs(None, None, ())
     assert experiment.plan == Plan(None, None, 3000, {})
-    assert experiment.inference == Inference("anytime", D("0.05"), D("0.1"))
+    assert experiment.inference == Inference("anytime", D("0.05"), D("0.1"), prior_source="default")
     assert experiment.decision == DecisionRule(D(0), D("0.8"), D(10), 14 * DAY, None)
     assert (experiment.rollout, experiment.bandit) == (None, None)
 

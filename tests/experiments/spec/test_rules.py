@@ -72,6 +72,14 @@ def test_the_example_has_no_mistake(mistakes: Mistakes) -> None:
          "metrics[3].denominator", "which is the numerator too"),
         (END, END + "  - {key: x, kind: ratio, numerator: revenue, denominator: conversion, event: e}\n",
          "metrics[3].event", "no events of its own"),
+        ("value: amount_net", "value: amount_net, negligible: 2%", "metrics[2].negligible",
+         "does not fit a mean metric"),
+        ("value: amount_net", "value: amount_net, negligible: 0 EUR", "metrics[2].negligible",
+         "then every difference matters"),
+        (END, END + "  - {key: x, kind: count, event: e, negligible: 0.1pp}\n",
+         "metrics[3].negligible", "Write it as a number."),
+        (END, END + "  - {key: x, kind: ratio, numerator: revenue, denominator: conversion, "
+         "negligible: 1}\n", "metrics[3].negligible", "does not go with kind: ratio"),
         ("value: amount_net", "value: amount_net, delay: 50d", "metrics[2].refunds.window",
          "closes before the delay"),
         ("value: amount_net", "value: amount_net, filters: {cuntry: DE}",
@@ -153,7 +161,16 @@ def test_the_example_has_no_mistake(mistakes: Mistakes) -> None:
         # inference and decision
         ("alpha: 5%", "alpha: 50%", "inference.alpha", "must be between 0% and 50%"),
         ("alpha: 5%", "alpha: 5%, prior: {relative_sd: 0%}", "inference.prior.relative_sd", "above"),
-        ("mode: anytime", "mode: group_sequential", "inference.mode", "is not supported"),
+        ("mode: anytime", "mode: group_sequential", "plan", "looks is missing"),
+        ("mode: anytime", "mode: weekly", "inference.mode", "must be anytime, group_sequential or"),
+        ("mode: anytime", "mode: fixed, spending: pocock", "inference.spending", "goes with mode: g"),
+        ("mode: anytime", "mode: anytime, spending: early", "inference.spending", "must be"),
+        ("total_units: 40000", "total_units: 40000, looks: 4", "plan.looks", "goes with mode: group"),
+        ("total_units: 40000", "total_units: 40000, looks: 1", "plan.looks", "from 2 to 20 looks"),
+        ("total_units: 40000", "total_units: 40000, looks: true", "plan.looks", "a number of looks"),
+        ("total_units: 40000", "total_units: 40000, looks: [50%, 90%]", "plan.looks", "rise to 100%"),
+        ("total_units: 40000", "total_units: 40000, looks: [0%, 100%]", "plan.looks", "steps of at"),
+        ("total_units: 40000", "total_units: 40000, looks: [0.5, 1]", "plan.looks", "a percentage"),
         ("probability: 80%", "probability: 100%", "decision.probability", "between 0% and 100%"),
         ("hurdle_roi: 30%", "hurdle_roi: -200%", "decision.hurdle_roi", "at least -100%"),
         ("[controlling, cfo]", "[cfo, Lena.Vogt]", "decision.approvals.by[1]", "owns the experiment"),
@@ -235,6 +252,9 @@ def test_bandits(mistakes: Mistakes, old: str, new: str, where: str) -> None:
 def test_retrospective_experiments_have_one_look_and_no_bandit(mistakes: Mistakes) -> None:
     retrospective = ("unit: customer", "unit: customer\nregistration: retrospective")
     (problem,) = mistakes(retrospective)
+    assert (problem.path, problem.code) == ("inference.mode", "retrospective-mode")
+    looks = ("total_units: 40000", "total_units: 40000, looks: 2")
+    (problem,) = mistakes(retrospective, ("mode: anytime", "mode: group_sequential"), looks)
     assert (problem.path, problem.code) == ("inference.mode", "retrospective-mode")
     fixed = ("mode: anytime, ", "")
     assert mistakes(retrospective, fixed) == ()

@@ -1,0 +1,126 @@
+"""Recorded looks: what was taken of a group sequential plan, and the record of one more."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from hashlib import sha256
+
+import sqlalchemy as sa
+
+from klartext.analysis.document import dumps, moments_to_json, to_json
+from klartext.analysis.readout import Readout
+from klartext.analysis.result import Analysis
+from klartext.analysis.sequential import group
+from klartext.experiments import audit
+from klartext.experiments.errors import ConflictError
+from klartext.experiments.experiment import Json
+from klartext.experiments.registry import Registered
+from klartext.experiments.tables import looks
+
+
+def planned_looks(connection: sa.Connection, key: str) -> tuple[group.Look, ...]:
+    """Return the looks that were taken of a group sequential plan, in order."""
+    query = sa.select(looks.c.planned, looks.c.fraction, looks.c.information)
+    taken = query.where(looks.c.experiment == key, looks.c.planned.is_not(None))
+    rows = connection.execute(taken.order_by(looks.c.look))
+    return tuple(group.Look(row.planned, row.fraction, float(row.information)) for row in rows)
+
+
+def check_open_looks(connection: sa.Connection, registered: Registered) -> None:
+    """Refuse a look after the one that decides: its intervals hold there and never again.
+
+    Raises
+    ------
+    ConflictError
+        The one look of a fixed design, or the last of a group sequential one, is taken.
+    """
+    experiment = registered.experiment
+    if experiment.registration == "retrospective":
+        return
+    if experiment.inference.mode == "group_sequential":
+        taken = planned_looks(connection, registered.key)
+        if taken and taken[-1].number == len(experiment.plan.looks):
+            raise ConflictError(
+                f"{registered.key} has taken its last planned look; a later one is not valid."
+            )
+    if experiment.inference.mode != "fixed":
+        return
+    query = sa.select(looks.c.look, looks.c.verdict).where(looks.c.experiment == registered.key)
+    for row in connection.execute(query.order_by(looks.c.look)):
+        if row.verdict not in {"CONTINUE", "INVALID"}:
+            raise ConflictError(
+                f"{registered.key} has taken its one deciding look (look {row.look}: "
+                f"{row.verdict}); with inference: fixed a second one is not valid."
+            )
+
+
+def record(  # noqa: PLR0913 - who saw what of which experiment, when
+    connection: sa.Connection,
+    registered: Registered,
+    readout: Readout,
+    analysis: Analysis,
+    *,
+    actor: str,
+    now: datetime,
+) -> int:
+    """Keep a look with moments, result and hashes, and return its number.
+
+    A look without a readout (INVALID) decides nothing, so it takes no planned look: the alpha of
+    that one is spent when the data can be read.
+    """
+    key, place = registered.key, analysis.look
+    last = sa.select(sa.func.max(looks.c.look)).where(looks.c.experiment == key)
+    number = (connection.execute(last).scalar_one() or 0) + 1
+    stored_moments = dumps(moments_to_json(readout))
+    result = dumps(to_json(analysis))
+    watermark = analysis.watermark
+    spends = place is not None and place.spends and analysis.decision.verdict != "INVALID"
+    planned = place.number if place is not None and spends else None
+    connection.execute(
+        sa.insert(looks).values(
+            experiment=key,
+            look=number,
+            version=registered.version,
+            spec_sha256=registered.sha256,
+            taken_at=now,
+            actor=actor,
+            watermark_batch=watermark.batch,
+            watermark_cutoff=watermark.cutoff,
+            moments=stored_moments,
+            result=result,
+            verdict=analysis.decision.verdict,
+            planned=planned,
+            fraction=None if place is None else place.fraction,
+            information=None if place is None else place.information,
+        )
+    )
+    audit.record(
+        connection,
+        now=now,
+        actor=actor,
+        action="look",
+        subject=key,
+        detail={
+            "look": number,
+            "planned": planned,
+            "version": registered.version,
+            "sha256": registered.sha256,
+            "watermark_batch": watermark.batch,
+            "watermark_cutoff": watermark.cutoff.isoformat(),
+            "moments_sha256": sha256(stored_moments.encode()).hexdigest(),
+            "result_sha256": sha256(result.encode()).hexdigest(),
+            **verdict_of(analysis),
+        },
+    )
+    return number
+
+
+def verdict_of(analysis: Analysis) -> dict[str, Json]:
+    """Return the decision as the audit log and the outbox tell it."""
+    decision = analysis.decision
+    return {
+        "verdict": decision.verdict,
+        "rule": decision.rule,
+        "variant": decision.variant,
+        "registered": analysis.registered,
+    }
