@@ -27,6 +27,9 @@ from klartext.experiments.experiment import Experiment
 INVALID_STRANGERS = 0.01
 """Share of units in unregistered variants from which the variants do not match the spec."""
 
+WARNING_ALIASES = 0.01
+"""Contested and unresolved aliases per unit from which the reader is warned."""
+
 INVALID_FOREIGN = 0.01
 """Share of a metric's amounts in another currency from which the metric cannot be read."""
 
@@ -72,6 +75,7 @@ def data_checks(
         checks.extend(_segments(readout, weights, mode=mode))
     checks.append(two_variants.check(kept, excluded, weights))
     checks.append(_strangers(readout))
+    checks.extend(_aliases(readout))
     checks.extend(_amounts(readout))
     checks.extend(_balance(experiment, readout))
     checks.append(_missing(experiment, readout))
@@ -179,6 +183,22 @@ def _strangers(readout: Readout) -> Check:
     severity: Literal["warning", "invalid"] = "invalid" if share > INVALID_STRANGERS else "warning"
     detail = f"{strangers:,} units were exposed to variants that the spec does not have"
     return Check("variants", severity, share, detail)
+
+
+def _aliases(readout: Readout) -> Iterator[Check]:
+    """Yield nothing when no alias concerns an exposed unit."""
+    found, units = readout.aliases, sum(readout.all_units.values())
+    if found is None or not (found.merged or found.contested or found.unresolved):
+        return
+    doubtful = found.contested + found.unresolved
+    share = doubtful / max(units, 1)
+    severity: Literal["ok", "warning"] = "warning" if share > WARNING_ALIASES else "ok"
+    detail = f"{found.merged:,} ids were merged into units by aliases"
+    if found.contested:
+        detail += f"; {found.contested:,} are claimed by several units and went to the first"
+    if found.unresolved:
+        detail += f"; {found.unresolved:,} are claimed in a circle or too long a chain and stayed"
+    yield Check("aliases", severity, share, detail)
 
 
 def _amounts(readout: Readout) -> Iterator[Check]:

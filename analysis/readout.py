@@ -17,6 +17,7 @@ from ibis.backends import BaseBackend
 
 from klartext.analysis import ai_calls, amounts, attribution, observed, reduction
 from klartext.analysis.ai_calls import AiCalls
+from klartext.analysis.aliases import AliasCounts, count, merged
 from klartext.analysis.amounts import Amounts
 from klartext.analysis.columns import count_columns, value_columns
 from klartext.analysis.diagnostics import Diagnostics, halves_of, read_diagnostics
@@ -116,6 +117,8 @@ class Readout:
         The moments by level of each property that the spec names.
     diagnostics
         What the checks need beside all this; None when nobody asked.
+    aliases
+        Ids merged into exposed units; None when there never was an alias.
     """
 
     watermark: Watermark
@@ -138,6 +141,7 @@ class Readout:
     assigned: Readout | None = None
     segments: tuple[Segment, ...] = ()
     diagnostics: Diagnostics | None = None
+    aliases: AliasCounts | None = None
 
     def measured(self, metric: Metric, variant: str) -> Measured:
         """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
@@ -197,6 +201,8 @@ def _read(
     engine: BaseBackend,
     keep: Callable[[ir.Table], ir.Table],
 ) -> Readout:
+    delivered = tables.aliases
+    tables = merged(tables, watermark, keep)
     exposed = first = keep(exposed_units(experiment, tables.exposures, watermark))
     if experiment.exposure_event is not None:
         exposed = keep(reached_units(experiment, exposed, tables.events, watermark))
@@ -248,6 +254,7 @@ def _read(
         highest_price=highest,
         amounts=amounts.examine(experiment, tables.events, per_unit, engine),
         strangers=_strangers(experiment, tables.exposures, watermark, engine),
+        aliases=count(delivered, first, watermark, engine),
         observations={
             metric.key: observed.observations(
                 observed.of_events(experiment, events, exposed, metric), variants, engine

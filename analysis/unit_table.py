@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import ibis
 import ibis.expr.types as ir
 
-from klartext.analysis import attribution, covariates
+from klartext.analysis import aliases, attribution, covariates
 from klartext.analysis.columns import (
     KEY_COLUMNS,
     count_columns,
@@ -70,6 +70,7 @@ def build(experiment: Experiment, tables: FactTables, watermark: Watermark) -> i
     of AI calls follows the variant on the call and not the exposure window: a mail is generated
     before it is sent.
     """
+    tables = aliases.merged(tables, watermark)
     units = exposed_units(experiment, tables.exposures, watermark)
     units = reached_units(experiment, units, tables.events, watermark)
     events = events_in_window(experiment, tables.events, watermark, units)

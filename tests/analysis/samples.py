@@ -106,6 +106,18 @@ USAGE = pa.schema(
         ("day", pa.date32()),
     ]
 )
+ALIASES = pa.schema(
+    [
+        ("id", pa.binary()),
+        ("payload", pa.binary()),
+        ("unit", pa.int64()),
+        ("canonical", pa.int64()),
+        ("occurred_at", _INSTANT),
+        ("ingest_batch", pa.int64()),
+        ("received_at", _INSTANT),
+        ("day", pa.date32()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,7 @@ class Tables:
     exposures: ir.Table
     events: ir.Table
     usage_costs: ir.Table
+    aliases: ir.Table | None = None
 
 
 def exposure(unit: int, variant: str, **given: Any) -> dict[str, Any]:
@@ -146,6 +159,7 @@ def tables(
     exposures: list[dict[str, Any]],
     events: list[dict[str, Any]] | None = None,
     usage: list[dict[str, Any]] | None = None,
+    aliases: list[dict[str, Any]] | None = None,
 ) -> Tables:
     def table(rows: list[dict[str, Any]], schema: pa.Schema) -> ir.Table:
         return ibis.memtable(
@@ -153,8 +167,15 @@ def tables(
         )
 
     return Tables(
-        table(exposures, EXPOSURES), table(events or [], EVENTS), table(usage or [], USAGE)
+        table(exposures, EXPOSURES),
+        table(events or [], EVENTS),
+        table(usage or [], USAGE),
+        None if aliases is None else table(aliases, ALIASES),
     )
+
+
+def alias(unit: int, canonical: int, *, days: float = 0, **given: Any) -> dict[str, Any]:
+    return {"unit": unit, "canonical": canonical, "occurred_at": START + days * DAY} | given
 
 
 CONVERSION = Metric("conversion", "conversion", "purchase", None, 14 * DAY, "increase")

@@ -85,7 +85,7 @@ def test_facts_show_and_path(sends: Path, workspace: Path, run: Run) -> None:
     assert "none yet" in run("facts", "show").out
     run("ingest", str(sends), "-m", "sends.yaml")
     found = run("facts", "show", "--json").json
-    assert [table["rows"] for table in found["tables"]] == [2, 0, 0]
+    assert [table["rows"] for table in found["tables"]] == [2, 0, 0, 0]
     assert found["tables"][0]["first"] == "2026-01-01T09:00:00+00:00"
     assert (found["batches"], found["watermark"]) == (1, None)
     assert run("facts", "path").out.splitlines()[0] == f"{workspace}/.klartext/facts/exposures"
@@ -187,5 +187,5 @@ def test_maintaining_the_facts(sends: Path, run: Run) -> None:
     assert ran.out.splitlines()[1].split()[:5] == ["exposures", "1", "2", "->", "1"]
     again = run("facts", "maintain", "--keep-days", "30", "--json")
     assert again.json["schema"] == "klartext/facts-maintain/v1"
-    assert [item["days"] for item in again.json["tables"]] == [0, 0, 0]
+    assert [item["days"] for item in again.json["tables"]] == [0, 0, 0, 0]
     assert run("facts", "show", "--json").json["tables"][0]["rows"] == 4
