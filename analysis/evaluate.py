@@ -96,6 +96,7 @@ def analyse(
     Analysis
         A pure function of its arguments; looking changes nothing.
     """
+    experiment = _as_started(experiment, readout)
     mature = sum(count.mature for count in readout.counts)
     subject = _subject(experiment, registration, readout, accruals, period=period, mature=mature)
     found = _analysed(subject, registration)
@@ -190,6 +191,15 @@ def _analysed(subject: _Subject, registration: Registration) -> Analysis:
         decision=decision.decide_overall(treatments),
         segments=tuple(_segments(subject, metrics)),
     )
+
+
+def _as_started(experiment: Experiment, readout: Readout) -> Experiment:
+    """Return the experiment with the weights it began with: plan and rule follow from them."""
+    if experiment.kind == "bandit" or len(readout.regimes) < 2:
+        return experiment
+    weights = readout.regimes[0].weights
+    began = tuple(replace(one, weight=weights[one.key]) for one in experiment.variants)
+    return replace(experiment, variants=began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +306,8 @@ def _is_money(what: Quantity, money: set[str]) -> bool:
 def _level(moments: Moments, what: Quantity) -> Number:
     if moments.n == 0:
         return NotEstimable("no-units", "the variant has no mature units")
+    if moments.missing is not None:
+        return moments.missing
     if not isinstance(what, Ratio):
         return moments.sample(what).mean
     below = moments.sample(what.denominator).mean

@@ -125,7 +125,7 @@ def _read_mean(  # noqa: PLR0913 - a limit, two variants, and how they are read
     if adjusted is not None and guardrail.at_most is None:
         gate = mixture.burn_in(one, base, nonzero=counts) if look.mode == "anytime" else None
         return _read_contrast(guardrail, adjusted, metric, gate, look=look, alpha=alpha)
-    exact = metric.is_rate and look.mode == "fixed"
+    exact = metric.is_rate and look.mode == "fixed" and treatment.regimes == 1
     worse = -1.0 if metric.direction == "increase" else 1.0
     if guardrail.at_most is not None:
         region = (
@@ -268,7 +268,13 @@ def _difference(
 
 
 def _times(sample: Sample, factor: float) -> Sample:
-    return Sample(sample.n, factor * sample.mean, factor**2 * sample.m2, factor**3 * sample.m3)
+    return Sample(
+        sample.n,
+        factor * sample.mean,
+        factor**2 * sample.m2,
+        factor**3 * sample.m3,
+        sample.missing,
+    )
 
 
 def _wilson(sample: Sample, *, alpha: float) -> ConfidenceSet:

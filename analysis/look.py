@@ -134,12 +134,13 @@ class Look:
     ) -> tuple[tuple[str, Estimate | NotEstimable], ...]:
         """Return the difference by each method, the one to be read first.
 
-        Fixed-sample methods stand beside the sequence in anytime mode, marked as not valid.
+        Fixed-sample methods stand beside the sequence in anytime mode, marked as not valid. A rate
+        combined from several split regimes is not binomial: Welch's interval is read.
         """
         one, other = treatment.sample(column), control.sample(column)
         single_look = self.mode == "fixed" and self.deciding
         fixed: tuple[tuple[str, Estimate | NotEstimable], ...]
-        if is_rate:
+        if is_rate and treatment.regimes == 1:
             fixed = (
                 ("wald", proportions.wald(one, other, alpha=alpha, single_look=single_look)),
                 (

@@ -5,7 +5,7 @@ The unit table is computed once in the engine and reduced there; no unit row com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,7 +19,7 @@ from klartext.analysis import ai_calls, amounts, attribution, observed, reductio
 from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.aliases import AliasCounts, count, merged
 from klartext.analysis.amounts import Amounts
-from klartext.analysis.columns import count_columns, value_columns
+from klartext.analysis.columns import REGIME, count_columns, value_columns
 from klartext.analysis.diagnostics import Diagnostics, halves_of, read_diagnostics
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
@@ -29,6 +29,7 @@ from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, outcomes
 from klartext.analysis.quantiles import Observations
+from klartext.analysis.regimes import combined
 from klartext.analysis.result import VariantCounts
 from klartext.analysis.segments import Segment, first_values, read_segments
 from klartext.analysis.unit_table import assemble
@@ -39,6 +40,7 @@ from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
     from klartext.experiments.facts import FactTables
+    from klartext.experiments.splits import Split
 
 _GROUP = ("variant", "excluded", "mature")
 
@@ -76,6 +78,28 @@ class UsageSum:
     calls: int
     unpriced: int
     amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Regime:
+    """The units that one split assigned, per variant.
+
+    Parameters
+    ----------
+    weights
+        In millionths.
+    moments
+        Of mature units seen in one variant only.
+    first
+        Units whose first exposure was in the variant.
+    excluded
+        Those of them that saw another variant too.
+    """
+
+    weights: Mapping[str, int]
+    moments: Mapping[str, Moments]
+    first: Mapping[str, int]
+    excluded: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +143,8 @@ class Readout:
         What the checks need beside all this; None when nobody asked.
     aliases
         Ids merged into exposed units; None when there never was an alias.
+    regimes
+        What ``moments`` are combined from, per split; empty before the start.
     """
 
     watermark: Watermark
@@ -142,17 +168,23 @@ class Readout:
     segments: tuple[Segment, ...] = ()
     diagnostics: Diagnostics | None = None
     aliases: AliasCounts | None = None
+    regimes: tuple[Regime, ...] = ()
 
     def measured(self, metric: Metric, variant: str) -> Measured:
         """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
         if metric.key in AI_KEYS:
             if self.calls is None:
                 return NotEstimable("no-calls", "there are no AI calls to measure")
-            return self.calls.measured(metric, variant)
+            return self._unmoved() or self.calls.measured(metric, variant)
         if metric.kind != "quantile":
             return self.moments[variant]
-        found = self.observations[metric.key]
+        found = self._unmoved() or self.observations[metric.key]
         return found if isinstance(found, NotEstimable) else found[variant]
+
+    def _unmoved(self) -> NotEstimable | None:
+        if len(self.regimes) < 2:
+            return None
+        return NotEstimable("moved-weights", "the weights moved; this is not combined over splits")
 
     def count(self, variant: str) -> VariantCounts:
         """Return the counts of ``variant``."""
@@ -160,7 +192,12 @@ class Readout:
 
 
 def read_out(
-    experiment: Experiment, tables: FactTables, watermark: Watermark, *, engine: BaseBackend
+    experiment: Experiment,
+    tables: FactTables,
+    watermark: Watermark,
+    *,
+    engine: BaseBackend,
+    splits: Sequence[Split] = (),
 ) -> Readout:
     """Reduce the facts of ``experiment`` up to ``watermark``.
 
@@ -174,6 +211,9 @@ def read_out(
         Later batches are not seen; maturity is judged at its cutoff.
     engine
         The engine of ``tables``; it keeps units, outcomes and the unit table meanwhile.
+    splits
+        By which weights units were assigned, oldest first. With several, moments are those of
+        `klartext.analysis.regimes`.
 
     Notes
     -----
@@ -185,25 +225,27 @@ def read_out(
             tables,
             watermark,
             engine=engine,
+            splits=splits,
             keep=lambda lazy: kept.enter_context(materialised(engine, lazy)),
         )
     if experiment.exposure_event is None:
         return found
     whole = replace(experiment, exposure_event=None, segments=())
-    return replace(found, assigned=read_out(whole, tables, watermark, engine=engine))
+    return replace(found, assigned=read_out(whole, tables, watermark, engine=engine, splits=splits))
 
 
-def _read(
+def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
     experiment: Experiment,
     tables: FactTables,
     watermark: Watermark,
     *,
     engine: BaseBackend,
+    splits: Sequence[Split],
     keep: Callable[[ir.Table], ir.Table],
 ) -> Readout:
     delivered = tables.aliases
     tables = merged(tables, watermark, keep)
-    exposed = first = keep(exposed_units(experiment, tables.exposures, watermark))
+    exposed = first = keep(exposed_units(experiment, tables.exposures, watermark, splits))
     if experiment.exposure_event is not None:
         exposed = keep(reached_units(experiment, exposed, tables.events, watermark))
     events = events_in_window(experiment, tables.events, watermark, exposed)
@@ -219,7 +261,7 @@ def _read(
     usage, highest = _usage(calls, engine)
     columns = value_columns(experiment)
     segments: tuple[Segment, ...] = ()
-    if experiment.segments:
+    if experiment.segments and len(splits) < 2:  # not combined over splits, and never pooled
         segments = read_segments(
             experiment,
             units,
@@ -232,9 +274,16 @@ def _read(
     included = [group for group in groups if not group["excluded"]]
     exposures = [from_microseconds(group[end]) for group in groups for end in ("first", "last")]
     variants = [variant.key for variant in experiment.variants]
+    regimes = tuple(
+        _regime(columns, variants, split, [g for g in groups if g.get(REGIME, place) == place])
+        for place, split in enumerate(splits)
+    )
+    moments = {key: reduction.moments_of(columns, _of(compared, key)) for key in variants}
+    if len(regimes) > 1:
+        moments = combined([regime.moments for regime in regimes])
     return Readout(
         watermark=watermark,
-        moments={key: reduction.moments_of(columns, _of(compared, key)) for key in variants},
+        moments=moments,
         counts=tuple(
             VariantCounts(
                 variant=variant.key,
@@ -255,6 +304,7 @@ def _read(
         amounts=amounts.examine(experiment, tables.events, per_unit, engine),
         strangers=_strangers(experiment, tables.exposures, watermark, engine),
         aliases=count(delivered, first, watermark, engine),
+        regimes=regimes,
         observations={
             metric.key: observed.observations(
                 observed.of_events(experiment, events, exposed, metric), variants, engine
@@ -271,14 +321,38 @@ def _read(
 
 
 def reduced(experiment: Experiment, units: ir.Table, *, by: tuple[str, ...] = _GROUP) -> ir.Table:
-    """Return one row per variant, excluded and mature: see `klartext.analysis.reduction`."""
+    """Return one row per variant, excluded and mature: see `klartext.analysis.reduction`.
+
+    When the weights moved, also per regime.
+    """
     counted = count_columns(experiment)
     also = {
         "first": microseconds(units.exposed_at.min()),
         "last": microseconds(units.exposed_at.max()),
         **{f"events{i}": units[column].sum() for i, column in enumerate(counted.values())},
     }
-    return reduction.reduced(units, value_columns(experiment), by, also)
+    group = (*by, *({REGIME} & set(units.columns)))
+    return reduction.reduced(units, value_columns(experiment), group, also)
+
+
+def _regime(
+    columns: tuple[str, ...],
+    variants: Iterable[str],
+    split: Split,
+    groups: list[dict[str, Any]],
+) -> Regime:
+    """Return the units of one split; strays in a variant of weight zero are no sample of it."""
+    excluded = [group for group in groups if group["excluded"]]
+    compared = [group for group in groups if group["mature"] and not group["excluded"]]
+    return Regime(
+        weights=split.weights,
+        moments={
+            key: reduction.moments_of(columns, _of(compared, key) if split.weights[key] else [])
+            for key in variants
+        },
+        first={key: _units(_of(groups, key)) for key in variants},
+        excluded={key: _units(_of(excluded, key)) for key in variants},
+    )
 
 
 def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, Any]]:

@@ -34,6 +34,7 @@ from klartext.experiments.experiment import (
     Refunds,
     Variant,
 )
+from klartext.experiments.splits import Split
 from klartext.experiments.watermark import Watermark
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -220,15 +221,27 @@ def experiment(**given: Any) -> Experiment:
     return Experiment(**(fields | given))
 
 
-def read(spec: Experiment, facts: Tables, watermark: Watermark = WATERMARK) -> Readout:
+def read(
+    spec: Experiment,
+    facts: Tables,
+    watermark: Watermark = WATERMARK,
+    *,
+    splits: tuple[Split, ...] = (),
+) -> Readout:
     """Read facts out on an engine of their own."""
     with open_engine() as engine:
-        return read_out(spec, facts, watermark, engine=engine)  # type: ignore[arg-type]  # alike
+        return read_out(spec, facts, watermark, engine=engine, splits=splits)  # type: ignore[arg-type]  # alike
 
 
-def unit_rows(spec: Experiment, facts: Tables, watermark: Watermark = WATERMARK) -> dict[int, Any]:
+def unit_rows(
+    spec: Experiment,
+    facts: Tables,
+    watermark: Watermark = WATERMARK,
+    *,
+    splits: tuple[Split, ...] = (),
+) -> dict[int, Any]:
     """Compute the unit table: rows by unit."""
-    table = build(spec, facts, watermark)  # type: ignore[arg-type]  # the same attributes
+    table = build(spec, facts, watermark, splits)  # type: ignore[arg-type]  # the same attributes
     return {row["unit"]: row for row in table.to_pyarrow().to_pylist()}
 
 
