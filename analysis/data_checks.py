@@ -31,7 +31,8 @@ WARNING_ALIASES = 0.01
 """Contested and unresolved aliases per unit from which the reader is warned."""
 
 INVALID_FOREIGN = 0.01
-"""Share of a metric's amounts in another currency from which the metric cannot be read."""
+"""Share of a metric's amounts in another currency, or of money in none, from which the metric
+cannot be read."""
 
 
 def data_checks(
@@ -269,6 +270,13 @@ def _amounts(readout: Readout) -> Iterator[Check]:
             )
             detail = f"{found.foreign:,} of {total:,} events of {found.metric} are in another "
             yield Check("foreign_currency", severity, share, f"{detail}currency and not counted")
+        if found.bare:
+            share = found.bare / total
+            severity = "invalid" if share > INVALID_FOREIGN else "warning"
+            detail = (
+                f"{found.bare:,} of {total:,} events of {found.metric} have an amount without a "
+            )
+            yield Check("no_currency", severity, share, f"{detail}currency and are not counted")
         if found.negative_refunds:
             detail = (
                 f"{found.negative_refunds:,} of {found.refunds:,} refunds of {found.metric} are "
