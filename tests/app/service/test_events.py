@@ -142,6 +142,9 @@ def test_nothing_acceptable_is_a_422_that_still_names_every_reason(client: TestC
         (b"[" + b"{}," * 1_000 + b"{}]", 413, "too-many-items"),
         (b'"' + b"x" * 1_100_000 + b'"', 413, "body-too-large"),
         (b"nonsense", 400, "bad-json"),
+        (b'{"id": "1", "id": "2"}', 400, "repeated-member"),
+        (b'[{"id": "1"}, {"properties": {"a": 1, "b": 2, "\\u0061": 3}}]', 400, "repeated-member"),
+        (b"[" * 1_010 + b"]" * 1_010, 400, "bad-json"),
     ],
 )
 def test_limits(client: TestClient, body: bytes, status: int, code: str) -> None:
