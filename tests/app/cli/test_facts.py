@@ -91,6 +91,23 @@ def test_facts_show_and_path(sends: Path, workspace: Path, run: Run) -> None:
     assert run("facts", "path").out.splitlines()[0] == f"{workspace}/.klartext/facts/exposures"
 
 
+def test_a_file_of_aliases(workspace: Path, run: Run) -> None:
+    (workspace / "who.yaml").write_text(
+        "schema: klartext/mapping/v1\nkind: aliases\nid: row_content\ntime: at\n"
+        "unit: visitor\ncanonical: customer\n"
+    )
+    (workspace / "who.csv").write_text(
+        "visitor,customer,at\nv1,c1,2026-01-01T09:00:00Z\nc1,c1,2026-01-01T09:00:00Z\n"
+    )
+    for accepted, duplicate in ((1, 0), (0, 1)):
+        done = run("ingest", str(workspace / "who.csv"), "-m", "who.yaml", "--json").json
+        assert (done["accepted"], done["duplicate"]) == (accepted, duplicate)
+        assert [reason["reason"] for reason in done["reasons"]][:1] == ["alias-of-itself"]
+    found = run("facts", "show", "--json").json
+    assert {table["table"]: table["rows"] for table in found["tables"]}["aliases"] == 1
+    assert found["watermark"] is None  # aliases say nothing about events
+
+
 def test_mistakes_in_mapping_or_file(sends: Path, workspace: Path, run: Run) -> None:
     (workspace / "sends.yaml").write_text(MAPPING.replace("arm", "army"))
     ran = run("ingest", str(sends), "-m", "sends.yaml")
