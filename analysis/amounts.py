@@ -12,7 +12,7 @@ from klartext.analysis import hits
 from klartext.analysis.engine import rows_of
 from klartext.experiments.experiment import Experiment, Metric
 
-_COUNTED = ("events", "refunds", "missing", "foreign", "negative_refunds")
+_COUNTED = ("events", "refunds", "missing", "foreign", "negative_refunds", "bare")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,9 @@ class Amounts:
         Events and refunds in another currency than the experiment's; they are not added.
     negative_refunds
         Refunds below zero, which add to the metric instead of lowering it.
+    bare
+        Events and refunds with a number but no currency, of a metric that is money; they are not
+        added.
     """
 
     metric: str
@@ -42,6 +45,7 @@ class Amounts:
     missing: int
     foreign: int
     negative_refunds: int
+    bare: int = 0
 
 
 def counters(experiment: Experiment, events: ir.Table) -> dict[str, ir.IntegerScalar]:
@@ -110,13 +114,18 @@ def _conditions(
     foreign = hits.is_foreign(experiment, events)
     # A declared property is in the reporting currency or no money at all.
     is_own = metric.value == "value"
-    missing, elsewhere = (empty & ~foreign, empty & foreign) if is_own else (empty, never)
+    bare = hits.is_bare(events) if hits.is_money(experiment, metric) else never
+    missing, elsewhere, nameless = empty, never, never
+    if is_own:
+        missing, elsewhere, nameless = empty & ~foreign & ~bare, empty & foreign, empty & bare
     refunds, negative = never, never
     if metric.refunds is not None:
         refunds = hits.refund_hits(experiment, events, metric)
         taken = hits.refund_amount(experiment, events, metric)
-        missing |= refunds & taken.isnull() & ~foreign
-        elsewhere |= refunds & taken.isnull() & foreign
+        lost = refunds & taken.isnull()
+        missing |= lost & ~foreign & ~bare
+        elsewhere |= lost & foreign
+        nameless |= lost & bare
         negative = refunds & (taken < 0)
     return {
         "events": hit,
@@ -125,6 +134,7 @@ def _conditions(
         "missing": missing,
         "foreign": elsewhere,
         "negative_refunds": negative,
+        "bare": nameless,
     }
 
 

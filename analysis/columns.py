@@ -11,6 +11,9 @@ MONEY_COLUMNS = ("margin", "cost", "net", "outlook", "cost_high", "outlook_high"
 
 KEY_COLUMNS = ("unit", "variant", "exposed_at", "excluded", "mature")
 
+REGIME = "regime"
+"""Key column beside the others when the weights moved."""
+
 
 def counted_metrics(experiment: Experiment) -> tuple[Metric, ...]:
     """Metrics with a column of their own: all but ratios and quantiles."""
@@ -35,7 +38,7 @@ def value_columns(experiment: Experiment) -> tuple[str, ...]:
         A metric is named like another column of the unit table.
     """
     metrics = tuple(metric.key for metric in counted_metrics(experiment))
-    taken = sorted({*MONEY_COLUMNS, *KEY_COLUMNS}.intersection(metrics))
+    taken = sorted({*MONEY_COLUMNS, *KEY_COLUMNS, REGIME}.intersection(metrics))
     if taken:
         raise KlartextError(
             f"metric {taken[0]!r} of {experiment.key} has the name of a column of the unit "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from klartext.analysis import covariates
 from klartext.analysis.checks import (
@@ -27,8 +27,12 @@ from klartext.experiments.experiment import Experiment
 INVALID_STRANGERS = 0.01
 """Share of units in unregistered variants from which the variants do not match the spec."""
 
+WARNING_ALIASES = 0.01
+"""Contested and unresolved aliases per unit from which the reader is warned."""
+
 INVALID_FOREIGN = 0.01
-"""Share of a metric's amounts in another currency from which the metric cannot be read."""
+"""Share of a metric's amounts in another currency, or of money in none, from which the metric
+cannot be read."""
 
 
 def data_checks(
@@ -50,28 +54,33 @@ def data_checks(
     tuple of Check
         Those with severity ``invalid`` mean that nothing can be read from the data.
     """
-    weights = _intended([variant.weight for variant in experiment.variants])
-    first = [readout.all_units[variant.key] for variant in experiment.variants]
     kept = [count.exposed for count in readout.counts]
     excluded = [count.excluded for count in readout.counts]
-    single = experiment.registration == "retrospective"
-    mode: Literal["fixed", "anytime"] = "fixed" if single else "anytime"
+    splits = list(_splits(experiment, readout))
+    mode: Literal["fixed", "anytime"] = "anytime"
+    if experiment.registration == "retrospective":
+        mode = "fixed"
     checks: list[Check] = []
-    if experiment.kind == "bandit":
-        detail = "not tested: the weights follow the outcomes"
-        checks.append(Check("srm", "info", None, detail))
-    else:
-        split = srm.check(first, weights, mode=mode)
-        if readout.assigned is not None:
-            every = [readout.assigned.all_units[variant.key] for variant in experiment.variants]
-            checks.append(srm.check(every, weights, mode=mode))
-            split = replace(split, code="srm_exposure")
-        checks.append(split)
-        checks.append(zero_weight.check(first, weights))
-        checks.extend(_days(readout, weights, mode=mode))
-        checks.extend(_segments(readout, weights, mode=mode))
-    checks.append(two_variants.check(kept, excluded, weights))
+    split = _assignment(experiment, splits, mode=mode)
+    if readout.assigned is not None:
+        every = list(_splits(experiment, readout.assigned))
+        checks.append(_assignment(experiment, every, mode=mode))
+        split = replace(split, code="srm_exposure")
+    checks.append(split)
+    checks.append(
+        zero_weight.check(
+            [count for split in splits for count in split.first],
+            [weight for split in splits for weight in split.weights],
+        )
+    )
+    if experiment.kind == "ab" and len(splits) == 1:
+        checks.extend(_days(readout, splits[0].weights, mode=mode))
+        checks.extend(_segments(readout, splits[0].weights, mode=mode))
+    checks.extend(_regimes(experiment, readout))
+    out = [(split.excluded, split.weights) for split in splits]
+    checks.append(two_variants.check(kept, excluded, out))
     checks.append(_strangers(readout))
+    checks.extend(_aliases(readout))
     checks.extend(_amounts(readout))
     checks.extend(_balance(experiment, readout))
     checks.append(_missing(experiment, readout))
@@ -80,6 +89,57 @@ def data_checks(
     checks.extend(_ai_units(readout))
     checks.extend(_caps(readout))
     return tuple(checks)
+
+
+class _Split(NamedTuple):
+    """Units per variant that were assigned by one split: first exposures, and those left out."""
+
+    first: list[int]
+    excluded: list[int]
+    weights: list[int]
+
+
+def _splits(experiment: Experiment, readout: Readout) -> Iterator[_Split]:
+    keys = [variant.key for variant in experiment.variants]
+    if experiment.kind == "ab" and len(readout.regimes) < 2:
+        yield _Split(
+            [readout.all_units[key] for key in keys],
+            [count.excluded for count in readout.counts],
+            _intended([variant.weight for variant in experiment.variants]),
+        )
+        return
+    for regime in readout.regimes:
+        yield _Split(
+            [regime.first[key] for key in keys],
+            [regime.excluded[key] for key in keys],
+            _intended([regime.weights[key] for key in keys]),
+        )
+
+
+def _assignment(
+    experiment: Experiment, splits: list[_Split], *, mode: Literal["fixed", "anytime"]
+) -> Check:
+    """Return whether units went where the weights of their time sent them."""
+    if not splits:
+        return Check("srm", "info", None, "not tested: no policy has been published yet")
+    if len(splits) == 1 and experiment.kind == "ab":
+        return srm.check(splits[0].first, splits[0].weights, mode=mode)
+    return srm.check_moved([(split.first, split.weights) for split in splits])
+
+
+def _regimes(experiment: Experiment, readout: Readout) -> Iterator[Check]:
+    """Yield how the comparison is combined, when the weights moved."""
+    filled = max(found.regimes for found in readout.moments.values())
+    if filled < 2:
+        return
+    lacking = [key for key, found in readout.moments.items() if found.missing is not None]
+    detail = f"the weights moved: units are compared within {filled} splits, each with its share"
+    if experiment.kind == "bandit":
+        detail += "; they follow the outcomes, so the intervals are approximate and never give a GO"
+    if lacking:
+        detail += f"; {', '.join(lacking)} cannot be compared: some split has too few of its units"
+    severity: Literal["info", "warning"] = "warning" if lacking else "info"
+    yield Check("split_regimes", severity, float(filled), detail)
 
 
 def _intended(weights: list[int]) -> list[int]:
@@ -181,6 +241,22 @@ def _strangers(readout: Readout) -> Check:
     return Check("variants", severity, share, detail)
 
 
+def _aliases(readout: Readout) -> Iterator[Check]:
+    """Yield nothing when no alias concerns an exposed unit."""
+    found, units = readout.aliases, sum(readout.all_units.values())
+    if found is None or not (found.merged or found.contested or found.unresolved):
+        return
+    doubtful = found.contested + found.unresolved
+    share = doubtful / max(units, 1)
+    severity: Literal["ok", "warning"] = "warning" if share > WARNING_ALIASES else "ok"
+    detail = f"{found.merged:,} ids were merged into units by aliases"
+    if found.contested:
+        detail += f"; {found.contested:,} are claimed by several units and went to the first"
+    if found.unresolved:
+        detail += f"; {found.unresolved:,} are claimed in a circle or too long a chain and stayed"
+    yield Check("aliases", severity, share, detail)
+
+
 def _amounts(readout: Readout) -> Iterator[Check]:
     for found in readout.amounts:
         total = found.events + found.refunds
@@ -194,6 +270,13 @@ def _amounts(readout: Readout) -> Iterator[Check]:
             )
             detail = f"{found.foreign:,} of {total:,} events of {found.metric} are in another "
             yield Check("foreign_currency", severity, share, f"{detail}currency and not counted")
+        if found.bare:
+            share = found.bare / total
+            severity = "invalid" if share > INVALID_FOREIGN else "warning"
+            detail = (
+                f"{found.bare:,} of {total:,} events of {found.metric} have an amount without a "
+            )
+            yield Check("no_currency", severity, share, f"{detail}currency and are not counted")
         if found.negative_refunds:
             detail = (
                 f"{found.negative_refunds:,} of {found.refunds:,} refunds of {found.metric} are "

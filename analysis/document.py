@@ -139,6 +139,7 @@ def moments_to_json(readout: Readout) -> dict[str, Json]:
     return {
         "schema": MOMENTS_SCHEMA,
         "variants": {variant: _moments(moments) for variant, moments in readout.moments.items()},
+        **_regimes(readout),
         "exposed": {count.variant: count.exposed for count in readout.counts},
         "excluded": {count.variant: count.excluded for count in readout.counts},
         "events": [
@@ -452,7 +453,24 @@ def _decision(decision: Decision) -> dict[str, Json]:
     }
 
 
+def _regimes(readout: Readout) -> dict[str, Json]:
+    """Return what the moments are combined from, when the weights moved."""
+    if len(readout.regimes) < 2:
+        return {}
+    return {
+        "regimes": [
+            {
+                "weights": dict(regime.weights),
+                "variants": {key: _moments(found) for key, found in regime.moments.items()},
+            }
+            for regime in readout.regimes
+        ]
+    }
+
+
 def _moments(moments: Moments) -> dict[str, Json]:
+    if moments.missing is not None:
+        return {"columns": list(moments.columns), "n": moments.n, "reason": moments.missing.reason}
     return {
         "columns": list(moments.columns),
         "n": moments.n,

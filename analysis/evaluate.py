@@ -108,6 +108,7 @@ def analyse(
     Analysis
         A pure function of its arguments; looking changes nothing.
     """
+    experiment = _as_started(experiment, readout)
     mature = sum(count.mature for count in readout.counts)
     subject = _subject(experiment, registration, readout, accruals, period=period, mature=mature)
     found = _analysed(subject, registration)
@@ -130,7 +131,7 @@ def _subject(  # noqa: PLR0913 - everything that an analysis is made of
     mature: int,
 ) -> _Subject:
     completeness = _completeness(experiment, readout)
-    days = calendar(readout.daily)
+    days = calendar(readout.daily, moved=len(readout.regimes) > 1)
     values = _running_values(experiment, days)
     return _Subject(
         experiment=experiment,
@@ -209,6 +210,15 @@ def _analysed(subject: _Subject, registration: Registration) -> Analysis:
         look=_planned_look(subject, subject.look(experiment.treatments[0]), treatments),
         segments=tuple(_segments(subject, metrics)),
     )
+
+
+def _as_started(experiment: Experiment, readout: Readout) -> Experiment:
+    """Return the experiment with the weights it began with: plan and rule follow from them."""
+    if experiment.kind == "bandit" or len(readout.regimes) < 2:
+        return experiment
+    weights = readout.regimes[0].weights
+    began = tuple(replace(one, weight=weights[one.key]) for one in experiment.variants)
+    return replace(experiment, variants=began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +380,8 @@ def _is_money(what: Quantity, money: set[str]) -> bool:
 def _level(moments: Moments, what: Quantity) -> Number:
     if moments.n == 0:
         return NotEstimable("no-units", "the variant has no mature units")
+    if moments.missing is not None:
+        return moments.missing
     if not isinstance(what, Ratio):
         return moments.sample(what).mean
     below = moments.sample(what.denominator).mean

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 import ibis
 import ibis.expr.types as ir
 
 from klartext.analysis import covariates
+from klartext.analysis.columns import REGIME
 from klartext.analysis.hits import is_foreign
 from klartext.analysis.instants import microseconds, since_epoch, whole
 from klartext.analysis.windows import windows
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.watermark import Watermark
 
+if TYPE_CHECKING:
+    from klartext.experiments.splits import Split
+
 _SLOT_BITS = 8  # a variant's place in the spec, packed under the instant: one MIN finds both
 
 
-def exposed_units(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> ir.Table:
-    """Return unit, variant, exposed_at, exposed_us (since 1970), excluded and mature."""
+def exposed_units(
+    experiment: Experiment,
+    exposures: ir.Table,
+    watermark: Watermark,
+    splits: Sequence[Split] = (),
+) -> ir.Table:
+    """Return unit, variant, exposed_at, exposed_us (since 1970), excluded and mature.
+
+    With several ``splits`` also ``regime``: the place of that by which the unit's first exposure
+    was assigned. It says so itself by its ``policy_version``; without one, the split in force at
+    its time is taken. Of two at one instant the earlier split counts.
+    """
     keys = [variant.key for variant in experiment.variants]
     seen = exposures.filter(
         exposures.ingest_batch <= watermark.batch,
@@ -24,9 +41,11 @@ def exposed_units(experiment: Experiment, exposures: ir.Table, watermark: Waterm
         exposures.variant.isin(keys),
     )
     slot = ibis.cases(*((seen.variant == key, place) for place, key in enumerate(keys)))
+    version = {"policy_version"} & set(seen.columns)
     seen = seen.select(
         "unit",
         "occurred_at",
+        *version,
         instant=microseconds(seen.occurred_at),
         slot=slot.cast("int64"),
     )
@@ -44,7 +63,8 @@ def exposed_units(experiment: Experiment, exposures: ir.Table, watermark: Waterm
         exposed_us=first.packed >> _SLOT_BITS,
         excluded=first.lowest != first.highest,
     )
-    return units.mutate(mature=_is_mature(experiment, units.exposed_us, watermark))
+    units = units.mutate(mature=_is_mature(experiment, units.exposed_us, watermark))
+    return units if len(splits) < 2 else _with_regime(units, seen, splits)
 
 
 def reached_units(
@@ -80,8 +100,10 @@ def reached_units(
     first = found.group_by("unit").aggregate(
         exposed_at=found.occurred_at.min(), exposed_us=found.instant.min()
     )
-    reached = units.select("unit", "variant", "excluded").inner_join(first, "unit")
+    kept = {REGIME} & set(units.columns)
+    reached = units.select("unit", "variant", "excluded", *kept).inner_join(first, "unit")
     return reached.select(
+        *kept,
         "unit",
         "exposed_at",
         "variant",
@@ -96,6 +118,24 @@ def _is_mature(
 ) -> ir.BooleanValue:
     wait = whole(windows(experiment).maturity + experiment.lateness)
     return exposed_us + wait <= since_epoch(watermark.cutoff)
+
+
+def _with_regime(units: ir.Table, seen: ir.Table, splits: Sequence[Split]) -> ir.Table:
+    def place(number: ir.IntegerValue, starts: Iterable[int]) -> ir.IntegerValue:
+        found = [(number >= start, place) for place, start in enumerate(starts)]
+        return ibis.cases(*found[:0:-1], else_=0)
+
+    regime = place(seen.instant, (since_epoch(split.since) for split in splits))
+    if "policy_version" in seen.columns:
+        said = place(seen.policy_version, (split.version for split in splits))
+        regime = seen.policy_version.notnull().ifelse(said, regime)
+    found = seen.select("unit", "instant", regime=regime.cast("int64"))
+    first = found.inner_join(
+        units.select(owner=units.unit, first_us=units.exposed_us),
+        [("unit", "owner"), ("instant", "first_us")],
+    ).select("unit", "regime")
+    regimes = first.group_by("unit").aggregate(regime=first.regime.min())
+    return units.inner_join(regimes, "unit")
 
 
 def with_covariates(

@@ -140,7 +140,8 @@ def _read_mean(  # noqa: PLR0913 - a limit, two variants, and how they are read
     treatment, control = pair
     one, base = treatment.sample(metric.key), control.sample(metric.key)
     counts = nonzero(treatment, control, metric.key)
-    splits = metric.is_rate and look.mode != "fixed"
+    binomial_rate = metric.is_rate and treatment.regimes == 1  # combined ones are not
+    splits = binomial_rate and look.mode != "fixed"
     own = (1 - EXACT_SHARE) * alpha if splits else alpha
     adjusted = None if form.alone else _adjusted(experiment, metric, treatment, control)
     if adjusted is not None:
@@ -148,7 +149,7 @@ def _read_mean(  # noqa: PLR0913 - a limit, two variants, and how they are read
         found = _read_contrast(form, adjusted, gate, look=look, alpha=own)
         if not (splits and isinstance(found.harm, NotEstimable)):
             return found
-    elif metric.is_rate and not splits and form.relative is None:
+    elif binomial_rate and not splits and form.relative is None:
         return _read_fixed_rate(form, one, base, look=look, alpha=alpha)
     if form.alone:
         base, counts = Sample(one.n, 0.0, 0.0, 0.0), (counts[0], counts[0])
@@ -340,7 +341,13 @@ def _level_multiplier(
 
 
 def _times(sample: Sample, factor: float) -> Sample:
-    return Sample(sample.n, factor * sample.mean, factor**2 * sample.m2, factor**3 * sample.m3)
+    return Sample(
+        sample.n,
+        factor * sample.mean,
+        factor**2 * sample.m2,
+        factor**3 * sample.m3,
+        sample.missing,
+    )
 
 
 def _wilson(sample: Sample, *, alpha: float) -> ConfidenceSet:

@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 from klartext.analysis.filters import filtered
 from klartext.analysis.instants import whole
 from klartext.experiments.errors import KlartextError
-from klartext.experiments.experiment import Experiment, Metric
+from klartext.experiments.experiment import ContributionMargin, Experiment, Metric
 
 
 def counts(
@@ -49,8 +49,8 @@ def refund_hits(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.
 def amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
     """Return what an event adds to a mean metric; null where it has no such number.
 
-    An amount in another currency than the experiment's is null too: unlike currencies never add,
-    and `klartext.analysis.readout` reports it.
+    An amount in another currency than the experiment's is null too, and of a metric that is money
+    one without a currency: unlike currencies never add, and `klartext.analysis.amounts` counts it.
 
     Raises
     ------
@@ -58,8 +58,7 @@ def amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.Numer
         The property is not declared in the workspace.
     """
     if metric.value == "value":
-        foreign = is_foreign(experiment, events)
-        return foreign.ifelse(ibis.null(events.value.type()), events.value)
+        return _own_amount(experiment, events, metric)
     column = f"p_{metric.value}"
     if column not in events.columns:
         raise KlartextError(
@@ -71,8 +70,28 @@ def amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.Numer
 
 def refund_amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
     """Return what a refund takes off a mean metric: the metric's property, else its own amount."""
-    own = is_foreign(experiment, events).ifelse(ibis.null(events.value.type()), events.value)
+    own = _own_amount(experiment, events, metric)
     return ibis.coalesce(amount(experiment, events, metric), own)
+
+
+def _own_amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
+    other = is_foreign(experiment, events)
+    if is_money(experiment, metric):
+        other |= is_bare(events)
+    return other.ifelse(ibis.null(events.value.type()), events.value)
+
+
+def is_money(experiment: Experiment, metric: Metric) -> bool:
+    """Whether the spec takes the metric for money: a contribution margin is registered on it."""
+    return any(
+        isinstance(entry, ContributionMargin) and entry.metric == metric.key
+        for entry in experiment.value
+    )
+
+
+def is_bare(events: ir.Table) -> ir.BooleanValue:
+    """Whether the event's own amount has no currency: a number, not money."""
+    return events.value.notnull() & events.currency.isnull()
 
 
 def is_foreign(experiment: Experiment, events: ir.Table) -> ir.BooleanValue:

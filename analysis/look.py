@@ -314,12 +314,13 @@ class Look:
     ) -> tuple[tuple[str, Estimate | NotEstimable], ...]:
         """Return the difference by each method, the one to be read first.
 
-        In the other modes fixed-sample methods stand beside it, marked as not valid.
+        In the other modes fixed-sample methods stand beside it, marked as not valid. A rate
+        combined from several split regimes is not binomial: Welch's interval is read.
         """
         one, other = treatment.sample(column), control.sample(column)
         single_look = self.mode == "fixed" and self.deciding
         fixed: tuple[tuple[str, Estimate | NotEstimable], ...]
-        if is_rate:
+        if is_rate and treatment.regimes == 1:
             fixed = (
                 ("wald", proportions.wald(one, other, alpha=alpha, single_look=single_look)),
                 (

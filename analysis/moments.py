@@ -27,12 +27,15 @@ class Sample:
         Sum of squared deviations from the mean.
     m3
         Sum of cubed deviations from the mean.
+    missing
+        Why the others are NaN; None when they are not.
     """
 
     n: int
     mean: float
     m2: float
     m3: float
+    missing: NotEstimable | None = None
 
     @property
     def variance(self) -> float:
@@ -73,6 +76,11 @@ class Moments:
         ``(k,)``: sums of cubed deviations from the means.
     nonzero
         ``(k,)`` counts of units whose value is not zero, for the burn-in gate.
+    regimes
+        From how many split regimes they are combined, see `klartext.analysis.regimes`. Above 1
+        they are those of the combination, and no column is binomial.
+    missing
+        Why means and sums are NaN; None when they are not.
 
     Notes
     -----
@@ -99,6 +107,8 @@ class Moments:
     m2: FloatArray
     m3: FloatArray
     nonzero: npt.NDArray[np.int64]
+    regimes: int = 1
+    missing: NotEstimable | None = None
 
     @classmethod
     def of(cls, columns: tuple[str, ...], rows: FloatArray) -> Moments:
@@ -123,6 +133,8 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         if self.columns != other.columns:
             raise ValueError(f"cannot merge columns {self.columns} with {other.columns}")
+        if max(self.regimes, other.regimes) > 1:
+            raise ValueError("moments combined from several split regimes cannot be merged")
         if other.n == 0:
             return self
         if self.n == 0:
@@ -149,7 +161,9 @@ class Moments:
             There is no such column.
         """
         i = self.columns.index(column)
-        return Sample(self.n, float(self.mean[i]), float(self.m2[i, i]), float(self.m3[i]))
+        return Sample(
+            self.n, float(self.mean[i]), float(self.m2[i, i]), float(self.m3[i]), self.missing
+        )
 
     def covariance(self, one: str, other: str) -> float:
         """Sample covariance of two columns, ``m2 / (n - 1)``; only defined for ``n >= 2``."""
@@ -160,10 +174,13 @@ class Moments:
 def unusable(*samples: Sample) -> NotEstimable | None:
     """Why no difference of means can be estimated from these samples, or None when one can.
 
-    Reasons: ``too-few-units`` (a sample has fewer than two units), ``not-finite`` (a moment is
-    NaN or infinite), ``invalid-moments`` (a sum of squares is negative), ``no-variance`` (every
-    sample is constant, so that there is no standard error).
+    Reasons: that of a sample which is missing; ``too-few-units`` (a sample has fewer than two
+    units), ``not-finite`` (a moment is NaN or infinite), ``invalid-moments`` (a sum of squares is
+    negative), ``no-variance`` (every sample is constant, so that there is no standard error).
     """
+    for sample in samples:
+        if sample.missing is not None:
+            return sample.missing
     smallest = min(sample.n for sample in samples)
     if smallest < 2:
         return NotEstimable("too-few-units", f"a variant has {smallest} units; two are needed")

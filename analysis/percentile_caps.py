@@ -11,6 +11,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis.backends import BaseBackend
 
+from klartext.analysis.aliases import merged
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.exposed import exposed_units, reached_units
 from klartext.analysis.filters import filtered
@@ -58,6 +59,7 @@ def at_look(
     metrics = unresolved(experiment)
     if not metrics:
         return ()
+    tables = merged(tables, watermark)
     exposed = exposed_units(experiment, tables.exposures, watermark)
     reached = reached_units(experiment, exposed, tables.events, watermark)
     with materialised(engine, reached) as units:
@@ -88,6 +90,7 @@ def before_start(
     Of all units with such events, in the test or not, by the metric's filters and without its
     refunds, which are not complete yet.
     """
+    tables = merged(tables, watermark)
     return tuple(
         _resolved(
             metric,

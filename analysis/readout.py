@@ -5,7 +5,7 @@ The unit table is computed once in the engine and reduced there; no unit row com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -17,8 +17,9 @@ from ibis.backends import BaseBackend
 
 from klartext.analysis import ai_calls, amounts, attribution, observed, reduction
 from klartext.analysis.ai_calls import AiCalls
+from klartext.analysis.aliases import AliasCounts, count, merged
 from klartext.analysis.amounts import Amounts
-from klartext.analysis.columns import count_columns, value_columns
+from klartext.analysis.columns import REGIME, count_columns, value_columns
 from klartext.analysis.diagnostics import Diagnostics, halves_of, read_diagnostics
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
@@ -29,6 +30,7 @@ from klartext.analysis.local_days import clock_changes, day_of, midnight
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, outcomes
 from klartext.analysis.quantiles import Observations
+from klartext.analysis.regimes import combined
 from klartext.analysis.result import VariantCounts
 from klartext.analysis.segments import Segment, first_values, read_segments
 from klartext.analysis.unit_table import assemble
@@ -40,6 +42,7 @@ from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
     from klartext.experiments.facts import FactTables
+    from klartext.experiments.splits import Split
 
 _GROUP = ("variant", "excluded", "mature")
 _MATURED = "matured.day"  # no metric can be called that
@@ -95,6 +98,28 @@ class MaturityDay:
 
 
 @dataclass(frozen=True, slots=True)
+class Regime:
+    """The units that one split assigned, per variant.
+
+    Parameters
+    ----------
+    weights
+        In millionths.
+    moments
+        Of mature units seen in one variant only.
+    first
+        Units whose first exposure was in the variant.
+    excluded
+        Those of them that saw another variant too.
+    """
+
+    weights: Mapping[str, int]
+    moments: Mapping[str, Moments]
+    first: Mapping[str, int]
+    excluded: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Readout:
     """One experiment at one watermark, reduced.
 
@@ -121,7 +146,8 @@ class Readout:
     strangers
         Units with an exposure in a variant that the spec does not have.
     daily
-        The units of ``moments`` by the day on which they became mature, in order.
+        The units of ``moments`` by the day on which they became mature, in order; none with
+        several splits, whose moments do not add up over days.
     observations
         Per quantile metric the observations of each variant, or why there are none.
     calls
@@ -135,6 +161,10 @@ class Readout:
         The moments by level of each property that the spec names.
     diagnostics
         What the checks need beside all this; None when nobody asked.
+    aliases
+        Ids merged into exposed units; None when there never was an alias.
+    regimes
+        What ``moments`` are combined from, per split; empty before the start.
     """
 
     watermark: Watermark
@@ -158,17 +188,24 @@ class Readout:
     assigned: Readout | None = None
     segments: tuple[Segment, ...] = ()
     diagnostics: Diagnostics | None = None
+    aliases: AliasCounts | None = None
+    regimes: tuple[Regime, ...] = ()
 
     def measured(self, metric: Metric, variant: str) -> Measured:
         """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
         if metric.key in AI_KEYS:
             if self.calls is None:
                 return NotEstimable("no-calls", "there are no AI calls to measure")
-            return self.calls.measured(metric, variant)
+            return self._unmoved() or self.calls.measured(metric, variant)
         if metric.kind != "quantile":
             return self.moments[variant]
-        found = self.observations[metric.key]
+        found = self._unmoved() or self.observations[metric.key]
         return found if isinstance(found, NotEstimable) else found[variant]
+
+    def _unmoved(self) -> NotEstimable | None:
+        if len(self.regimes) < 2:
+            return None
+        return NotEstimable("moved-weights", "the weights moved; this is not combined over splits")
 
     def count(self, variant: str) -> VariantCounts:
         """Return the counts of ``variant``."""
@@ -176,7 +213,12 @@ class Readout:
 
 
 def read_out(
-    experiment: Experiment, tables: FactTables, watermark: Watermark, *, engine: BaseBackend
+    experiment: Experiment,
+    tables: FactTables,
+    watermark: Watermark,
+    *,
+    engine: BaseBackend,
+    splits: Sequence[Split] = (),
 ) -> Readout:
     """Reduce the facts of ``experiment`` up to ``watermark``.
 
@@ -190,6 +232,9 @@ def read_out(
         Later batches are not seen; maturity is judged at its cutoff.
     engine
         The engine of ``tables``; it keeps units, outcomes and the unit table meanwhile.
+    splits
+        By which weights units were assigned, oldest first. With several, moments are those of
+        `klartext.analysis.regimes`.
 
     Notes
     -----
@@ -201,23 +246,27 @@ def read_out(
             tables,
             watermark,
             engine=engine,
+            splits=splits,
             keep=lambda lazy: kept.enter_context(materialised(engine, lazy)),
         )
     if experiment.exposure_event is None:
         return found
     whole = replace(experiment, exposure_event=None, segments=())
-    return replace(found, assigned=read_out(whole, tables, watermark, engine=engine))
+    return replace(found, assigned=read_out(whole, tables, watermark, engine=engine, splits=splits))
 
 
-def _read(
+def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
     experiment: Experiment,
     tables: FactTables,
     watermark: Watermark,
     *,
     engine: BaseBackend,
+    splits: Sequence[Split],
     keep: Callable[[ir.Table], ir.Table],
 ) -> Readout:
-    exposed = first = keep(exposed_units(experiment, tables.exposures, watermark))
+    delivered = tables.aliases
+    tables = merged(tables, watermark, keep)
+    exposed = first = keep(exposed_units(experiment, tables.exposures, watermark, splits))
     if experiment.exposure_event is not None:
         exposed = keep(reached_units(experiment, exposed, tables.events, watermark))
     events = events_in_window(experiment, tables.events, watermark, exposed)
@@ -234,7 +283,7 @@ def _read(
     usage, highest = _usage(calls, engine)
     columns = value_columns(experiment)
     segments: tuple[Segment, ...] = ()
-    if experiment.segments:
+    if experiment.segments and len(splits) < 2:  # not combined over splits, and never pooled
         segments = read_segments(
             experiment,
             units,
@@ -247,9 +296,16 @@ def _read(
     included = [group for group in groups if not group["excluded"]]
     exposures = [from_microseconds(group[end]) for group in groups for end in ("first", "last")]
     variants = [variant.key for variant in experiment.variants]
+    regimes = tuple(
+        _regime(columns, variants, split, [g for g in groups if g.get(REGIME, place) == place])
+        for place, split in enumerate(splits)
+    )
+    moments = {key: reduction.moments_of(columns, _of(compared, key)) for key in variants}
+    if len(regimes) > 1:
+        moments = combined([regime.moments for regime in regimes])
     return Readout(
         watermark=watermark,
-        moments={key: reduction.moments_of(columns, _of(compared, key)) for key in variants},
+        moments=moments,
         counts=tuple(
             VariantCounts(
                 variant=variant.key,
@@ -274,8 +330,10 @@ def _read(
                 day_of(day),
                 {key: reduction.moments_of(columns, _of(found, key)) for key in variants},
             )
-            for day, found in _by_day(compared)
+            for day, found in (_by_day(compared) if len(regimes) < 2 else ())
         ),
+        aliases=count(delivered, first, watermark, engine),
+        regimes=regimes,
         observations={
             metric.key: observed.observations(
                 observed.of_events(experiment, events, exposed, metric), variants, engine
@@ -309,14 +367,38 @@ def _by_day(groups: list[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, 
 
 
 def reduced(experiment: Experiment, units: ir.Table, *, by: tuple[str, ...] = _GROUP) -> ir.Table:
-    """Return one row per variant, excluded and mature: see `klartext.analysis.reduction`."""
+    """Return one row per variant, excluded and mature: see `klartext.analysis.reduction`.
+
+    When the weights moved, also per regime.
+    """
     counted = count_columns(experiment)
     also = {
         "first": microseconds(units.exposed_at.min()),
         "last": microseconds(units.exposed_at.max()),
         **{f"events{i}": units[column].sum() for i, column in enumerate(counted.values())},
     }
-    return reduction.reduced(units, value_columns(experiment), by, also)
+    group = (*by, *({REGIME} & set(units.columns)))
+    return reduction.reduced(units, value_columns(experiment), group, also)
+
+
+def _regime(
+    columns: tuple[str, ...],
+    variants: Iterable[str],
+    split: Split,
+    groups: list[dict[str, Any]],
+) -> Regime:
+    """Return the units of one split; strays in a variant of weight zero are no sample of it."""
+    excluded = [group for group in groups if group["excluded"]]
+    compared = [group for group in groups if group["mature"] and not group["excluded"]]
+    return Regime(
+        weights=split.weights,
+        moments={
+            key: reduction.moments_of(columns, _of(compared, key) if split.weights[key] else [])
+            for key in variants
+        },
+        first={key: _units(_of(groups, key)) for key in variants},
+        excluded={key: _units(_of(excluded, key)) for key in variants},
+    )
 
 
 def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, Any]]:

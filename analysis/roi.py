@@ -46,6 +46,9 @@ def per_unit(treatment: Moments, control: Moments, one: str, other: str) -> Tota
     A column that is constant in a variant has no variance there, and no covariance: what rounding
     leaves of them is dust.
     """
+    missing = treatment.missing or control.missing
+    if missing is not None:
+        return missing
     smallest = min(treatment.n, control.n)
     if smallest < 2:
         return NotEstimable("too-few-units", f"a variant has {smallest} units; two are needed")

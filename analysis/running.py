@@ -26,13 +26,16 @@ class Calendar:
         On which units became mature, increasing.
     mature
         Per variant, the moments at the end of each of them.
+    moved
+        Whether weights moved: moments of several splits do not add up over days.
     """
 
     days: tuple[date, ...]
     mature: Mapping[str, tuple[Moments, ...]]
+    moved: bool = False
 
 
-def calendar(daily: Sequence[MaturityDay]) -> Calendar:
+def calendar(daily: Sequence[MaturityDay], *, moved: bool = False) -> Calendar:
     """Return the look calendar of a readout: the days are added up, each exactly once."""
     variants = daily[0].moments if daily else {}
     return Calendar(
@@ -40,6 +43,7 @@ def calendar(daily: Sequence[MaturityDay]) -> Calendar:
         mature={
             key: tuple(accumulate((one.moments[key] for one in daily), add)) for key in variants
         },
+        moved=moved,
     )
 
 
@@ -69,11 +73,13 @@ def running(
     Returns
     -------
     Running or NotEstimable
-        Refused: ``no-plan``, and ``no-units`` before the first unit is mature. A `Running` may
+        Refused: ``no-plan``, ``moved-weights``, and ``no-units`` before the first unit is mature. A `Running` may
         hold `Drift` or a reason of its own, such as ``burn-in``.
     """
     if planned_n is None:
         return NotEstimable("no-plan", "anytime intervals need plan.total_units")
+    if found.moved:
+        return NotEstimable("moved-weights", "days of several splits do not add up")
     if not found.days:
         return NotEstimable("no-units", "no unit is mature yet")
     looks = [

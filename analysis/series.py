@@ -19,6 +19,7 @@ import ibis.expr.types as ir
 from ibis.backends import BaseBackend
 
 from klartext.analysis import attribution, hits
+from klartext.analysis.aliases import merged
 from klartext.analysis.columns import count_columns
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
@@ -169,6 +170,7 @@ def read_series(
         def keep(lazy: ir.Table) -> ir.Table:
             return kept.enter_context(materialised(engine, lazy))
 
+        tables = merged(tables, watermark, keep)
         units = keep(exposed_units(experiment, tables.exposures, watermark))
         units = keep(reached_units(experiment, units, tables.events, watermark))
         ends = units.aggregate(first=units.exposed_us.min(), last=units.exposed_us.max())

@@ -6,7 +6,7 @@ per unit and leave DECIMAL for float64 in one place, the last projection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import reduce
 from operator import add
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import ibis
 import ibis.expr.types as ir
 
-from klartext.analysis import attribution, covariates
+from klartext.analysis import aliases, attribution, covariates
 from klartext.analysis.columns import (
     KEY_COLUMNS,
+    REGIME,
     count_columns,
     counted_metrics,
     metric_columns,
@@ -37,9 +38,15 @@ from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
     from klartext.experiments.facts import FactTables
+    from klartext.experiments.splits import Split
 
 
-def build(experiment: Experiment, tables: FactTables, watermark: Watermark) -> ir.Table:
+def build(
+    experiment: Experiment,
+    tables: FactTables,
+    watermark: Watermark,
+    splits: Sequence[Split] = (),
+) -> ir.Table:
     """Return the unit table: a lazy expression, one row per unit exposed in a known variant.
 
     Parameters
@@ -50,17 +57,19 @@ def build(experiment: Experiment, tables: FactTables, watermark: Watermark) -> i
         Facts as Ibis tables of one engine.
     watermark
         Facts of later batches are not seen; maturity is judged at its cutoff.
+    splits
+        By which weights units were assigned, oldest first.
 
     Returns
     -------
     ibis.Table
         ``unit``, ``variant`` (of the first exposure), ``exposed_at``, ``excluded`` (seen in two
-        variants), ``mature``, one column per metric but ratios (capped; ``<metric>.uncapped``
-        beside it), one per covariate, ``margin`` (value entries except savings), ``cost``
-        (variable AI cost), ``net`` = margin - cost, ``outlook`` = persistence margin - cost,
-        ``cost_high`` and ``outlook_high`` (lines at their upper bound, unpriced
-        calls at the highest priced one, calls of nobody charged to every treatment), and
-        ``events.<name>`` counts of cost lines. Money is in the reporting currency.
+        variants), ``mature``, ``regime`` (only with several splits), one column per metric but
+        ratios (capped; ``<metric>.uncapped`` beside it), one per covariate, ``margin`` (value
+        entries except savings), ``cost`` (variable AI cost), ``net`` = margin - cost, ``outlook``
+        = persistence margin - cost, ``cost_high`` and ``outlook_high`` (lines at their upper
+        bound, unpriced calls at the highest priced one, calls of nobody charged to every
+        treatment), and ``events.<name>`` counts of cost lines. Money is in the reporting currency.
 
     Notes
     -----
@@ -70,7 +79,8 @@ def build(experiment: Experiment, tables: FactTables, watermark: Watermark) -> i
     of AI calls follows the variant on the call and not the exposure window: a mail is generated
     before it is sent.
     """
-    units = exposed_units(experiment, tables.exposures, watermark)
+    tables = aliases.merged(tables, watermark)
+    units = exposed_units(experiment, tables.exposures, watermark, splits)
     units = reached_units(experiment, units, tables.events, watermark)
     events = events_in_window(experiment, tables.events, watermark, units)
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
@@ -138,8 +148,9 @@ def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
         zero, nobody / joined["variant.units"]
     )
     persistence = _factor(experiment.rollout.persistence.base) if experiment.rollout else 1.0
+    keys = (*KEY_COLUMNS, *({REGIME} & set(joined.columns)))
     table = joined.select(
-        *KEY_COLUMNS,
+        *keys,
         **metrics,
         **beside,
         margin=margin,
@@ -155,7 +166,7 @@ def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
         outlook=table.margin * persistence - table.cost,
         outlook_high=table.margin * persistence - table.cost_high,
     )
-    order = (*KEY_COLUMNS, *value_columns(experiment), *count_columns(experiment).values())
+    order = (*keys, *value_columns(experiment), *count_columns(experiment).values())
     return table.select(*order)
 
 

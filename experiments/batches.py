@@ -12,7 +12,7 @@ from klartext.experiments.tables import batches
 from klartext.experiments.watermark import Watermark
 
 BatchKind: TypeAlias = Literal[
-    "exposures", "events", "usage", "unit_table", "inbox", "ledger", "scores"
+    "exposures", "events", "usage", "unit_table", "aliases", "inbox", "ledger", "scores"
 ]
 
 

@@ -18,7 +18,8 @@ from klartext.experiments.experiment import Experiment
 Effect: TypeAlias = Literal["safe", "new_phase", "refused"]
 """Whether results before and after the change may be read as one test.
 
-``safe``: yes. ``new_phase``: the test goes on, but what came before counts as its own part.
+``safe``: yes. ``new_phase``: the test goes on, but what came before counts as its own part. Of
+these a running A/B test takes moved weights: units are then analysed by split.
 ``refused``: the question itself would be another one.
 """
 
@@ -109,7 +110,7 @@ _MILLIONTHS = re.compile(r"traffic|bandit\.floor|variants\[.+\]\.weight")
 def classify(old: Experiment, new: Experiment) -> tuple[Change, ...]:
     """Return every field in which the experiments differ, in the order of the spec.
 
-    A started experiment takes ``new`` when all changes are ``safe``.
+    A started experiment takes ``new`` when all changes are ``safe`` or only move its weights.
     """
     changes = []
     for path, before, after in _differences("", old, new):

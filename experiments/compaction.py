@@ -32,6 +32,7 @@ _ORDER: Mapping[TableName, Sequence[str]] = {
     "exposures": ("experiment", "unit", "occurred_at", "id"),
     "events": ("name", "unit", "occurred_at", "id"),
     "usage_costs": ("experiment", "variant", "occurred_at", "id"),
+    "aliases": ("unit", "occurred_at", "id"),
 }
 _PROPERTIES = WriterProperties(
     compression="ZSTD", compression_level=1, max_row_group_size=ROW_GROUP_ROWS

@@ -31,7 +31,7 @@ from klartext.experiments.identity import Pseudonymiser
 from klartext.experiments.ledger.fx import NoRate, Rates
 from klartext.experiments.money import stored
 
-TableName: TypeAlias = Literal["exposures", "events", "usage_costs"]
+TableName: TypeAlias = Literal["exposures", "events", "usage_costs", "aliases"]
 PropertyType: TypeAlias = Literal["text", "number", "integer", "boolean", "money"]
 PropertyValue: TypeAlias = "str | float | int | bool | Decimal | None"
 

@@ -218,6 +218,7 @@ UNIT_TABLE_COLUMNS = (
     "exposed_at",
     "excluded",
     "mature",
+    "regime",
     "margin",
     "cost",
     "net",

@@ -1,4 +1,4 @@
-"""The facts: append-only Delta tables of exposures, events and usage costs."""
+"""The facts: append-only Delta tables of exposures, events, usage costs and aliases."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from klartext.experiments.door import PropertyType, TableName
 from klartext.experiments.errors import ConflictError, KlartextError
 from klartext.experiments.id_index import IdIndex
 from klartext.experiments.records import (
+    AliasRow,
     EventRow,
     ExposureRow,
     FactRow,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
-TABLES: tuple[TableName, ...] = ("exposures", "events", "usage_costs")
+TABLES: tuple[TableName, ...] = ("exposures", "events", "usage_costs", "aliases")
 
 WRITER = "klartext:writer"
 """Application transaction in every commit: two writers that read the same version conflict."""
@@ -97,13 +98,21 @@ _COLUMNS: Mapping[TableName, Sequence[tuple[str, pa.DataType]]] = {
         ("currency", pa.string()),
         ("evidence", pa.string()),
     ),
+    "aliases": (
+        ("id", pa.binary()),
+        ("payload", pa.binary()),
+        ("unit", pa.int64()),
+        ("canonical", pa.int64()),
+        ("occurred_at", INSTANT),
+    ),
 }
 _IDENTITY = pa.schema([("id", pa.binary()), ("payload", pa.binary()), ("ingest_batch", pa.int64())])
 _LAST = (("ingest_batch", pa.int64()), ("received_at", INSTANT), ("day", pa.date32()))
-_ROW_TYPES: Mapping[TableName, type[ExposureRow | EventRow | UsageRow]] = {
+_ROW_TYPES: Mapping[TableName, type[ExposureRow | EventRow | UsageRow | AliasRow]] = {
     "exposures": ExposureRow,
     "events": EventRow,
     "usage_costs": UsageRow,
+    "aliases": AliasRow,
 }
 _WITH_PROPERTIES = frozenset({"exposures", "events"})
 
@@ -114,11 +123,12 @@ class ConcurrentAppendError(KlartextError):
 
 @dataclass(frozen=True, slots=True)
 class FactTables:
-    """The facts as Ibis tables of one engine."""
+    """The facts as Ibis tables of one engine; ``aliases`` is None when there never was one."""
 
     exposures: ir.Table
     events: ir.Table
     usage_costs: ir.Table
+    aliases: ir.Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +316,7 @@ class FactsStore:
             self.table("exposures", connection),
             self.table("events", connection),
             self.table("usage_costs", connection),
+            self.table("aliases", connection) if self._has_aliases() else None,
         )
 
     def table(self, name: TableName, connection: BaseBackend) -> ir.Table:
@@ -339,7 +350,8 @@ class FactsStore:
         """Return the tables by name and columns only, of no engine: to show queries."""
         import ibis  # noqa: PLC0415 - half a second that an import of files does not need
 
-        return FactTables(**{name: ibis.table(self.schema(name), name=name) for name in TABLES})
+        names = TABLES if self._has_aliases() else TABLES[:-1]
+        return FactTables(**{name: ibis.table(self.schema(name), name=name) for name in names})
 
     def summary(self, table: TableName) -> TableSummary:
         """Count a table and find its range of time."""
@@ -401,6 +413,9 @@ class FactsStore:
             delta = self.snapshot(table).delta if table in _WITH_PROPERTIES else None
             if delta is not None:
                 _differs(delta, self.schema(table))
+
+    def _has_aliases(self) -> bool:
+        return bool(self.snapshot("aliases").files())
 
 
 def _remote(delta: DeltaTable, schema: pa.Schema) -> ir.Table:

@@ -12,7 +12,13 @@ from typing import Literal
 from klartext.experiments.batches import Source
 from klartext.experiments.door import Door
 from klartext.experiments.errors import ConfigurationError
-from klartext.experiments.mapping import AnyMapping, Column, EventsMapping, LoadedMapping
+from klartext.experiments.mapping import (
+    AliasesMapping,
+    AnyMapping,
+    Column,
+    EventsMapping,
+    LoadedMapping,
+)
 from klartext.experiments.readers import ColumnsError, read, require_file
 from klartext.experiments.records import Parsed, Reject
 from klartext.experiments.translation import Translation
@@ -96,7 +102,9 @@ def _complete_until(mapping: AnyMapping) -> datetime | Literal["latest", "receiv
 
 def _require_experiment(loaded: LoadedMapping, door: Door) -> None:
     mapping = loaded.mapping
-    if isinstance(mapping, EventsMapping) or isinstance(mapping.experiment, Column):
+    if isinstance(mapping, AliasesMapping | EventsMapping) or isinstance(
+        mapping.experiment, Column
+    ):
         return
     if mapping.experiment not in door.variants:
         known = ", ".join(sorted(door.variants)) or "none yet"

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from klartext.experiments.door import PropertyValue
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.records import (
+    AliasRow,
     EventRow,
     ExposureRow,
     FactRow,
@@ -100,6 +101,8 @@ def from_record(table: str, record: str) -> FactRow:
             value = document.pop("value")
             amount = None if value is None else Decimal(value["decimal"])
             return EventRow(**document, value=amount, properties=properties)
+        case "aliases":
+            return AliasRow(**document)
         case _:
             raise KlartextError(f"the inbox holds a row of {table}, which it does not take")
 

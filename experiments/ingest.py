@@ -42,6 +42,7 @@ _DECIDING: Mapping[str, TableName] = {
     "usage": "usage_costs",
     "unit_table": "exposures",
     "scores": "events",
+    "aliases": "aliases",
 }
 
 

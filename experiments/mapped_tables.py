@@ -133,9 +133,10 @@ def require_own(mapped: MappedFacts | None, tables: Iterable[TableName]) -> None
     Raises
     ------
     ConflictError
-        One of ``tables`` is mapped.
+        One of ``tables`` is mapped; for aliases the exposures are, whose units are no pseudonyms.
     """
-    for name in tables:
+    for each in tables:
+        name = "exposures" if each == "aliases" else each
         if mapped is not None and name in mapped.tables:
             raise ConflictError(
                 f"{name} are read from {mapped.tables[name].label} (facts.{name} in "

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag
 
@@ -251,12 +251,27 @@ class UnitTableMapping(_UnitMapping):
     """Name -> column: what was known before; kept as events ``covariate.<name>``."""
 
 
-AnyMapping: TypeAlias = "ExposuresMapping | EventsMapping | UnitTableMapping"
+class AliasesMapping(FileMapping):
+    """Rows say that two ids are one unit: a visitor is a customer."""
 
-KINDS: Mapping[str, type[ExposuresMapping | EventsMapping | UnitTableMapping]] = {
+    currency: ClassVar[None] = None
+    properties: ClassVar[Mapping[str, Column]] = {}
+
+    kind: Literal["aliases"]
+    """What a row is."""
+    unit: PlainColumn
+    """Column with the id that is given up, such as the visitor's."""
+    canonical: PlainColumn
+    """Column with the id that stays, such as the customer's."""
+
+
+AnyMapping: TypeAlias = "ExposuresMapping | EventsMapping | UnitTableMapping | AliasesMapping"
+
+KINDS: Mapping[str, type[ExposuresMapping | EventsMapping | UnitTableMapping | AliasesMapping]] = {
     "exposures": ExposuresMapping,
     "events": EventsMapping,
     "unit_table": UnitTableMapping,
+    "aliases": AliasesMapping,
 }
 
 
@@ -336,7 +351,7 @@ def load_mapping(path: Path) -> LoadedMapping:
 
 def columns_in(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield every column that a mapping names, with the key path where it stands."""
-    for key in ("experiment", "variant", "time", "currency", "event", "unit", "value"):
+    for key in ("experiment", "variant", "time", "currency", "event", "unit", "canonical", "value"):
         value = document.get(key)
         if isinstance(value, dict) and "column" in value:
             yield (key, "column"), value["column"]

@@ -89,7 +89,20 @@ class UsageRow:
     prompt: str | None = None
 
 
-FactRow: TypeAlias = ExposureRow | EventRow | UsageRow
+@dataclass(frozen=True, slots=True)
+class AliasRow:
+    """``unit`` is the same as ``canonical``: a visitor who turned out to be a customer."""
+
+    table: ClassVar[TableName] = "aliases"
+
+    id: bytes
+    payload: bytes
+    unit: int
+    canonical: int
+    occurred_at: datetime
+
+
+FactRow: TypeAlias = ExposureRow | EventRow | UsageRow | AliasRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +214,21 @@ def event(  # noqa: PLR0913 - one argument per column
     return EventRow(id, payload, unit, name, occurred_at, amount, door.currency, properties)
 
 
+def alias(door: Door, fact_id: bytes, cells: tuple[Cell, Cell], occurred_at: datetime) -> AliasRow:
+    """Return an alias with its payload digest; ``cells`` are the raw ids of unit and canonical.
+
+    Raises
+    ------
+    RowError
+        An id is missing or bad, or both are one: a row that says nothing has the wrong columns.
+    """
+    unit, canonical = door.unit(cells[0]), door.unit(cells[1], "canonical")
+    if unit == canonical:
+        raise RowError("alias-of-itself", "unit and canonical are the same id")
+    payload = door.pseudonymiser.digest(str(unit), str(canonical), str(microseconds(occurred_at)))
+    return AliasRow(fact_id, payload, unit, canonical, occurred_at)
+
+
 def _canonical(properties: Mapping[str, PropertyValue]) -> str:
     return "" if not properties else json.dumps(properties, sort_keys=True, default=str)
 
@@ -285,6 +313,30 @@ def parse_exposure(
             properties=properties,
         )
         return Parsed(position, (row,), dropped)
+
+    return _judged(parse, document, door, position)
+
+
+def parse_alias(document: Mapping[str, Any], door: Door, *, position: int = 1) -> Parsed | Reject:
+    """Return an alias from a JSON body, or why it is none.
+
+    Parameters
+    ----------
+    document
+        ``id``, ``unit``, ``canonical``, ``occurred_at`` (when it was found out) and optional
+        ``source``.
+    door
+        What it is judged by.
+    position
+        Its place in a batch.
+    """
+
+    def parse() -> Parsed:
+        key = identifier(document.get("id"), "id", reason="id-missing")
+        at = door.past(instant(document.get("occurred_at"), "occurred_at"), "occurred_at")
+        fact_id = door.fact_id("aliases", _source(document), key)
+        row = alias(door, fact_id, (document.get("unit"), document.get("canonical")), at)
+        return Parsed(position, (row,))
 
     return _judged(parse, document, door, position)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ Status: TypeAlias = Literal[
 ]
 
 _CLOSED = frozenset({"archived", "abandoned"})
+_WEIGHT = re.compile(r"variants\[.+\]\.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def apply(
 ) -> Registered:
     """Register the experiment, or a new version of it; the same resolved form changes nothing.
 
-    A draft may change freely. A started experiment takes safe changes only. A retrospective one
+    A draft may change freely. A started experiment takes safe changes, and while an A/B test runs
+    its weights may move: what came before is then a split regime of its own. A retrospective one
     is ``stopped`` from the beginning, and may be corrected until it is decided: its verdict is
     marked as not registered in advance either way.
 
@@ -242,9 +245,17 @@ def _refuse(old: Registered, changes: Sequence[Change], *, free: bool) -> None:
                 f"advance. Register the new text under a new key."
             )
         return
-    blocking = [change for change in changes if change.effect != "safe"]
+    blocking = [
+        change for change in changes if not (_moves(old, change) or change.effect == "safe")
+    ]
     if blocking:
         raise ConflictError(_blocked(old, blocking, len(changes)))
+
+
+def _moves(old: Registered, change: Change) -> bool:
+    """Whether it only moves weights of a running A/B test; a bandit's are moved by its policy."""
+    going_on = old.status in {"running", "paused"} and old.experiment.kind == "ab"
+    return going_on and _WEIGHT.fullmatch(change.path) is not None
 
 
 def _blocked(old: Registered, blocking: Sequence[Change], total: int) -> str:

@@ -22,6 +22,7 @@ from klartext.experiments.cells import (
 )
 from klartext.experiments.door import Door, PropertyValue, TableName, event_name
 from klartext.experiments.mapping import (
+    AliasesMapping,
     AnyMapping,
     Column,
     Constant,
@@ -32,7 +33,15 @@ from klartext.experiments.mapping import (
 )
 from klartext.experiments.money import stored
 from klartext.experiments.readers import Broken, Row
-from klartext.experiments.records import FactRow, Parsed, Reject, event, exposure, reject
+from klartext.experiments.records import (
+    FactRow,
+    Parsed,
+    Reject,
+    alias,
+    event,
+    exposure,
+    reject,
+)
 
 BEFORE_EXPOSURE = timedelta(microseconds=1)
 """Covariates are events this long before the exposure they belong to."""
@@ -182,6 +191,8 @@ def _translator(mapping: AnyMapping, common: _Common) -> Translate:
             return _events(mapping, common)
         case UnitTableMapping():
             return _unit_table(mapping, common)
+        case AliasesMapping():
+            return _aliases(mapping, common)
 
 
 def _assigned(
@@ -251,6 +262,17 @@ def _events(mapping: EventsMapping, common: _Common) -> Translate:
             properties=properties,
         )
         return (fact,), dropped
+
+    return translate
+
+
+def _aliases(mapping: AliasesMapping, common: _Common) -> Translate:
+    unit, canonical = common.columns(mapping.unit.column), common.columns(mapping.canonical.column)
+
+    def translate(row: Row) -> Facts:
+        fact_id = common.fact_id("aliases", *common.identity(row))
+        ids = (unit(row.cells), canonical(row.cells))
+        return (alias(common.door, fact_id, ids, common.time(row)),), ()
 
     return translate
 

@@ -12,6 +12,9 @@ from klartext.analysis.estimate import SMALLEST_P_VALUE, NotEstimable
 from klartext.analysis.multiplicity import holm
 from klartext.analysis.result import Check
 
+Period: TypeAlias = "tuple[Sequence[int], Sequence[int]]"
+"""Units per variant while the weights stood still, and these weights."""
+
 WARNING_P = 0.01
 INVALID_P = 0.0005
 
@@ -107,6 +110,33 @@ def smallest(
     return next(iter(adjusted.items()), ("", NotEstimable("no-units", "there is nothing to test")))
 
 
+def check_moved(periods: Sequence[Period]) -> Check:
+    """Check the split when the weights moved, each period by its own weights; valid at any look.
+
+    Parameters
+    ----------
+    periods
+        Counts and weights as for `check`, per period.
+
+    Raises
+    ------
+    ValueError
+        As for `chi_square`.
+    """
+    p = anytime_moved(periods)
+    if isinstance(p, NotEstimable):
+        return Check("srm", "info", None, p.detail)
+    severity: Literal["ok", "warning", "invalid"] = "ok"
+    if p < WARNING_P:
+        severity = "invalid" if p < INVALID_P else "warning"
+    units = zip(*(counts for counts, _ in periods), strict=True)
+    expected = zip(*(_expected(*period) for period in periods), strict=True)
+    seen = " / ".join(f"{sum(each):,}" for each in units)
+    planned = " / ".join(f"{math.fsum(each):,.1f}" for each in expected)
+    detail = f"units {seen}, expected {planned} over {len(periods)} splits (anytime test)"
+    return Check("srm", severity, p, f"p {p:.6g}: {detail}")
+
+
 def chi_square(counts: Sequence[int], weights: Sequence[int]) -> float | NotEstimable:
     """P-value of Pearson's chi-square test of the split; for a single look.
 
@@ -168,14 +198,40 @@ def anytime(counts: Sequence[int], weights: Sequence[int]) -> float | NotEstimab
     return max(math.exp(min(0.0, -log_bayes_factor(counts, weights))), SMALLEST_P_VALUE)
 
 
+def anytime_moved(periods: Sequence[Period]) -> float | NotEstimable:
+    """P-value as that of `anytime` when the weights moved: Bayes factors of periods multiply.
+
+    Parameters
+    ----------
+    periods
+        Counts and weights per period. The weights of a period may depend on what happened in
+        earlier ones (a bandit), not on its own units.
+
+    Notes
+    -----
+    Each factor has mean 1 given the past if its period was split as registered, and so has their
+    product. A period with a single variant of positive weight, or without units, has the factor 1.
+
+    Raises
+    ------
+    ValueError
+        As for `chi_square`.
+    """
+    told = [_nothing_to_test(_tested(counts, weights)[0]) for counts, weights in periods]
+    refusals = [refused for refused in told if refused is not None]
+    if len(refusals) == len(periods):
+        return refusals[0] if refusals else NotEstimable("no-units", "no unit has been exposed yet")
+    factor = math.fsum(log_bayes_factor(counts, weights) for counts, weights in periods)
+    return max(math.exp(min(0.0, -factor)), SMALLEST_P_VALUE)
+
+
 def log_bayes_factor(counts: Sequence[int], weights: Sequence[int]) -> float:
     """Natural log of the Bayes factor against the registered split.
 
     Parameters
     ----------
     counts, weights
-        As for `check`. When weights moved, add the logs of the periods, each with its own
-        counts and weights.
+        As for `check`. When weights moved see `anytime_moved`.
 
     Returns
     -------
@@ -203,6 +259,12 @@ def log_bayes_factor(counts: Sequence[int], weights: Sequence[int]) -> float:
         prior = CONCENTRATION * share
         terms += [math.lgamma(prior + count) - math.lgamma(prior), -count * math.log(share)]
     return math.fsum(terms)
+
+
+def _expected(counts: Sequence[int], weights: Sequence[int]) -> list[float]:
+    """Return the units each variant was to get of those in variants of positive weight."""
+    tested, _ = _tested(counts, weights)
+    return [sum(tested) * weight / sum(weights) for weight in weights]
 
 
 def _tested(

@@ -13,7 +13,7 @@ WARNING_SHARE = 0.01
 INVALID_SHARE = 0.05
 
 
-def check(kept: Sequence[int], excluded: Sequence[int], weights: Sequence[int]) -> Check:
+def check(kept: Sequence[int], excluded: Sequence[int], periods: Sequence[srm.Period]) -> Check:
     """Check how many units were left out, and whether alike in all variants.
 
     Parameters
@@ -22,8 +22,9 @@ def check(kept: Sequence[int], excluded: Sequence[int], weights: Sequence[int]) 
         Units seen in one variant only.
     excluded
         Units seen in two or more, by the variant they saw first.
-    weights
-        Registered weights, in the same order.
+    periods
+        ``excluded`` by the split that assigned their first variant, each with its weights in the
+        same order.
 
     Returns
     -------
@@ -40,7 +41,7 @@ def check(kept: Sequence[int], excluded: Sequence[int], weights: Sequence[int]) 
     Notes
     -----
     First variants of units that are excluded for reasons unrelated to the variant follow the
-    registered weights. That is tested with `srm.anytime` at its 0.0005: exact for few units
+    registered weights. That is tested with `srm.anytime_moved` at its 0.0005: exact for few units
     and valid at every look. Units drawn twice at random first see a small variant more often
     than its weight, so that the shares differ without harm; hence the floor.
     """
@@ -50,7 +51,7 @@ def check(kept: Sequence[int], excluded: Sequence[int], weights: Sequence[int]) 
         return Check("two_variants", "info", None, "no unit has been exposed yet")
     share = lost / total
     shares = [out / (out + stay) if out else 0.0 for out, stay in zip(excluded, kept, strict=True)]
-    p = srm.anytime(excluded, weights)
+    p = srm.anytime_moved(periods)
     differ = not isinstance(p, NotEstimable) and p < srm.INVALID_P
     severity: Literal["ok", "warning", "invalid"] = "ok"
     if share > INVALID_SHARE or (differ and max(shares) > WARNING_SHARE):

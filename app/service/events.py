@@ -1,4 +1,4 @@
-"""Events and exposures: what is acknowledged is committed, and what is sent twice counts once."""
+"""Events, exposures, aliases: what is acknowledged is committed, once however often sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from klartext.experiments.records import (
     ExposureRow,
     FactRow,
     Parsed,
+    Reject,
     microseconds,
+    parse_alias,
     parse_event,
     properties_of,
 )
@@ -29,6 +31,7 @@ BODY_LIMIT = 1024 * 1024
 MAX_ITEMS = 1_000
 
 _Judged: TypeAlias = "tuple[FactRow, ...] | RowError"
+_Judge: TypeAlias = Callable[[Service, Door, Mapping[str, Any]], _Judged]
 
 
 async def post_events(request: Request) -> Response:
@@ -36,7 +39,7 @@ async def post_events(request: Request) -> Response:
 
     An empty array is a sign of life: all that happened until now has been sent.
     """
-    return await _deliver(request, _event, on_empty=_note_life)
+    return await _deliver(request, _parsed_by(parse_event), on_empty=_note_life)
 
 
 async def post_exposures(request: Request) -> Response:
@@ -44,9 +47,14 @@ async def post_exposures(request: Request) -> Response:
     return await _deliver(request, _exposure)
 
 
+async def post_aliases(request: Request) -> Response:
+    """``POST /v1/aliases``: one alias or an array of them."""
+    return await _deliver(request, _parsed_by(parse_alias))
+
+
 async def _deliver(
     request: Request,
-    judge: Callable[[Service, Door, Mapping[str, Any]], _Judged],
+    judge: _Judge,
     *,
     on_empty: Callable[[Service], None] | None = None,
 ) -> Response:
@@ -99,11 +107,14 @@ def _result(position: int, outcome: _Judged) -> dict[str, Any]:
     return {"position": position, "status": "accepted"}
 
 
-def _event(_service: Service, door: Door, document: Mapping[str, Any]) -> _Judged:
-    parsed = parse_event(document, door)
-    if isinstance(parsed, Parsed):
-        return parsed.facts
-    return RowError(parsed.reason, parsed.detail)
+def _parsed_by(parse: Callable[[Mapping[str, Any], Door], Parsed | Reject]) -> _Judge:
+    def judge(_service: Service, door: Door, document: Mapping[str, Any]) -> _Judged:
+        parsed = parse(document, door)
+        if isinstance(parsed, Parsed):
+            return parsed.facts
+        return RowError(parsed.reason, parsed.detail)
+
+    return judge
 
 
 def _exposure(service: Service, door: Door, document: Mapping[str, Any]) -> _Judged:

@@ -90,6 +90,7 @@ def build(
             Route("/v1/experiments/{key}/allocations", allocations.allocate, methods=["POST"]),
             Route("/v1/events", events.post_events, methods=["POST"]),
             Route("/v1/exposures", events.post_exposures, methods=["POST"]),
+            Route("/v1/aliases", events.post_aliases, methods=["POST"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
         ],

@@ -80,7 +80,8 @@ class Serving:
     Parameters
     ----------
     experiment, version, policy_version
-        Key, spec version, and the policy whose weights are used; None for an A/B test.
+        Key, spec version, and the version of the weights: of the policy, in an A/B test of the
+        spec; None for a bandit without a policy.
     expose_always
         The spec says ``exposure: on_allocation``.
     nobody
@@ -125,6 +126,8 @@ def prepare(
     if policy is not None:
         weights = dict(policy.weights)
     policy_version = policy.version if policy else None
+    if experiment.bandit is None:
+        policy_version = registered.version
     versions = (registered.version, policy_version)
 
     def served(key: str, propensity: int | None, reason: Reason) -> Served:

@@ -25,6 +25,7 @@ from klartext.experiments import approvals, audit, caps, incidents, preflight, r
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
 from klartext.experiments.registry import Registered, Status
+from klartext.experiments.splits import Split, splits
 from klartext.experiments.state import reading
 from klartext.experiments.watermark import Watermark
 
@@ -141,7 +142,7 @@ def units(session: Session, key: str) -> Table:
     """
     registered = _load(session, key)
     tables, watermark = _seen(session, registered, connect(session.workspace.engine))
-    return unit_table.build(registered.experiment, tables, watermark)
+    return unit_table.build(registered.experiment, tables, watermark, _splits(session, registered))
 
 
 def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
@@ -163,7 +164,8 @@ def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
         tables, watermark = _seen(session, registered, engine)
         if session.workspace.mapped is None:
             tables = session.facts.unbound()  # by name, instead of as files
-        lazy = unit_table.build(registered.experiment, tables, watermark)
+        moved = _splits(session, registered)
+        lazy = unit_table.build(registered.experiment, tables, watermark, moved)
         kept = ibis.table(lazy.schema(), name="units")
         try:
             units, moments = (
@@ -262,8 +264,19 @@ def _read(session: Session, registered: Registered) -> Readout:
         experiment = registered.experiment
         found = percentile_caps.at_look(experiment, tables, watermark, engine=engine)
         now = {cap.metric: cap for cap in found}
-        readout = read_out(caps.in_force(experiment, now), tables, watermark, engine=engine)
+        readout = read_out(
+            caps.in_force(experiment, now),
+            tables,
+            watermark,
+            engine=engine,
+            splits=_splits(session, registered),
+        )
     return replace(readout, caps=(*frozen.values(), *found))
+
+
+def _splits(session: Session, registered: Registered) -> tuple[Split, ...]:
+    with reading(session.engine) as connection:
+        return splits(connection, registered)
 
 
 def _registration(

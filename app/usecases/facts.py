@@ -34,6 +34,7 @@ _BRINGS: Mapping[str, tuple[TableName, ...]] = {
     "exposures": ("exposures",),
     "events": ("events",),
     "unit_table": ("exposures", "events"),
+    "aliases": ("aliases",),
 }
 
 

@@ -29,6 +29,7 @@ from tests.analysis.samples import (
     DAY,
     REVENUE_NET_OF_REFUNDS,
     START,
+    alias,
     call,
     event,
     experiment,
@@ -83,11 +84,12 @@ def spec() -> Experiment:
 
 @dataclass
 class Facts:
-    """Rows of the three tables, as dictionaries."""
+    """Rows of the tables, as dictionaries."""
 
     exposures: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     usage_costs: list[dict[str, Any]] = field(default_factory=list)
+    aliases: list[dict[str, Any]] = field(default_factory=list)
 
     def arrow(self, store: FactsStore, table: TableName) -> pa.Table:
         """Return the rows of a table with every column of the store."""
@@ -140,7 +142,23 @@ def generate(seed: int, *, units: int) -> Facts:
         rng.shuffle(rows)
     for row in facts.exposures:  # last, so that the other facts of a seed stay what they were
         row["p_country"] = rng.choice([None, None, *COUNTRIES])
+    facts.aliases.extend(_aliases(rng, sorted({row["unit"] for row in facts.exposures})))
     return facts
+
+
+def _aliases(rng: random.Random, units: list[int]) -> Iterator[dict[str, Any]]:
+    """Chains, circles, claims by two at one instant, and by units that nobody has seen."""
+    for place in range(0, len(units) - 4, 10):
+        one, two, three, stranger = *units[place : place + 3], rng.getrandbits(63)
+        yield from rng.choice(
+            (
+                [alias(one, two)],
+                [alias(one, two), alias(two, three, days=1)],
+                [alias(one, two), alias(two, one)],
+                [alias(one, three), alias(one, two), alias(one, stranger, days=-1)],
+                [alias(one, stranger), alias(two, stranger)],
+            )
+        )
 
 
 def _instant(rng: random.Random) -> datetime:

@@ -34,6 +34,7 @@ from klartext.experiments.experiment import (
     Refunds,
     Variant,
 )
+from klartext.experiments.splits import Split
 from klartext.experiments.watermark import Watermark
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -106,6 +107,18 @@ USAGE = pa.schema(
         ("day", pa.date32()),
     ]
 )
+ALIASES = pa.schema(
+    [
+        ("id", pa.binary()),
+        ("payload", pa.binary()),
+        ("unit", pa.int64()),
+        ("canonical", pa.int64()),
+        ("occurred_at", _INSTANT),
+        ("ingest_batch", pa.int64()),
+        ("received_at", _INSTANT),
+        ("day", pa.date32()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +128,7 @@ class Tables:
     exposures: ir.Table
     events: ir.Table
     usage_costs: ir.Table
+    aliases: ir.Table | None = None
 
 
 def exposure(unit: int, variant: str, **given: Any) -> dict[str, Any]:
@@ -146,6 +160,7 @@ def tables(
     exposures: list[dict[str, Any]],
     events: list[dict[str, Any]] | None = None,
     usage: list[dict[str, Any]] | None = None,
+    aliases: list[dict[str, Any]] | None = None,
 ) -> Tables:
     def table(rows: list[dict[str, Any]], schema: pa.Schema) -> ir.Table:
         return ibis.memtable(
@@ -153,8 +168,15 @@ def tables(
         )
 
     return Tables(
-        table(exposures, EXPOSURES), table(events or [], EVENTS), table(usage or [], USAGE)
+        table(exposures, EXPOSURES),
+        table(events or [], EVENTS),
+        table(usage or [], USAGE),
+        None if aliases is None else table(aliases, ALIASES),
     )
+
+
+def alias(unit: int, canonical: int, *, days: float = 0, **given: Any) -> dict[str, Any]:
+    return {"unit": unit, "canonical": canonical, "occurred_at": START + days * DAY} | given
 
 
 CONVERSION = Metric("conversion", "conversion", "purchase", None, 14 * DAY, "increase")
@@ -199,15 +221,27 @@ def experiment(**given: Any) -> Experiment:
     return Experiment(**(fields | given))
 
 
-def read(spec: Experiment, facts: Tables, watermark: Watermark = WATERMARK) -> Readout:
+def read(
+    spec: Experiment,
+    facts: Tables,
+    watermark: Watermark = WATERMARK,
+    *,
+    splits: tuple[Split, ...] = (),
+) -> Readout:
     """Read facts out on an engine of their own."""
     with open_engine() as engine:
-        return read_out(spec, facts, watermark, engine=engine)  # type: ignore[arg-type]  # alike
+        return read_out(spec, facts, watermark, engine=engine, splits=splits)  # type: ignore[arg-type]  # alike
 
 
-def unit_rows(spec: Experiment, facts: Tables, watermark: Watermark = WATERMARK) -> dict[int, Any]:
+def unit_rows(
+    spec: Experiment,
+    facts: Tables,
+    watermark: Watermark = WATERMARK,
+    *,
+    splits: tuple[Split, ...] = (),
+) -> dict[int, Any]:
     """Compute the unit table: rows by unit."""
-    table = build(spec, facts, watermark)  # type: ignore[arg-type]  # the same attributes
+    table = build(spec, facts, watermark, splits)  # type: ignore[arg-type]  # the same attributes
     return {row["unit"]: row for row in table.to_pyarrow().to_pylist()}
 
 

@@ -63,6 +63,8 @@ def test_units_in_unregistered_variants(strangers: int, severity: str) -> None:
         ({"missing": 11}, "missing_amount", "warning"),
         ({"foreign": 11}, "foreign_currency", "warning"),
         ({"foreign": 12}, "foreign_currency", "invalid"),
+        ({"bare": 11}, "no_currency", "warning"),
+        ({"bare": 12}, "no_currency", "invalid"),
         ({"negative_refunds": 1}, "negative_refund", "warning"),
     ],
 )

@@ -29,12 +29,19 @@ from klartext.experiments.engines import (
 )
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.facts import TABLES, FactsStore, FactTables
+from klartext.experiments.splits import Split
 from tests.analysis import nasty
-from tests.analysis.samples import WATERMARK, Tables
+from tests.analysis.samples import DAY, START, WATERMARK, Tables
 
 SEED = 20261121
 EXACT = ("counts", "events", "all_units", "all_events", "first_exposure", "last_exposure",
-         "usage", "highest_price", "amounts", "strangers")  # fmt: skip
+         "usage", "highest_price", "amounts", "strangers", "aliases")  # fmt: skip
+
+
+SPLITS = tuple(
+    Split(version, START + days * DAY, dict.fromkeys(("control", "ai"), 1))
+    for version, days in ((1, -9_999), (2, 0), (5, 1))
+)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +153,10 @@ def test_the_nasty_facts_hold_what_they_promise(
     reference: tuple[dict[int, dict[str, Any]], Readout],
 ) -> None:
     units, readout = reference
-    assert len(units) == 1_500
+    aliases = readout.aliases
+    assert aliases is not None
+    assert min(aliases.merged, aliases.contested, aliases.unresolved) > 10
+    assert 1_500 - aliases.merged <= len(units) < 1_500
     by_variant = {count.variant: count for count in readout.counts}
     assert by_variant["solo"].exposed == 1
     assert by_variant["empty"].exposed == 0
@@ -228,6 +238,31 @@ def test_postgresql_agrees_on_the_course(
                 assert row.totals == pytest.approx(other.totals, rel=1e-9, abs=1)
 
 
+def regimes(settings: EngineSettings, store: FactsStore | None) -> dict[int, int]:
+    with open_engine(settings) as engine:
+        found = (
+            FactTables(**{name: engine.table(name) for name in TABLES})
+            if store is None
+            else store.tables(engine)
+        )
+        units = build(nasty.spec(), found, WATERMARK, SPLITS).select("unit", "regime")
+        return {row["unit"]: row["regime"] for row in rows_of(engine, units)}
+
+
+def test_postgresql_finds_the_same_splits(
+    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
+) -> None:
+    facts.load(store, postgres.url)
+    expected = regimes(DuckDbEngine(), store)
+    assert set(expected.values()) == {0, 1, 2}
+    assert regimes(postgres, None) == expected
+
+
+@pytest.mark.slow
+def test_spark_finds_the_same_splits(store: FactsStore, spark: SparkEngine) -> None:
+    assert regimes(spark, store) == regimes(DuckDbEngine(), store)
+
+
 @pytest.mark.slow
 def test_spark_agrees_on_several_processes(
     store: FactsStore,
@@ -246,7 +281,7 @@ def test_spark_reads_old_and_new_files_and_empty_tables(tmp_path: Path, spark: S
     after = FactsStore(str(root), {"amount_net": "money", "country": "text"})
     after.append("events", few.arrow(after, "events"), application="two", version=1)
     with open_engine(spark) as engine, open_engine() as other:
-        for name in TABLES:
+        for name in TABLES[:-1]:  # of aliases there are none
             counted = [
                 rows_of(
                     backend,
@@ -274,7 +309,8 @@ def test_the_unit_table_compiles_for_other_warehouses(dialect: str) -> None:
             for name in TABLES
         }
     )
-    sql = str(ibis.to_sql(build(nasty.spec(), unbound, WATERMARK), dialect=dialect))  # type: ignore[arg-type]  # alike
+    lazy = build(nasty.spec(), unbound, WATERMARK, SPLITS)  # type: ignore[arg-type]  # alike
+    sql = str(ibis.to_sql(lazy, dialect=dialect))
     assert "exposures" in sql
     assert sql.count("SELECT") > 5
 

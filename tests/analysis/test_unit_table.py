@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from klartext.analysis.columns import KEY_COLUMNS, MONEY_COLUMNS, value_columns
+from klartext.analysis.columns import KEY_COLUMNS, MONEY_COLUMNS, REGIME, value_columns
 from klartext.analysis.windows import Windows, windows
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import (
@@ -47,7 +47,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def test_the_spec_reserves_the_names_of_all_other_columns() -> None:
-    assert (*KEY_COLUMNS, *MONEY_COLUMNS) == UNIT_TABLE_COLUMNS
+    assert (*KEY_COLUMNS, REGIME, *MONEY_COLUMNS) == UNIT_TABLE_COLUMNS
 
 
 def test_units_without_an_event_count_with_zeros() -> None:

@@ -16,11 +16,13 @@ from klartext.experiments.errors import ConfigurationError
 from klartext.experiments.file_source import open_file
 from klartext.experiments.mapping import load_mapping
 from klartext.experiments.records import (
+    AliasRow,
     EventRow,
     ExposureRow,
     FactRow,
     Parsed,
     Reject,
+    parse_alias,
     parse_event,
 )
 from tests.experiments.doors import NOW, door
@@ -51,6 +53,14 @@ event: what
 value: {column: amount, as: money}
 currency: {column: currency}
 properties: {items: n, is_new: first, secret: customer}
+"""
+ALIASES = """\
+schema: klartext/mapping/v1
+kind: aliases
+id: row_content
+time: at
+unit: visitor
+canonical: customer
 """
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
 DOOR = replace(door(), currency="USD")
@@ -204,6 +214,34 @@ def test_formats_give_the_same_facts(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([line]), tmp_path / "data.parquet")
     loaded = load_mapping(tmp_path / "mapping.yaml")
     assert facts(list(open_file(tmp_path / "data.parquet", loaded, DOOR)[1])) == expected
+
+
+def test_an_alias_joins_two_pseudonyms_and_itself_is_refused(tmp_path: Path) -> None:
+    content = (
+        "visitor,customer,at\nv1,c1,2026-05-01T00:00:00Z\nc1,c1,2026-05-01T00:00:00Z\n"
+        ",c1,2026-05-01T00:00:00Z\nv1,,2026-05-01T00:00:00Z\nv1,c1,2026-05-01\n"
+    )
+    source, rows = opened(tmp_path, ALIASES, content)
+    assert (source.kind, source.complete_until) == ("aliases", "latest")
+    assert reasons(rows) == [
+        "parsed",
+        "alias-of-itself",
+        "unit-missing",
+        "unit-missing",
+        "naive-time",
+    ]
+    (row,) = facts(rows[:1])
+    assert isinstance(row, AliasRow)
+    assert (row.unit, row.canonical) == (DOOR.unit("v1"), DOOR.unit("c1"))
+    document = {"id": "1", "unit": "v1", "canonical": "c1", "occurred_at": "2026-05-01T00:00:00Z"}
+    parsed = parse_alias(document, DOOR)
+    assert isinstance(parsed, Parsed)
+    (posted,) = parsed.facts
+    assert replace(row, id=posted.id) == posted  # by file and by HTTP alike
+    opened(tmp_path, ALIASES.replace("row_content", "[visitor]"), content)
+    with pytest.raises(ConfigurationError) as raised:
+        opened(tmp_path, ALIASES.replace("canonical: customer", "canonical: shopper"), content)
+    assert [(item.line, item.path) for item in raised.value.problems] == [(6, "canonical")]
 
 
 def test_sources_are_namespaces(tmp_path: Path) -> None:

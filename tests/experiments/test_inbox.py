@@ -4,7 +4,7 @@ import sys
 import sqlalchemy as sa
 
 from klartext.experiments import inbox
-from klartext.experiments.records import ExposureRow, FactRow
+from klartext.experiments.records import AliasRow, ExposureRow, FactRow
 from tests.experiments.doors import NOW, event_row, exposure_row
 
 
@@ -20,7 +20,8 @@ def test_records_come_back_equal() -> None:
     propensity = ExposureRow(
         b"i" * 16, b"p" * 16, "mail", -(2**63), "ai", NOW, 300_000, 7, {"net": event_row(1).value}
     )
-    for row in (event_row(1), exposure_row(1), propensity):
+    alias = AliasRow(b"i" * 16, b"p" * 16, -(2**63), 2**63 - 1, NOW)
+    for row in (event_row(1), exposure_row(1), propensity, alias):
         assert inbox.from_record(row.table, inbox.to_record(row)) == row
 
 

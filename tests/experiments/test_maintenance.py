@@ -51,12 +51,13 @@ def test_many_files_become_one_and_every_fact_stays(writer: Writer) -> None:
     fill(writer, *range(1, 5))
     before = rows(writer.facts)
     seen: list[tuple[str, int, int]] = []
-    exposures, events, usage = maintain(
+    exposures, events, usage, aliases = maintain(
         writer, progress=lambda table, done, of: seen.append((table, done, of))
     )
     assert (events.days, events.files_before, events.files_after) == (1, 4, 1)
     assert (exposures.days, exposures.files_before, exposures.files_after) == (1, 4, 1)
     assert usage == Maintained("usage_costs", 0, 0, 0, 0, 0, 0)
+    assert aliases == Maintained("aliases", 0, 0, 0, 0, 0, 0)
     assert seen == [("exposures", 1, 1), ("events", 1, 1)]
     assert rows(writer.facts) == before
     assert writer.facts.snapshot("events").delta is not None
@@ -67,7 +68,7 @@ def test_repeating_it_does_nothing(writer: Writer) -> None:
     maintain(writer)
     delta = writer.facts.snapshot("events").delta
     assert delta is not None
-    assert [item.days for item in maintain(writer)] == [0, 0, 0]
+    assert [item.days for item in maintain(writer)] == [0, 0, 0, 0]
     again = writer.facts.snapshot("events").delta
     assert again is not None
     assert again.version() == delta.version()

@@ -156,6 +156,8 @@ def test_facts_of_a_kind_that_is_mapped_are_not_taken(tmp_path: Path) -> None:
     without = mapped(tmp_path, FACTS[: FACTS.index("  usage_costs")])
     require_own(without, ("usage_costs",))
     require_own(None, COLUMNS)
+    with pytest.raises(ConflictError, match="exposures are read from"):
+        require_own(mapped(tmp_path), ("aliases",))  # of pseudonyms, which nobody there has
 
 
 def test_every_key_and_column_is_documented() -> None:

@@ -172,3 +172,52 @@ def test_the_smallest_of_many_parts_warns_as_often_as_one(
         _, p = srm.smallest(parts, (3, 7), mode=mode)
         alarms += isinstance(p, float) and p < srm.WARNING_P
     assert alarms / 3_000 < 0.0155
+
+
+def test_moved_weights_multiply_the_factors_of_their_periods() -> None:
+    periods = [((500, 510), (1, 1)), ((800, 190), (8, 2)), ((7, 0), (1, 0)), ((0, 0), (1, 1))]
+    product = math.exp(sum(srm.log_bayes_factor(*period) for period in periods))
+    assert srm.anytime_moved(periods) == pytest.approx(min(1.0, 1 / product))
+    assert srm.check_moved(periods).severity == "ok"
+    assert srm.check((1307, 700), (1, 1), mode="anytime").severity == "invalid"  # pooled
+    off = [((650, 500), (1, 1)), ((900, 100), (8, 2))]
+    product = math.exp(-sum(srm.log_bayes_factor(*period) for period in off))
+    assert srm.anytime_moved(off) == pytest.approx(product)
+    check = srm.check_moved(off)
+    assert check.severity == "invalid"
+    assert "units 1,550 / 600, expected 1,375.0 / 775.0 over 2 splits" in check.detail
+
+
+def test_one_period_is_the_test_without_moves() -> None:
+    for counts in ((500, 510), (900, 100)):
+        assert srm.anytime_moved([(counts, (1, 1))]) == srm.anytime(counts, (1, 1))
+
+
+def test_a_variant_of_weight_zero_has_no_degree_of_freedom_in_its_period() -> None:
+    both, one = ((500, 480), (1, 1)), ((700, 0), (1, 0))
+    assert srm.anytime_moved([both, one]) == srm.anytime(*both)
+    refused = srm.anytime_moved([one, one])
+    assert isinstance(refused, NotEstimable)
+    assert refused.reason == "one-variant"
+    assert srm.check_moved([one]).severity == "info"
+    empty = srm.anytime_moved([])
+    assert isinstance(empty, NotEstimable)
+    assert empty.reason == "no-units"
+
+
+def test_weights_that_follow_the_past_keep_the_error_at_every_look() -> None:
+    """400 bandits, 20 looks each: the weights chase the larger count, which is no mismatch."""
+    rng = np.random.default_rng(11)
+    alarms = 0
+    for _ in range(400):
+        periods, weights = [], (500, 500)
+        lowest = 1.0
+        for _ in range(20):
+            first = int(rng.binomial(100, weights[0] / 1000))
+            periods.append(((first, 100 - first), weights))
+            weights = (900, 100) if first * 1000 > 100 * weights[0] else (100, 900)
+            p = srm.anytime_moved(periods)
+            assert isinstance(p, float)
+            lowest = min(lowest, p)
+        alarms += lowest <= 0.05
+    assert alarms <= 400 * 0.05 + 3 * math.sqrt(400 * 0.05 * 0.95)

@@ -24,21 +24,21 @@ EVEN = (500_000, 500_000)
 def test_shares_and_differences(
     kept: tuple[int, int], excluded: tuple[int, int], severity: str
 ) -> None:
-    check = two_variants.check(kept, excluded, EVEN)
+    check = two_variants.check(kept, excluded, [(excluded, EVEN)])
     assert check.code == "two_variants"
     assert check.severity == severity
     assert check.value == pytest.approx(sum(excluded) / (sum(kept) + sum(excluded)))
 
 
 def test_detail_names_the_shares() -> None:
-    check = two_variants.check((4950, 4850), (50, 150), EVEN)
+    check = two_variants.check((4950, 4850), (50, 150), [((50, 150), EVEN)])
     assert check.detail == (
         "200 of 10,000 units saw two variants (1.00% / 3.00%, differing between variants)"
     )
 
 
 def test_no_units_yet() -> None:
-    check = two_variants.check((0, 0), (0, 0), EVEN)
+    check = two_variants.check((0, 0), (0, 0), [((0, 0), EVEN)])
     assert (check.severity, check.value) == ("info", None)
 
 
@@ -51,6 +51,6 @@ def test_units_drawn_twice_do_not_invalidate_an_uneven_split() -> None:
     lost = first != second
     excluded = [int((lost & (first == k)).sum()) for k in (0, 1)]
     kept = [int((~lost & (first == k)).sum()) for k in (0, 1)]
-    check = two_variants.check(kept, excluded, (950_000, 50_000))
+    check = two_variants.check(kept, excluded, [(excluded, (950_000, 50_000))])
     assert check.severity == "warning"
     assert "differing" in check.detail

@@ -85,10 +85,27 @@ def test_facts_show_and_path(sends: Path, workspace: Path, run: Run) -> None:
     assert "none yet" in run("facts", "show").out
     run("ingest", str(sends), "-m", "sends.yaml")
     found = run("facts", "show", "--json").json
-    assert [table["rows"] for table in found["tables"]] == [2, 0, 0]
+    assert [table["rows"] for table in found["tables"]] == [2, 0, 0, 0]
     assert found["tables"][0]["first"] == "2026-01-01T09:00:00+00:00"
     assert (found["batches"], found["watermark"]) == (1, None)
     assert run("facts", "path").out.splitlines()[0] == f"{workspace}/.klartext/facts/exposures"
+
+
+def test_a_file_of_aliases(workspace: Path, run: Run) -> None:
+    (workspace / "who.yaml").write_text(
+        "schema: klartext/mapping/v1\nkind: aliases\nid: row_content\ntime: at\n"
+        "unit: visitor\ncanonical: customer\n"
+    )
+    (workspace / "who.csv").write_text(
+        "visitor,customer,at\nv1,c1,2026-01-01T09:00:00Z\nc1,c1,2026-01-01T09:00:00Z\n"
+    )
+    for accepted, duplicate in ((1, 0), (0, 1)):
+        done = run("ingest", str(workspace / "who.csv"), "-m", "who.yaml", "--json").json
+        assert (done["accepted"], done["duplicate"]) == (accepted, duplicate)
+        assert [reason["reason"] for reason in done["reasons"]][:1] == ["alias-of-itself"]
+    found = run("facts", "show", "--json").json
+    assert {table["table"]: table["rows"] for table in found["tables"]}["aliases"] == 1
+    assert found["watermark"] is None  # aliases say nothing about events
 
 
 def test_mistakes_in_mapping_or_file(sends: Path, workspace: Path, run: Run) -> None:
@@ -187,5 +204,5 @@ def test_maintaining_the_facts(sends: Path, run: Run) -> None:
     assert ran.out.splitlines()[1].split()[:5] == ["exposures", "1", "2", "->", "1"]
     again = run("facts", "maintain", "--keep-days", "30", "--json")
     assert again.json["schema"] == "klartext/facts-maintain/v1"
-    assert [item["days"] for item in again.json["tables"]] == [0, 0, 0]
+    assert [item["days"] for item in again.json["tables"]] == [0, 0, 0, 0]
     assert run("facts", "show", "--json").json["tables"][0]["rows"] == 4

@@ -105,7 +105,7 @@ def test_units_outside_get_the_control_and_are_not_exposed(
             assert (answer["variant"], answer["propensity"]) == ("control", None)
             assert answer["payload"] == {"template": "classic"}
         assert answer["exposed"] is (answer["reason"] == "assigned")
-        assert answer["policy_version"] is None
+        assert answer["policy_version"] == answer["version"]
     assert reasons == ({reason} if reason else {"assigned", "outside_traffic"})
     assert bool(exposures(session)) is (reason is None)
 

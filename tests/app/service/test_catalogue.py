@@ -50,7 +50,7 @@ def test_start_weights_are_published_once_when_a_bandit_begins_to_serve(
         assert policy_store.history(connection, "mail-ab") == ()
     assert dict(first.weights) == {"control": 500_000, "short": 300_000, "long": 200_000}
     assert catalogue.servings["subject-bandit"].policy_version == 1
-    assert catalogue.servings["mail-ab"].policy_version is None
+    assert catalogue.servings["mail-ab"].policy_version == 1
 
 
 def test_drafts_are_known_and_not_running(root: Path, session: Session) -> None:

@@ -75,6 +75,29 @@ def test_events_sent_twice_count_once(session: Session) -> None:
     assert waiting(session) == 0
 
 
+def test_aliases_are_facts_as_events_are(session: Session) -> None:
+    alias = {
+        "id": "login-1",
+        "unit": "visitor-1",
+        "canonical": "customer-1",
+        "occurred_at": "2027-01-12T08:59:00+01:00",
+    }
+    moved = {**alias, "canonical": "customer-2"}
+    itself = {**alias, "id": "login-2", "unit": "customer-1"}
+    with TestClient(server.build(session, flush_s=3600)) as client:
+        answer = client.post("/v1/aliases", json=[alias, alias, moved, itself])
+        assert answer.json()["accepted"] == 3
+        assert answer.json()["results"][3]["reason"] == "alias-of-itself"
+        assert client.post("/v1/aliases", json=[]).status_code == 422  # no sign of life
+    (row,) = stored(session, "aliases")
+    pseudonym = session.pseudonymiser.unit
+    assert (row["unit"], row["canonical"]) == (pseudonym("visitor-1"), pseudonym("customer-1"))
+    with reading(session.engine) as connection:
+        counts = sa.select(batches.c.accepted, batches.c.duplicate, batches.c.conflict)
+        assert connection.execute(counts).one() == (1, 1, 1)
+        assert inbox.live_at(connection) is None
+
+
 def test_same_id_with_other_content_is_a_conflict_and_the_first_stays(session: Session) -> None:
     with TestClient(server.build(session, flush_s=3600)) as client:
         client.post("/v1/events", json=purchase(1))
@@ -119,6 +142,9 @@ def test_nothing_acceptable_is_a_422_that_still_names_every_reason(client: TestC
         (b"[" + b"{}," * 1_000 + b"{}]", 413, "too-many-items"),
         (b'"' + b"x" * 1_100_000 + b'"', 413, "body-too-large"),
         (b"nonsense", 400, "bad-json"),
+        (b'{"id": "1", "id": "2"}', 400, "repeated-member"),
+        (b'[{"id": "1"}, {"properties": {"a": 1, "b": 2, "\\u0061": 3}}]', 400, "repeated-member"),
+        (b"[" * 1_010 + b"]" * 1_010, 400, "bad-json"),
     ],
 )
 def test_limits(client: TestClient, body: bytes, status: int, code: str) -> None:

@@ -116,7 +116,10 @@ def test_parquet_is_read_alike(shared_data: Path, ledger: Ledger, tmp_path: Path
 
 
 def test_tags_are_a_map_in_parquet(ledger: Ledger, tmp_path: Path) -> None:
-    rows = [CHARGE | {"Tags": [("experiment", "mail"), ("variant", "ai")]}, CHARGE | {"Tags": None}]
+    rows: list[dict[str, Any]] = [
+        CHARGE | {"Tags": [("experiment", "mail"), ("variant", "ai")]},
+        CHARGE | {"Tags": None},
+    ]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in CHARGE}
     columns["Tags"] = pa.array(columns["Tags"], pa.map_(pa.string(), pa.string()))
     when = [datetime(2026, 10, 5, 10, tzinfo=UTC).replace(tzinfo=None)] * 2
