@@ -73,8 +73,8 @@ def running(
     Returns
     -------
     Running or NotEstimable
-        Refused: ``no-plan``, ``moved-weights``, and ``no-units`` before the first unit is mature. A `Running` may
-        hold `Drift` or a reason of its own, such as ``burn-in``.
+        Refused: ``no-plan``, ``moved-weights``, and ``no-units`` before the first unit is mature.
+        A `Running` may hold `Drift` or a reason of its own, such as ``burn-in``.
     """
     if planned_n is None:
         return NotEstimable("no-plan", "anytime intervals need plan.total_units")
