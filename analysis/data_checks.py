@@ -19,7 +19,7 @@ from klartext.analysis.checks import (
 from klartext.analysis.columns import counted_metrics
 from klartext.analysis.decision import COMPLETE_SHARE
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.look import planned_look
+from klartext.analysis.look import Look, planned_units
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import Check, CostCompleteness
 from klartext.experiments.experiment import Experiment
@@ -82,7 +82,7 @@ def data_checks(
     checks.append(_strangers(readout))
     checks.extend(_aliases(readout))
     checks.extend(_amounts(readout))
-    checks.extend(_balance(experiment, readout))
+    checks.extend(_balance(experiment, readout, mode=mode))
     checks.append(_missing(experiment, readout))
     checks.extend(_diagnosed(experiment, readout))
     checks.append(_cost(experiment, readout, completeness))
@@ -164,13 +164,17 @@ def _days(
     yield Check("srm_days", severity, p, detail)
 
 
-def _balance(experiment: Experiment, readout: Readout) -> Iterator[Check]:
+def _balance(
+    experiment: Experiment, readout: Readout, *, mode: Literal["fixed", "anytime"]
+) -> Iterator[Check]:
+    """Yield the largest difference before exposure; as for the split, valid at every live look."""
     columns = covariates.all_columns(experiment)
     if not columns:
         return
-    mature = sum(count.mature for count in readout.counts)
     differences = {
-        f"{column} {treatment}": planned_look(experiment, treatment, mature=mature).difference(
+        f"{column} {treatment}": Look(
+            mode, planned_units(experiment, treatment), deciding=True
+        ).difference(
             readout.moments[treatment], readout.moments[experiment.control], column, alpha=0.05
         )
         for column in columns

@@ -14,7 +14,14 @@ from klartext.analysis.data_checks import data_checks
 from klartext.analysis.diagnostics import Diagnostics, halved
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import Check, CostCompleteness
-from klartext.experiments.experiment import AiModel, Costs, Covariate, Experiment, Variant
+from klartext.experiments.experiment import (
+    AiModel,
+    Costs,
+    Covariate,
+    Experiment,
+    InferenceMode,
+    Variant,
+)
 from tests.analysis import nasty
 from tests.analysis.samples import (
     CONVERSION,
@@ -180,3 +187,12 @@ def test_another_model_and_silent_events_are_found_too() -> None:
     found = checked(spec, read(spec, tables(exposures, [purchase(1, "1")])))
     assert found["missing_outcomes"].severity == "warning"
     assert "clicks" in found["missing_outcomes"].detail
+
+
+@pytest.mark.parametrize("mode", ["fixed", "group_sequential"])
+def test_balance_is_judged_alike_in_every_mode(mode: InferenceMode) -> None:
+    """The looks of the plan are for the effect: a check must hold at any of them."""
+    spec = with_history()
+    found = facts_of(unlike=True)
+    planned = replace(spec, inference=replace(spec.inference, mode=mode))
+    assert checked(planned, found)["balance"] == checked(spec, found)["balance"]
