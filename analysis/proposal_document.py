@@ -99,6 +99,10 @@ def spec_lines(proposal: Proposal) -> str | None:
     if end is not None:
         lines.append(f"  latest_end: {end.astimezone(zone):%Y-%m-%dT%H:%M}")
     lines.append(f"  total_units: {round(size)}")
+    mode = proposal.asked.reading.mode
+    if isinstance(mode, GroupSequential) and experiment.inference.mode == "group_sequential":
+        shares = ", ".join(f"{100 * fraction:.6g}%" for fraction in mode.fractions)
+        lines.append(f"  looks: [{shares}]")
     lifts = {
         key: lift
         for key, lift in proposal.asked.lifts.items()

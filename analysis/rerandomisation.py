@@ -18,12 +18,14 @@ from scipy import special
 
 from klartext.analysis import unit_table
 from klartext.analysis.columns import value_columns
+from klartext.analysis.comparison import evenly
 from klartext.analysis.estimate import Estimate, NotEstimable
 from klartext.analysis.instants import microseconds
-from klartext.analysis.look import bounds, planned_look
+from klartext.analysis.look import Look, bounds, planned_look
 from klartext.analysis.metric_estimates import metric_estimates
 from klartext.analysis.moments import FloatArray, Moments
 from klartext.analysis.ratio_metrics import Quantity, quantity
+from klartext.analysis.sequential import group
 from klartext.experiments.experiment import MILLION, Experiment, Metric
 from klartext.experiments.watermark import Watermark
 
@@ -166,9 +168,9 @@ def rerandomise(  # noqa: PLR0913 - rows, and how often they are split and read
     repeats
         Number of splits.
     looks
-        Looks at even shares of the units, in the order of exposure, in anytime mode. The other
-        modes are read once, at the end, and so is every one when all units were exposed at one
-        instant.
+        Looks at even shares of the units, in the order of exposure, in anytime mode. A group
+        sequential test is read at its planned looks, a fixed one at the end, and so is every one
+        when all units were exposed at one instant.
     seed
         Of the splits; the same seed gives the same splits.
     progress
@@ -181,11 +183,14 @@ def rerandomise(  # noqa: PLR0913 - rows, and how often they are split and read
     splits at once. Columns are centred first. Every split is a draw from the same law, so that
     alarms are binomial given the rows, and the band is exact.
     """
-    if experiment.inference.mode != "anytime" or rows.instants[0] == rows.instants[-1]:
-        looks = 1
     total = len(rows.values)
     experiment = _as_planned(experiment, total)
-    ends = [round(total * (place + 1) / looks) for place in range(looks)]
+    at = evenly(looks)
+    if experiment.inference.mode == "group_sequential":
+        at = tuple(map(float, experiment.plan.looks))
+    if experiment.inference.mode == "fixed" or rows.instants[0] == rows.instants[-1]:
+        at = (1.0,)
+    looks, ends = len(at), [round(total * fraction) for fraction in at]
     tally = _Tally(experiment)
     rng = np.random.default_rng(seed)
     done = 0
@@ -333,17 +338,26 @@ class _Tally:
     def read(self, looks: list[dict[str, Moments]]) -> None:
         """Read one split at all its looks."""
         seen: dict[_Key, list[_Read]] = {}
+        taken: tuple[group.Look, ...] = ()
         for moments in looks:
-            for one in self._look(moments):
+            for one in self._look(moments, taken):
                 seen.setdefault(one.key, []).append(one)
+            place = self._read_at(self._experiment.treatments[0], moments, taken).place
+            if place is not None and isinstance(place.due, group.Look):
+                taken = (*taken, place.due)
         for key, found in seen.items():
             self._counts.setdefault(key, _Count()).add(found)
 
-    def _look(self, moments: dict[str, Moments]) -> Iterator[_Read]:
-        experiment = self._experiment
+    def _read_at(
+        self, treatment: str, moments: dict[str, Moments], taken: tuple[group.Look, ...]
+    ) -> Look:
         mature = sum(one.n for one in moments.values())
+        return planned_look(self._experiment, treatment, mature=mature, taken=taken)
+
+    def _look(self, moments: dict[str, Moments], taken: tuple[group.Look, ...]) -> Iterator[_Read]:
+        experiment = self._experiment
         for treatment in experiment.treatments:
-            look = planned_look(experiment, treatment, mature=mature)
+            look = self._read_at(treatment, moments, taken)
             for name, what, metric in self._questions:
                 found = metric_estimates(
                     experiment,

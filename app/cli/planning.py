@@ -91,11 +91,12 @@ def plan(
     ] = None,
     mode: Annotated[ModeChoice | None, typer.Option(help="Default: the spec's.")] = None,
     looks: Annotated[
-        int | None, typer.Option(help="How often it is read; default: 28, 4 in a group design.")
+        int | None,
+        typer.Option(help="How often it is read; default: the spec's, else 28 (group: 4)."),
     ] = None,
     spending: Annotated[
-        SpendingChoice, typer.Option(help="Of a group design.")
-    ] = SpendingChoice.obrien_fleming,
+        SpendingChoice | None, typer.Option(help="Of a group design; default: the spec's.")
+    ] = None,
     alpha: Annotated[str | None, typer.Option(help="Default: the spec's.")] = None,
     power: Annotated[str, typer.Option(help="Probability to show what is expected.")] = "80%",
     html: Annotated[
@@ -132,7 +133,7 @@ def plan(
         mode=None if mode is None else mode.value,
         alpha=None if alpha is None else typed.share(alpha, "--alpha"),
         looks=looks,
-        spending=spending.value,
+        spending=None if spending is None else spending.value,
         power=typed.share(power, "--power"),
         lifts=typed.lifts(lift or (), "--lift"),
         total_units=units,

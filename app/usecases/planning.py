@@ -71,7 +71,8 @@ class Request:
     mode, alpha
         None: the spec's.
     looks, spending
-        How often the data are read, and how a group sequential design shares alpha over it.
+        How often the data are read, evenly, and how a group sequential design shares alpha over
+        it; None: as the spec plans.
     power
         Probability to show what is expected.
     lifts
@@ -94,7 +95,7 @@ class Request:
     mode: Literal["fixed", "anytime", "group_sequential"] | None = None
     alpha: float | None = None
     looks: int | None = None
-    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"
+    spending: Literal["obrien_fleming", "pocock"] | None = None
     power: float = 0.8
     lifts: Mapping[str, float] = field(default_factory=dict)
     total_units: int | None = None
@@ -260,9 +261,11 @@ def _mode(experiment: Experiment, request: Request) -> Mode:
         if looks != 1:
             raise KlartextError("a fixed test has one look; leave out --looks, or choose a --mode")
         return Fixed()
-    if name == "group_sequential":
-        return GroupSequential(request.spending, evenly(looks))
-    return Anytime(evenly(looks))
+    if name == "anytime":
+        return Anytime(evenly(looks))
+    spending = request.spending or experiment.inference.spending or "obrien_fleming"
+    planned = tuple(map(float, experiment.plan.looks))
+    return GroupSequential(spending, planned if planned and not request.looks else evenly(looks))
 
 
 def _check_keys(experiment: Experiment, named: Mapping[str, object], option: str) -> None:

@@ -126,6 +126,23 @@ def test_peeking_is_shown_beside_the_sequence() -> None:
     assert rates["welch"].judged == "end"
 
 
+def test_group_sequential_tests_are_read_at_their_planned_looks() -> None:
+    spec = experiment(
+        inference=Inference("group_sequential", Decimal("0.05"), Decimal("0.1"), spending="pocock"),
+        plan=Plan(START, None, 9000, {}, looks=(Decimal("0.4"), Decimal("0.7"), Decimal(1))),
+    )
+    rng = np.random.default_rng(4)
+    revenue = rng.exponential(30, 2000) * (rng.random(2000) < 0.5)
+    found = run(spec, rows_of(spec, revenue), repeats=400, looks=9, seed=2)
+    assert found.looks == 3
+    rates = {rate.method: rate for rate in found.rates if rate.metric == "revenue"}
+    assert rates["group_sequential"].judged == "any"
+    # the design spends 5 % over its looks, on either side of which four standard errors lie
+    share = rates["group_sequential"].any_alarms / rates["group_sequential"].any_splits
+    assert share == pytest.approx(0.05, abs=4 * (0.0475 / 400) ** 0.5)
+    assert rates["welch"].any_alarms > rates["group_sequential"].any_alarms
+
+
 def test_the_seed_makes_the_splits() -> None:
     rows = rows_of(FIXED, np.random.default_rng(0).exponential(1, 300))
     assert run(FIXED, rows) == run(FIXED, rows)
