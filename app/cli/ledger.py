@@ -146,13 +146,13 @@ def instant_of(text: str, option: str, zone: str) -> datetime:
 def show_import(found: LedgerImport, file: str) -> None:
     """Print what became of a bill."""
     show_delivered(found.booking.delivered, file)
-    if found.booking.outdated and found.restated:
+    if found.booking.outdated and found.booking.restated:
         typer.echo(f"voided: {found.booking.outdated:,} lines that this file no longer has")
     elif found.booking.outdated:
         log(
             f"{found.booking.outdated:,} lines of the same billing periods came with earlier files "
             "and are not in this one. They still count. If this file replaces them, import it "
-            "again with --restates."
+            "again with --restates, once no row is rejected."
         )
     typer.echo("all lines of this source:")
     typer.echo(cost_table(found.costs, found.currency))
@@ -210,7 +210,7 @@ def import_document(found: LedgerImport) -> dict[str, Any]:
         "schema": "klartext/ledger-import/v1",
         "currency": found.currency,
         "outdated": found.booking.outdated,
-        "restated": found.restated,
+        "restated": found.booking.restated,
         "costs": [cost_document(cost) for cost in found.costs],
         "reconciliation": [reconciled_document(each) for each in found.reconciled],
     }

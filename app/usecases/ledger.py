@@ -59,7 +59,6 @@ class LedgerImport:
     currency: str
     costs: tuple[Cost, ...]
     reconciled: tuple[Reconciled, ...]
-    restated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def import_focus(
     source, rows = open_focus(path, options, door)
     books = Books(session.engine, session.now, actor)
     booking = book(source, rows, books, door, restates=restates)
-    return _imported(session, booking, source.name, restated=restates)
+    return _imported(session, booking, source.name)
 
 
 def import_bill(session: Session, path: Path, mapping: Path, *, actor: str) -> LedgerImport:
@@ -107,7 +106,7 @@ def import_bill(session: Session, path: Path, mapping: Path, *, actor: str) -> L
     source, rows = open_bill(path, load_bill_mapping(mapping), door)
     books = Books(session.engine, session.now, actor)
     booking = book(source, rows, books, door)
-    return _imported(session, booking, source.name, restated=False)
+    return _imported(session, booking, source.name)
 
 
 def add(session: Session, entry: Entry, *, actor: str) -> Recorded:
@@ -182,14 +181,13 @@ def listing(
         )
 
 
-def _imported(session: Session, booking: Booking, source: str, *, restated: bool) -> LedgerImport:
+def _imported(session: Session, booking: Booking, source: str) -> LedgerImport:
     with reading(session.engine) as connection:
         return LedgerImport(
             booking,
             session.workspace.currency,
             by_category(ledger.standing(connection, source=source)),
             reconciled(ledger.standing(connection, source=source)),
-            restated,
         )
 
 

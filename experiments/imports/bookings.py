@@ -36,11 +36,12 @@ class Booking:
     """What became of a bill.
 
     ``outdated`` counts lines of the same source and billing periods that earlier files brought and
-    this one no longer has; with ``restates`` they were voided, else they still count.
+    this one no longer has; they were voided if it ``restated`` them, else they still count.
     """
 
     delivered: Delivered
     outdated: int
+    restated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ def book(
         What makes the hashes of rejected rows.
     restates
         The file is the whole truth about its billing periods: earlier lines of the same source
-        that it does not have are voided.
+        that it does not have are voided. Not if a row was rejected: what it says of the line that
+        it replaces is not known.
 
     Notes
     -----
@@ -112,10 +114,13 @@ def book(
             for each in standing(connection, source=source.name)
             if each.line.billing_start in periods and each.key not in keys
         ]
-        if restates:
+        restated = restates and not counts.rejected
+        if restated:
             append(connection, outdated, actor=books.actor, now=books.clock(), batch=batch)
         finish(connection, batch, complete_until=latest, now=books.clock())
-    return Booking(Delivered(batch, counts, reasons.listed(), {}, latest, ()), len(outdated))
+    return Booking(
+        Delivered(batch, counts, reasons.listed(), {}, latest, ()), len(outdated), restated
+    )
 
 
 def _recorded(

@@ -148,6 +148,10 @@ def test_a_restated_bill_voids_what_it_no_longer_has(ledger: Ledger) -> None:
     assert (voided.outdated, voided.delivered.counts.duplicate) == (1, 2)
     assert sum(each.line.reporting for each in ledger.lines()) == Decimal("52.9")
     assert ledger.take_rows(*restated, restates=True).outdated == 0
+    # A row that cannot be read may be the one that is still meant.
+    unread = ledger.take_rows({}, {"ResourceId": "r-2", "EffectiveCost": "?"}, restates=True)
+    assert (unread.outdated, unread.restated) == (1, False)
+    assert sum(each.line.reporting for each in ledger.lines()) == Decimal("52.9")
 
 
 def test_what_a_charge_is(ledger: Ledger) -> None:
