@@ -7,13 +7,15 @@ token trace (shared/data/README.md); those of its outlook and the other analyses
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
+from klartext.analysis.bayes.comparison import Advantage
 from klartext.analysis.estimate import ConfidenceSet, Estimate, Interval, NotEstimable, Unbounded
 from klartext.analysis.result import (
     Analysis,
+    Beliefs,
     Check,
     CostCompleteness,
     CostItem,
@@ -27,6 +29,7 @@ from klartext.analysis.result import (
     VariantCounts,
     WindowView,
 )
+from klartext.analysis.sequential.replay import Drift, Running
 from klartext.experiments.experiment import (
     AiModel,
     Assumption,
@@ -308,9 +311,33 @@ def between_looks() -> ReportDocument:
         mode="group_sequential",
         look=PlannedLook("obrien_fleming", (0.5, 1.0), None, 0.62, 24_800, 1.0, spends=False),
         treatments=(replace(document.analysis.treatments[0], decision=decision),),
+        metrics=tuple(_believed(metric) for metric in document.analysis.metrics),
         decision=decision,
     )
     return _document(document.experiment, looked)
+
+
+def _believed(metric: MetricResult) -> MetricResult:
+    """Add a posterior, an adjusted p-value, and a running interval, or why there is none."""
+    interval = Interval(-0.0049, 0.0012, 0.95)
+    better = Advantage(
+        variant=metric.variant,
+        mean=-0.0021,
+        interval=interval,
+        probability_better=0.081,
+        probability_equivalent=NotEstimable("no-region", "English that no page may show"),
+        relative=-0.067,
+        relative_interval=Interval(-0.16, 0.04, 0.95),
+    )
+    drift = Drift(date(2027, 3, 3), 0.012, -0.004, 0.95)
+    running = Running(date(2027, 3, 9), BURN_IN, drift if metric.primary else interval, 0.03)
+    return replace(
+        metric,
+        bayes=Beliefs(better, ()),
+        running=running,
+        adjusted_p=None if metric.primary else 0.21,
+        correction=None if metric.primary else "holm",
+    )
 
 
 SAMPLES: Final = {

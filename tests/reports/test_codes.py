@@ -152,6 +152,12 @@ def test_every_estimator_has_a_name() -> None:
     assert {name for name in found if f"method.{name}" not in KEYS} == set()
 
 
+def test_every_key_that_the_reports_name_has_words() -> None:
+    found = {key for key in codes("reports", 0, "key", "text") if "." in key}
+    assert "method.bayes" in found
+    assert {key for key in found if key not in KEYS} == set()
+
+
 def test_every_recorded_action_has_words() -> None:
     source = (ROOT / "experiments" / "lifecycle.py").read_text(encoding="utf-8")
     table = source[source.index("_ACTIONS") : source.index("def transition")]
