@@ -182,3 +182,14 @@ def test_every_reason_and_note_of_a_plan_has_words(module: str) -> None:
             code = text_argument(call, 0, "reason")
             if place is not None and code is not None:
                 assert f"{place}.{code}" in KEYS
+
+
+def test_every_key_that_a_page_asks_for_has_words() -> None:
+    asked = codes("reports", 0, "key", "text") | codes("app", 0, "key", "text")
+    assert "method.running" in asked
+    assert {key for key in asked if "." in key} - KEYS == set()
+
+
+def test_words_of_a_section_are_of_nothing_else() -> None:
+    status = {key.removeprefix("status.") for key in KEYS if key.startswith("status.")}
+    assert status == set(TRANSITIONS)
