@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import tempfile
@@ -212,9 +213,12 @@ def _attach(backend: BaseBackend, file: Path) -> None:
 def _spark(settings: SparkEngine) -> BaseBackend:
     try:
         from pyspark.errors import PySparkException  # noqa: PLC0415 - an extra
+        from pyspark.logger import PySparkLogger  # noqa: PLC0415
         from pyspark.sql import SparkSession  # noqa: PLC0415
     except ImportError as error:
         raise _missing("Spark", "spark", error) from error
+    # It writes failed queries to the log with everything that Spark says of them.
+    PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     builder = SparkSession.builder.appName("klartext")
     remote = settings.url.startswith("sc://")
     builder = builder.remote(settings.url) if remote else builder.master(settings.url)

@@ -141,20 +141,20 @@ class UsageColumns(Model):
     """ISO 4217 code of the amount."""
     model: Word
     """The model that answered."""
+    input_tokens: Text
+    """Tokens sent."""
+    output_tokens: Text
+    """Tokens returned."""
+    error: Word
+    """Its error; empty when it succeeded."""
     provider: Word | None = None
     """Who sells it."""
-    input_tokens: Text | None = None
-    """Tokens sent."""
-    output_tokens: Text | None = None
-    """Tokens returned."""
     cached_tokens: Text | None = None
     """Tokens sent that were read from a cache."""
     task: Word | None = None
     """The task that the call was part of."""
     duration_ms: Text | None = None
     """How long it took, in milliseconds."""
-    error: Word | None = None
-    """Its error; empty when it succeeded."""
     prompt: Word | None = None
     """Name and version of the prompt."""
     evidence: Word | None = None

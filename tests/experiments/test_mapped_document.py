@@ -55,6 +55,9 @@ facts:
       source: {constant: gateway}
       model: model
       amount: cost
+      input_tokens: sent
+      output_tokens: got
+      error: error
       currency: {constant: CHF}
 """
 
@@ -115,7 +118,7 @@ def test_a_folder_is_still_a_folder(tmp_path: Path) -> None:
         ("2026-01-31T12:00:00+01:00", "2026-01-31", "instant", 18, "with a time zone"),
         ("timezone: Europe/Berlin", "timezone: Berlin", "timezone", 9, "Europe/Berlin"),
         ("query: select * from crm.orders;", "query: 5", "query", 17, "must be a query"),
-        ("{constant: CHF}", "{constant: 5}", "text", 29, "as text"),
+        ("{constant: CHF}", "{constant: 5}", "text", 32, "as text"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_said_at_its_line(

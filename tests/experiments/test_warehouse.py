@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from ibis.backends import BaseBackend
 
 from klartext.analysis.engine import EngineError, open_engine, rows_of
 from klartext.experiments import warehouse
-from klartext.experiments.engines import DuckDbEngine, EngineSettings, PostgresEngine
+from klartext.experiments.engines import DuckDbEngine, EngineSettings, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConfigurationError
 from klartext.experiments.mapped_tables import MappedFacts
 from klartext.experiments.workspace import find_workspace
@@ -291,3 +291,42 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         open_engine(DuckDbEngine(database=tmp_path / "shop.duckdb")),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_spark_reads_its_own_tables_alike(tmp_path: Path, spark: SparkEngine) -> None:
+    with open_engine(spark) as connection:
+        session = connection._session
+        session.sql("CREATE DATABASE IF NOT EXISTS crm")
+        session.sql("DROP TABLE IF EXISTS crm.exposures")
+        session.sql(
+            "CREATE TABLE crm.exposures USING parquet AS SELECT 'a' AS customer, 'mail' AS test, "
+            "'A' AS arm, timestamp'2026-01-10 09:00:00+01:00' AS sent_at, 'DE' AS country, "
+            "date'2026-01-10' AS day"
+        )
+        events = QUARTERS.replace("ZONE", "Europe/Berlin").replace("select 1 as", "select 'a' as")
+        events = events.replace("as text", "as string")
+        source = events[events.index("      from") : events.index("    timezone")]
+        quarters = (
+            "      from (select explode(sequence(timestamp_ntz'2025-01-01 00:15:00', "
+            "timestamp_ntz'2025-12-31 23:15:00', interval 15 minutes)) as t)\n"
+        )
+        rows = read(tmp_path, connection, EXPOSURES + events.replace(source, quarters))
+        assert rows["exposures"][0]["occurred_at"] == datetime(2026, 1, 10, 8, tzinfo=UTC)
+        assert len(rows["events"]) > 35_000
+        for row in rows["events"]:
+            local = datetime.fromisoformat(row["name"]).replace(tzinfo=ZoneInfo("Europe/Berlin"))
+            assert row["occurred_at"].timestamp() == local.timestamp(), row["name"]
+        for old, new, code in (
+            ("unit: customer, exp", "unit: custmer, exp", "missing-column"),
+            ("occurred_at: sent_at", "occurred_at: day", "column-type"),
+            ("table: crm.exposures", "table: crm.exposure", "unknown-table"),
+            ("table: crm.exposures", "query: select nope from crm.exposures", "query-unreadable"),
+            ("table: crm.exposures", "query: drop table crm.exposures", "query"),
+        ):
+            text = EXPOSURES.replace(old, new) + events.replace(source, quarters)
+            assert [each[0] for each in refusal(tmp_path, connection, text)] == [code]
+        naive = EXPOSURES + events.replace(source, quarters).replace(
+            "    timezone: Europe/Berlin\n", ""
+        )
+        assert [each[0] for each in refusal(tmp_path, connection, naive)] == ["naive-time"]

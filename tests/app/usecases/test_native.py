@@ -59,6 +59,7 @@ USAGE = """\
   usage_costs:
     table: calls
     columns: {unit: customer, experiment: {constant: mail}, variant: arm, occurred_at: made_at,
+              input_tokens: sent, output_tokens: got, error: error,
               source: {constant: gateway}, model: {constant: gpt}, amount: cost,
               currency: {constant: USD}}
 """
@@ -200,8 +201,9 @@ def database(tmp_path: Path) -> Path:
                 (3, 'purchase', '2026-01-04', 30), (5, 'visit', '2026-01-12 00:00:00', NULL)
             ) AS t(customer, what, happened_at, amount);
             CREATE TABLE calls AS SELECT * FROM (VALUES
-                (3, 'ai', timestamptz '2026-01-02', 0.5), (NULL, 'ai', '2026-01-20', 0.3)
-            ) AS t(customer, arm, made_at, cost);
+                (3, 'ai', timestamptz '2026-01-02', 0.5, 10, 20, NULL),
+                (NULL, 'ai', '2026-01-20', 0.3, 10, 20, 'timeout')
+            ) AS t(customer, arm, made_at, cost, sent, got, error);
         """)
     return file
 
