@@ -19,7 +19,7 @@ from klartext.analysis.engine import rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
 from klartext.analysis.quantiles import Observations
-from klartext.analysis.reduction import moments_of, reduced
+from klartext.analysis.reduction import Columns, moments_of, reduce
 from klartext.experiments.experiment import AI_KEYS, AI_METRICS, Metric
 
 COVERED = 0.95
@@ -131,7 +131,7 @@ def read(
     table = joined.select(
         "variant", **{name: joined[name].fill_null(0).cast("float64") for name in COLUMNS}
     )
-    groups = rows_of(engine, reduced(table, COLUMNS, ("variant",)))
+    groups = reduce(table, Columns(COLUMNS, {}), ("variant",), engine=engine)
     timed = counted.filter(counted.duration_ms.notnull())
     if all(found["ai.latency_p50"].is_enough for found in coverage.values()):
         timed = timed.filter(timed.charged_to == UNIT)

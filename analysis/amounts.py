@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import ibis
 import ibis.expr.types as ir
-from ibis.backends import BaseBackend
 
 from klartext.analysis import hits
-from klartext.analysis.engine import rows_of
 from klartext.experiments.experiment import Experiment, Metric
 
 _COUNTED = ("events", "refunds", "missing", "foreign", "negative_refunds", "bare")
@@ -48,8 +46,8 @@ class Amounts:
     bare: int = 0
 
 
-def counters(experiment: Experiment, events: ir.Table) -> dict[str, ir.IntegerScalar]:
-    """Return the aggregates that `examine` adds up, for `klartext.analysis.outcomes.outcomes`.
+def counters(experiment: Experiment, events: ir.Table) -> dict[str, ir.IntegerScalar | None]:
+    """Return the counts that `examine` wants, None for what no event can be.
 
     Parameters
     ----------
@@ -59,14 +57,20 @@ def counters(experiment: Experiment, events: ir.Table) -> dict[str, ir.IntegerSc
         From `klartext.analysis.outcomes.events_in_window`.
     """
     return {
-        f"{name}.{place}": events.count(where=where)
+        f"{name}.{place}": None if where is None else events.count(where=where)
         for place, metric in enumerate(_means(experiment))
         for name, where in _conditions(experiment, events, metric).items()
     }
 
 
+def names(experiment: Experiment) -> tuple[str, ...]:
+    """Names of `counters`."""
+    places = range(len(_means(experiment)))
+    return tuple(f"{name}.{place}" for place in places for name in (*_COUNTED, "money"))
+
+
 def examine(
-    experiment: Experiment, events: ir.Table, outcomes: ir.Table, engine: BaseBackend
+    experiment: Experiment, events: ir.Table, found: Mapping[str, int]
 ) -> tuple[Amounts, ...]:
     """Return what the amounts of each mean and quantile metric were like, in the order of the spec.
 
@@ -76,27 +80,16 @@ def examine(
         Resolved spec.
     events
         All events, for the types of their properties.
-    outcomes
-        From `klartext.analysis.outcomes.outcomes`, with `counters`.
-    engine
-        The engine of both.
+    found
+        The sum of each of `names` over all exposed units.
     """
-    metrics = _means(experiment)
-    if not metrics:
-        return ()
-    sums = {
-        column: outcomes[column].sum().fill_null(0)
-        for place in range(len(metrics))
-        for column in (f"{name}.{place}" for name in (*_COUNTED, "money"))
-    }
-    (found,) = rows_of(engine, outcomes.aggregate(**sums))
     return tuple(
         Amounts(
             metric=metric.key,
-            is_money=_is_money_property(events, metric) or bool(found[f"money.{place}"]),
-            **{name: int(found[f"{name}.{place}"]) for name in _COUNTED},
+            is_money=_is_money_property(events, metric) or found[f"money.{place}"] > 0,
+            **{name: found[f"{name}.{place}"] for name in _COUNTED},
         )
-        for place, metric in enumerate(metrics)
+        for place, metric in enumerate(_means(experiment))
     )
 
 
@@ -106,26 +99,28 @@ def _means(experiment: Experiment) -> list[Metric]:
 
 def _conditions(
     experiment: Experiment, events: ir.Table, metric: Metric
-) -> dict[str, ir.BooleanValue]:
-    """Which events each counter counts."""
-    never = ibis.literal(False)  # noqa: FBT003 - a value
+) -> dict[str, ir.BooleanValue | None]:
+    """Which events each counter counts; None where there are no such events."""
     hit = hits.hits(experiment, events, metric)
     empty = hit & hits.amount(experiment, events, metric).isnull()
     foreign = hits.is_foreign(experiment, events)
     # A declared property is in the reporting currency or no money at all.
     is_own = metric.value == "value"
-    bare = hits.is_bare(events) if hits.is_money(experiment, metric) else never
-    missing, elsewhere, nameless = empty, never, never
+    bare = hits.is_bare(events) if hits.is_money(experiment, metric) else None
+    missing, elsewhere, nameless = empty, None, None
     if is_own:
-        missing, elsewhere, nameless = empty & ~foreign & ~bare, empty & foreign, empty & bare
-    refunds, negative = never, never
+        missing, elsewhere = empty & ~foreign, empty & foreign
+        if bare is not None:
+            missing, nameless = missing & ~bare, empty & bare
+    refunds = negative = None
     if metric.refunds is not None:
         refunds = hits.refund_hits(experiment, events, metric)
         taken = hits.refund_amount(experiment, events, metric)
         lost = refunds & taken.isnull()
-        missing |= lost & ~foreign & ~bare
-        elsewhere |= lost & foreign
-        nameless |= lost & bare
+        elsewhere = lost & foreign if elsewhere is None else elsewhere | (lost & foreign)
+        if bare is not None:
+            nameless = lost & bare if nameless is None else nameless | (lost & bare)
+        missing |= lost & ~foreign if bare is None else lost & ~foreign & ~bare
         negative = refunds & (taken < 0)
     return {
         "events": hit,

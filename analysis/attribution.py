@@ -106,8 +106,23 @@ def per_unit(calls: ir.Table) -> ir.Table:
     )
 
 
-def per_variant(calls: ir.Table, units: ir.Table) -> ir.Table:
-    """Sum what the units of a variant share, beside ``variant.units``: how many share it."""
+def shares(calls: ir.Table, units: ir.Table) -> ir.Table:
+    """Sum what is charged to no unit: one row per variant that has units.
+
+    Parameters
+    ----------
+    calls
+        From `attribute`.
+    units
+        ``variant``, ``excluded``.
+
+    Returns
+    -------
+    ibis.Table
+        ``variant``, ``variant.units`` (how many share, at least 1), ``variant.amount`` and
+        ``variant.unpriced`` (what they share); in each row alike the calls of nobody,
+        ``nobody.amount`` and ``nobody.unpriced``, and the ``highest`` price of any call.
+    """
     sharing = units.group_by("variant").aggregate(
         **{"variant.units": ibis.greatest((~units.excluded).sum(), 1)}
     )
@@ -115,16 +130,12 @@ def per_variant(calls: ir.Table, units: ir.Table) -> ir.Table:
     sums = shared.group_by("variant").aggregate(
         **{"variant.amount": shared.amount.sum(), "variant.unpriced": shared.amount.isnull().sum()}
     )
-    return sharing.left_join(sums, "variant").drop("variant_right")
-
-
-def unattributed(calls: ir.Table) -> ir.Table:
-    """Sum the calls of nobody into one row, with the ``highest`` price of any call."""
     nobody = calls.charged_to == NOBODY
-    return calls.aggregate(
+    rest = calls.aggregate(
         **{
             "nobody.amount": calls.amount.sum(where=nobody),
             "nobody.unpriced": (nobody & calls.amount.isnull()).sum(),
             "highest": calls.amount.max(),
         }
     )
+    return sharing.left_join(sums, "variant").drop("variant_right").cross_join(rest)

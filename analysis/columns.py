@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from klartext.analysis import covariates
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import Experiment, Metric
@@ -46,6 +48,17 @@ def value_columns(experiment: Experiment) -> tuple[str, ...]:
         )
     beside = (*uncapped(experiment).values(), *covariates.all_columns(experiment))
     return (*metrics, *beside, *MONEY_COLUMNS)
+
+
+def derived(experiment: Experiment) -> Mapping[str, Mapping[str, float]]:
+    """Map each value column that is a weighted sum of others to their weights."""
+    rollout = experiment.rollout
+    stays = 1.0 if rollout is None else float(rollout.persistence.base)
+    return {
+        "net": {"margin": 1.0, "cost": -1.0},
+        "outlook": {"margin": stays, "cost": -1.0},
+        "outlook_high": {"margin": stays, "cost_high": -1.0},
+    }
 
 
 def count_columns(experiment: Experiment) -> dict[str, str]:

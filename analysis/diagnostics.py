@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+import ibis
 import ibis.expr.types as ir
 from ibis.backends import BaseBackend
 
@@ -14,6 +15,7 @@ from klartext.analysis.checks.ai_version import AiCalls
 from klartext.analysis.checks.novelty import Halves
 from klartext.analysis.engine import rows_of
 from klartext.analysis.local_days import clock_changes, day_of, midnight
+from klartext.analysis.unit_table import Parts
 from klartext.experiments.experiment import Experiment, Metric, Saving
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
@@ -55,7 +57,7 @@ def halved(experiment: Experiment) -> Metric | None:
 
 
 def halves_of(experiment: Experiment, events: ir.Table) -> dict[str, ir.NumericScalar]:
-    """Return the aggregates of the metric by halves of its window, per unit, without refunds.
+    """Return sums of the metric by halves of its window, per unit, without refunds.
 
     Parameters
     ----------
@@ -77,13 +79,12 @@ def _total(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.Numer
     hit = hits.hits(experiment, events, metric)
     if metric.kind == "mean":
         return hits.amount(experiment, events, metric).sum(where=hit).fill_null(0)
-    return hit.ifelse(1, 0).max() if metric.is_rate else events.count(where=hit)
+    return events.count(where=hit)
 
 
-def read_diagnostics(  # noqa: PLR0913 - the tables of a readout
+def read_diagnostics(
     experiment: Experiment,
-    units: ir.Table,
-    outcomes: ir.Table,
+    parts: Parts,
     usage_costs: ir.Table,
     watermark: Watermark,
     *,
@@ -95,10 +96,8 @@ def read_diagnostics(  # noqa: PLR0913 - the tables of a readout
     ----------
     experiment
         Resolved spec.
-    units
-        The analysed units, with ``variant``, ``exposed_us``, ``excluded`` and ``mature``.
-    outcomes
-        Per unit, with `halves_of`.
+    parts
+        Of the analysed units, with `halves_of`.
     usage_costs
         All calls.
     watermark
@@ -108,10 +107,10 @@ def read_diagnostics(  # noqa: PLR0913 - the tables of a readout
     """
     metric = halved(experiment)
     return Diagnostics(
-        days=_days(experiment, units, engine),
+        days=_days(experiment, parts.table, engine),
         calls=_calls(experiment, usage_costs, watermark, engine),
         halved=None if metric is None else metric.key,
-        halves={} if metric is None else _halves(experiment, units, outcomes, engine),
+        halves={} if metric is None else _halves(experiment, metric, parts, engine),
     )
 
 
@@ -149,12 +148,13 @@ def _calls(
 
 
 def _halves(
-    experiment: Experiment, units: ir.Table, outcomes: ir.Table, engine: BaseBackend
+    experiment: Experiment, metric: Metric, parts: Parts, engine: BaseBackend
 ) -> Mapping[str, Halves]:
-    compared = units.filter(units.mature, ~units.excluded).select("unit", "variant")
-    joined = compared.left_join(outcomes.select("unit", _EARLY, _LATE), "unit")
-    early, late = (joined[name].fill_null(0).cast("float64") for name in (_EARLY, _LATE))
-    keyed = joined.select("variant", early=early, late=late)
+    compared = parts.table.filter(parts.table.mature, ~parts.table.excluded)
+    early, late = (parts.tallies.of(compared, name).cast("float64") for name in (_EARLY, _LATE))
+    if metric.is_rate:
+        early, late = ibis.least(early, 1.0), ibis.least(late, 1.0)
+    keyed = compared.select("variant", early=early, late=late)
     sums = keyed.group_by("variant").aggregate(
         n=keyed.count(),
         early=keyed.early.mean(),

@@ -13,13 +13,17 @@ from klartext.analysis.columns import REGIME
 from klartext.analysis.hits import is_foreign
 from klartext.analysis.instants import microseconds, since_epoch, whole
 from klartext.analysis.windows import windows
+from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
     from klartext.experiments.splits import Split
 
-_SLOT_BITS = 8  # a variant's place in the spec, packed under the instant: one MIN finds both
+MOST_VARIANTS = 62
+"""As many as fit into the bits of one integer, of which a unit has one for each it has seen."""
+
+_SLOT_BITS = 6  # a variant's place in the spec, packed under the instant: one MIN finds both
 
 
 def exposed_units(
@@ -33,27 +37,39 @@ def exposed_units(
     With several ``splits`` also ``regime``: the place of that by which the unit's first exposure
     was assigned. It says so itself by its ``policy_version``; without one, the split in force at
     its time is taken. Of two at one instant the earlier split counts.
+
+    Raises
+    ------
+    KlartextError
+        There are more variants than bits.
     """
     keys = [variant.key for variant in experiment.variants]
+    if len(keys) > MOST_VARIANTS:
+        raise KlartextError(
+            f"{experiment.key} has {len(keys)} variants; at most {MOST_VARIANTS} can be analysed"
+        )
     seen = exposures.filter(
         exposures.ingest_batch <= watermark.batch,
         exposures.experiment == experiment.key,
         exposures.variant.isin(keys),
     )
-    slot = ibis.cases(*((seen.variant == key, place) for place, key in enumerate(keys)))
+
+    def per_variant(numbers: Iterable[int]) -> ir.IntegerValue:
+        pairs = zip(keys, numbers, strict=True)
+        return ibis.cases(*((seen.variant == key, number) for key, number in pairs)).cast("int64")
+
+    instant = microseconds(seen.occurred_at)
     version = {"policy_version"} & set(seen.columns)
     seen = seen.select(
         "unit",
         "occurred_at",
         *version,
-        instant=microseconds(seen.occurred_at),
-        slot=slot.cast("int64"),
+        instant=instant,
+        packed=instant * (1 << _SLOT_BITS) + per_variant(range(len(keys))),
+        bit=per_variant(1 << place for place in range(len(keys))),
     )
     first = seen.group_by("unit").aggregate(
-        packed=(seen.instant * (1 << _SLOT_BITS) + seen.slot).min(),
-        exposed_at=seen.occurred_at.min(),
-        lowest=seen.slot.min(),
-        highest=seen.slot.max(),
+        packed=seen.packed.min(), exposed_at=seen.occurred_at.min(), bits=seen.bit.bit_or()
     )
     place = first.packed & ((1 << _SLOT_BITS) - 1)
     units = first.select(
@@ -61,10 +77,15 @@ def exposed_units(
         "exposed_at",
         variant=ibis.cases(*((place == i, key) for i, key in enumerate(keys))),
         exposed_us=first.packed >> _SLOT_BITS,
-        excluded=first.lowest != first.highest,
+        excluded=(first.bits & (first.bits - 1)) != 0,
     )
     units = units.mutate(mature=_is_mature(experiment, units.exposed_us, watermark))
     return units if len(splits) < 2 else _with_regime(units, seen, splits)
+
+
+def span_of(units: ir.Table) -> ir.Table:
+    """Return one row: ``first_us`` and ``last_us``, the first and last exposure; null without."""
+    return units.aggregate(first_us=units.exposed_us.min(), last_us=units.exposed_us.max())
 
 
 def reached_units(
@@ -138,17 +159,17 @@ def _with_regime(units: ir.Table, seen: ir.Table, splits: Sequence[Split]) -> ir
     return units.inner_join(regimes, "unit")
 
 
-def with_covariates(
+def known_before(
     experiment: Experiment, units: ir.Table, events: ir.Table, watermark: Watermark
-) -> ir.Table:
-    """Return the exposed units with the latest value of each named covariate before exposure.
+) -> ir.Table | None:
+    """Return ``unit`` and ``pre.<name>``: the latest value of each named covariate before exposure.
 
-    Null without one. Of several at one instant the largest counts, so that no order of delivery
-    matters.
+    Null without one; None when no covariate has a name. Of several at one instant the largest
+    counts, so that no order of delivery matters.
     """
     names = covariates.named(experiment)
     if not names:
-        return units
+        return None
     known = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(names))
     known = known.inner_join(units.select("unit", "exposed_us"), "unit")
     known = known.mutate(instant=microseconds(known.occurred_at))
@@ -169,7 +190,6 @@ def with_covariates(
             known.instant == latest["last"],
         ],
     )
-    values = known.group_by("unit").aggregate(
+    return known.group_by("unit").aggregate(
         **{f"pre.{name}": known.value.max(where=known.name == name) for name in names}
     )
-    return units.left_join(values, "unit").drop("unit_right")

@@ -130,6 +130,49 @@ class Moments:
             nonzero=np.count_nonzero(values, axis=0).astype(np.int64).reshape(k),
         )
 
+    @classmethod
+    def about(  # noqa: PLR0913 - the sums by name
+        cls,
+        columns: tuple[str, ...],
+        n: int,
+        origin: FloatArray,
+        *,
+        sums: FloatArray,
+        products: FloatArray,
+        cubes: FloatArray,
+        nonzero: npt.NDArray[np.int64],
+    ) -> Moments:
+        """Return moments from sums of deviations ``d`` from any ``origin``.
+
+        Parameters
+        ----------
+        columns, n, nonzero
+            As they are.
+        origin
+            ``(k,)``.
+        sums, products, cubes
+            ``(k,)``, ``(k, k)``, ``(k,)``: sums of ``d``, ``d d'`` and ``d^3``.
+
+        Notes
+        -----
+        With ``e = sums / n``: ``m2 = products - n e e'`` and ``m3 = cubes - 3 e diag(products) +
+        2 n e^3``. Each loses the digits of ``(e / sd)^2``: see `is_far`.
+        """
+        e = sums / n if n else sums
+        return cls(
+            columns=columns,
+            n=n,
+            mean=origin + e,
+            m2=products - n * np.outer(e, e),
+            m3=cubes - 3 * e * np.diag(products) + 2 * n * e**3,
+            nonzero=nonzero,
+        )
+
+    def is_far(self, origin: FloatArray) -> bool:
+        """Whether sums about ``origin`` lose more than three digits of some second moment."""
+        distance = self.n * (self.mean - origin) ** 2
+        return bool(np.any(distance > 1e3 * np.diag(self.m2)))
+
     def __add__(self, other: Moments) -> Moments:
         if self.columns != other.columns:
             raise ValueError(f"cannot merge columns {self.columns} with {other.columns}")

@@ -1,19 +1,51 @@
-"""The outcomes: what the events of each unit make of its metrics, in one pass."""
+"""The outcomes: what the events of each unit add up to, in one pass."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+import ibis
 import ibis.expr.types as ir
+from ibis.expr.operations import Node
 
-from klartext.analysis import covariates
+from klartext.analysis import amounts, covariates
 from klartext.analysis.columns import count_columns, metric_columns
 from klartext.analysis.filters import filtered
 from klartext.analysis.hits import amount, counts, hits, refund_amount, refund_hits
 from klartext.analysis.instants import microseconds, whole
 from klartext.analysis.windows import windows
 from klartext.experiments.experiment import Experiment, Metric
+from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
+
+
+def of_days(
+    experiment: Experiment, events: ir.Table, *, first_us: int | None, last_us: int | None
+) -> ir.Table:
+    """Return the events of the days that can matter, so that the engine reads no other partition.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    events
+        With their UTC ``day``.
+    first_us, last_us
+        First and last exposure, in microseconds since 1970; None when there is none.
+
+    Notes
+    -----
+    A named covariate is the latest value before the exposure, however old: then the past stays.
+    """
+    if first_us is None or last_us is None:
+        return events.limit(0)
+    until = from_microseconds(last_us) + windows(experiment).maturity
+    found = events.filter(events.day <= ibis.date(until.date()))
+    if covariates.named(experiment):
+        return found
+    since = from_microseconds(first_us) - covariates.longest_lookback(experiment)
+    return found.filter(found.day >= ibis.date(since.date()))
 
 
 def events_in_window(
@@ -28,21 +60,48 @@ def events_in_window(
     names |= set(count_columns(experiment))
     # By name before the join: it is the join that costs.
     wanted = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(sorted(names)))
-    since = units.select("unit", "exposed_us")
-    age = microseconds(wanted.occurred_at) - since.exposed_us
+    own = [name for name in events.columns if name.startswith("p_")]
+    carried = ["name", "occurred_at", "value", "currency", *own]
+    wanted = wanted.select("unit", *carried, instant=microseconds(wanted.occurred_at))
+    since = units.select(exposed="unit", exposed_us="exposed_us")
+    age = wanted.instant - since.exposed_us
     earliest = -whole(covariates.longest_lookback(experiment))
     latest = whole(windows(experiment).maturity)
     # In the join and not after it: most events are too early or too late for their unit.
-    joined = wanted.inner_join(
-        since, [wanted.unit == since.unit, age >= earliest, age < latest]
-    ).drop("unit_right")
-    return joined.mutate(age=microseconds(joined.occurred_at) - joined.exposed_us)
+    joined = wanted.inner_join(since, [wanted.unit == since.exposed, age >= earliest, age < latest])
+    age = joined.instant - joined.exposed_us
+    return joined.select("unit", "exposed_us", *carried, age=age)
 
 
-def outcomes(
-    experiment: Experiment, events: ir.Table, also: Mapping[str, ir.Scalar] | None = None
-) -> ir.Table:
-    """Sum each metric and count each cost event, per unit that has an event at all.
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """What is summed over the events of a unit; each stored once, however many columns want it.
+
+    Parameters
+    ----------
+    aggregates
+        Per stored column: a sum or a count, so that those of two sets of events add up.
+    stored
+        Which stored column a name stands for; None for one that counts no event at all.
+    """
+
+    aggregates: Mapping[str, ir.NumericScalar]
+    stored: Mapping[str, str | None]
+
+    def per_unit(self, events: ir.Table) -> ir.Table:
+        """Compute the stored columns of each unit that has an event at all."""
+        return events.group_by("unit").aggregate(**self.aggregates)
+
+    def of(self, table: ir.Table, name: str) -> ir.NumericValue:
+        """Return the tally called ``name`` in a table of stored ones, 0 without events."""
+        column = self.stored[name]
+        return ibis.literal(0) if column is None else table[column].fill_null(0)
+
+
+def tallies(
+    experiment: Experiment, events: ir.Table, also: Mapping[str, ir.NumericScalar] | None = None
+) -> Tallies:
+    """Say what to sum per unit: metrics, what they were before, cost events, kinds of amounts.
 
     Parameters
     ----------
@@ -51,20 +110,34 @@ def outcomes(
     events
         From `events_in_window`.
     also
-        More aggregates of ``events``, to be computed in the same pass.
+        More sums and counts of ``events``.
+
+    Notes
+    -----
+    A rate is stored as the number of its events, which often some other column wants too.
     """
     value_window = windows(experiment).value
-    columns = {
+    wanted: dict[str, ir.NumericScalar | None] = {
         column: _outcome(experiment, events, metric)
         for column, metric in metric_columns(experiment).items()
     }
     for name, column in count_columns(experiment).items():
-        columns[column] = events.count(where=counts(events, name, value_window))
+        wanted[column] = events.count(where=counts(events, name, value_window))
     for column, (metric, span) in covariates.lookbacks(experiment).items():
         before = (events.name == metric.event) & (events.age < 0) & (events.age >= -whole(span))
         hit = filtered(experiment, events, metric, before)
-        columns[f"pre.{column}"] = summed(experiment, events, metric, hit)
-    return events.group_by("unit").aggregate(**columns, **(also or {}))
+        wanted[f"pre.{column}"] = summed(experiment, events, metric, hit)
+    wanted |= {**amounts.counters(experiment, events), **(also or {})}
+    aggregates: dict[str, ir.NumericScalar] = {}
+    names: dict[Node, str] = {}
+    stored: dict[str, str | None] = {}
+    for name, wish in wanted.items():
+        if wish is None:
+            stored[name] = None
+            continue
+        column = names.setdefault(wish.op(), f"t{len(names)}")
+        stored[name], aggregates[column] = column, wish
+    return Tallies(aggregates, stored)
 
 
 def _outcome(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericScalar:
@@ -84,9 +157,7 @@ def _subtractable(total: ir.NumericScalar) -> ir.NumericScalar:
 def summed(
     experiment: Experiment, events: ir.Table, metric: Metric, hit: ir.BooleanValue
 ) -> ir.NumericScalar:
-    """Sum what the events that ``hit`` make of a metric, before refunds."""
-    if metric.is_rate:
-        return hit.ifelse(1, 0).max()
-    if metric.kind == "count":
+    """Sum what the events that ``hit`` add up to, before refunds; a rate is how many."""
+    if metric.is_rate or metric.kind == "count":
         return events.count(where=hit)
     return amount(experiment, events, metric).sum(where=hit).fill_null(0)

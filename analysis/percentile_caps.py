@@ -16,7 +16,7 @@ from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.exposed import exposed_units, reached_units
 from klartext.analysis.filters import filtered
 from klartext.analysis.instants import microseconds, since_epoch, whole
-from klartext.analysis.outcomes import events_in_window, outcomes, summed
+from klartext.analysis.outcomes import events_in_window, summed, tallies
 from klartext.experiments.caps import PercentileCap, Source, needed
 from klartext.experiments.experiment import Experiment, Json, Metric
 from klartext.experiments.watermark import Watermark
@@ -64,10 +64,11 @@ def at_look(
     reached = reached_units(experiment, exposed, tables.events, watermark)
     with materialised(engine, reached) as units:
         events = events_in_window(experiment, tables.events, watermark, units)
-        with materialised(engine, outcomes(experiment, events)) as found:
+        sums = tallies(experiment, events)
+        with materialised(engine, sums.per_unit(events)) as found:
             mine = units.filter(units.mature, ~units.excluded).select("unit")
             joined = found.inner_join(mine, "unit")
-            values = {metric.key: joined[f"metric.{metric.key}"] for metric in metrics}
+            values = {metric.key: sums.of(joined, f"metric.{metric.key}") for metric in metrics}
             return tuple(
                 _resolved(metric, joined.select(value=values[metric.key]), engine, "burn_in",
                           _seen(experiment, watermark))

@@ -10,30 +10,31 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 from ibis.backends import BaseBackend
 
-from klartext.analysis import ai_calls, amounts, attribution, observed, reduction
+from klartext.analysis import ai_calls, amounts, attribution, observed
 from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.aliases import AliasCounts, count, merged
 from klartext.analysis.amounts import Amounts
-from klartext.analysis.columns import REGIME, count_columns, value_columns
+from klartext.analysis.columns import REGIME, count_columns, derived, value_columns
 from klartext.analysis.diagnostics import Diagnostics, halves_of, read_diagnostics
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.exposed import exposed_units, reached_units, with_covariates
+from klartext.analysis.exposed import exposed_units, known_before, reached_units, span_of
 from klartext.analysis.guardrails import Measured
-from klartext.analysis.instants import microseconds, whole
+from klartext.analysis.instants import whole
 from klartext.analysis.local_days import clock_changes, day_of, midnight
 from klartext.analysis.moments import Moments
-from klartext.analysis.outcomes import events_in_window, outcomes
+from klartext.analysis.outcomes import events_in_window, of_days, tallies
 from klartext.analysis.quantiles import Observations
+from klartext.analysis.reduction import Columns, Group, moments_of, reduce, reduced
 from klartext.analysis.regimes import combined
 from klartext.analysis.result import VariantCounts
 from klartext.analysis.segments import Segment, first_values, read_segments
-from klartext.analysis.unit_table import assemble
+from klartext.analysis.unit_table import complete, gather
 from klartext.analysis.windows import windows
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
@@ -266,41 +267,60 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
 ) -> Readout:
     delivered = tables.aliases
     tables = merged(tables, watermark, keep)
-    exposed = first = keep(exposed_units(experiment, tables.exposures, watermark, splits))
+    # Without the instants themselves: each is in microseconds too.
+    exposed = first = keep(
+        exposed_units(experiment, tables.exposures, watermark, splits).drop("exposed_at")
+    )
     if experiment.exposure_event is not None:
-        exposed = keep(reached_units(experiment, exposed, tables.events, watermark))
-    events = events_in_window(experiment, tables.events, watermark, exposed)
-    examined: dict[str, ir.Scalar] = {
-        **amounts.counters(experiment, events),
-        **halves_of(experiment, events),
-    }
-    per_unit = keep(outcomes(experiment, events, examined))
-    calls = attribution.attribute(experiment, tables.usage_costs, watermark, exposed)
-    known = with_covariates(experiment, exposed, tables.events, watermark)
-    units = keep(assemble(experiment, known, per_unit, calls))
+        reached = reached_units(experiment, exposed, tables.events, watermark)
+        exposed = keep(reached.drop("exposed_at"))
+    (span,) = rows_of(engine, span_of(exposed))
+    events = of_days(experiment, tables.events, **span)
+    near = events_in_window(experiment, events, watermark, exposed)
+    parts = gather(
+        exposed,
+        near,
+        tallies(experiment, near, halves_of(experiment, near)),
+        known_before(experiment, exposed, events, watermark),
+    )
+    parts = replace(parts, table=keep(parts.table))
+    calls = keep(attribution.attribute(experiment, tables.usage_costs, watermark, exposed))
+    own, shares = keep(attribution.per_unit(calls)), keep(attribution.shares(calls, exposed))
+    units = complete(experiment, parts, own, shares)
     dated = units.mutate(**{_MATURED: _matured_on(experiment, units, watermark)})
-    groups = rows_of(engine, reduced(experiment, dated, by=(*_GROUP, _MATURED)))
+    columns = Columns(value_columns(experiment), derived(experiment))
+    totals = (*count_columns(experiment).values(), *amounts.names(experiment))
+    groups = reduce(
+        dated,
+        columns,
+        (*_GROUP, _MATURED, *({REGIME} & set(dated.columns))),
+        engine=engine,
+        totals=totals,
+        matters=_is_compared,
+    )
     usage, highest = _usage(calls, engine)
-    columns = value_columns(experiment)
     segments: tuple[Segment, ...] = ()
     if experiment.segments and len(splits) < 2:  # not combined over splits, and never pooled
         segments = read_segments(
             experiment,
-            units,
+            keep(units),
             keep(first_values(experiment, tables.exposures, watermark, first)),
             engine=engine,
-            groups=lambda table, by: rows_of(engine, reduced(experiment, table, by=(*_GROUP, by))),
-            moments=lambda found: reduction.moments_of(columns, found),
+            groups=lambda table, by: reduce(
+                table, columns, (*_GROUP, by), engine=engine, matters=_is_compared
+            ),
+            moments=lambda found: moments_of(columns.names, found),
         )
-    compared = [group for group in groups if group["mature"] and not group["excluded"]]
+    compared = [group for group in groups if _is_compared(group)]
     included = [group for group in groups if not group["excluded"]]
-    exposures = [from_microseconds(group[end]) for group in groups for end in ("first", "last")]
     variants = [variant.key for variant in experiment.variants]
     regimes = tuple(
-        _regime(columns, variants, split, [g for g in groups if g.get(REGIME, place) == place])
+        _regime(
+            columns.names, variants, split, [g for g in groups if g.get(REGIME, place) == place]
+        )
         for place, split in enumerate(splits)
     )
-    moments = {key: reduction.moments_of(columns, _of(compared, key)) for key in variants}
+    moments = {key: moments_of(columns.names, _of(compared, key)) for key in variants}
     if len(regimes) > 1:
         moments = combined([regime.moments for regime in regimes])
     return Readout(
@@ -319,16 +339,20 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
         events=_events(experiment, compared),
         all_units={key: _units(_of(groups, key)) for key in variants},
         all_events=_events(experiment, groups),
-        first_exposure=min(exposures, default=None),
-        last_exposure=max(exposures, default=None),
+        first_exposure=_instant(span["first_us"]),
+        last_exposure=_instant(span["last_us"]),
         usage=usage,
         highest_price=highest,
-        amounts=amounts.examine(experiment, tables.events, per_unit, engine),
+        amounts=amounts.examine(
+            experiment,
+            tables.events,
+            {name: sum(group[name] for group in groups) for name in amounts.names(experiment)},
+        ),
         strangers=_strangers(experiment, tables.exposures, watermark, engine),
         daily=tuple(
             MaturityDay(
                 day_of(day),
-                {key: reduction.moments_of(columns, _of(found, key)) for key in variants},
+                {key: moments_of(columns.names, _of(found, key)) for key in variants},
             )
             for day, found in (_by_day(compared) if len(regimes) < 2 else ())
         ),
@@ -336,7 +360,7 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
         regimes=regimes,
         observations={
             metric.key: observed.observations(
-                observed.of_events(experiment, events, exposed, metric), variants, engine
+                observed.of_events(experiment, near, exposed, metric), variants, engine
             )
             for metric in experiment.metrics
             if metric.kind == "quantile"
@@ -344,7 +368,7 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
         calls=ai_calls.read(calls, exposed, variants, engine) if usage else None,
         segments=segments,
         diagnostics=read_diagnostics(
-            experiment, exposed, per_unit, tables.usage_costs, watermark, engine=engine
+            experiment, parts, tables.usage_costs, watermark, engine=engine
         ),
     )
 
@@ -358,42 +382,34 @@ def _matured_on(experiment: Experiment, units: ir.Table, watermark: Watermark) -
     wait = windows(experiment).maturity + experiment.lateness
     last = watermark.cutoff + wait
     changes = clock_changes(experiment.timezone, watermark.cutoff - _LONGEST, last)
-    return midnight(microseconds(units.exposed_at) + whole(wait), changes)
+    return midnight(units.exposed_us + whole(wait), changes)
 
 
-def _by_day(groups: list[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def _by_day(groups: list[Group]) -> Iterator[tuple[int, list[Group]]]:
     for day in sorted({group[_MATURED] for group in groups}):
         yield day, [group for group in groups if group[_MATURED] == day]
 
 
-def reduced(experiment: Experiment, units: ir.Table, *, by: tuple[str, ...] = _GROUP) -> ir.Table:
-    """Return one row per variant, excluded and mature: see `klartext.analysis.reduction`.
-
-    When the weights moved, also per regime.
-    """
-    counted = count_columns(experiment)
-    also = {
-        "first": microseconds(units.exposed_at.min()),
-        "last": microseconds(units.exposed_at.max()),
-        **{f"events{i}": units[column].sum() for i, column in enumerate(counted.values())},
-    }
-    group = (*by, *({REGIME} & set(units.columns)))
-    return reduction.reduced(units, value_columns(experiment), group, also)
+def sums(experiment: Experiment, units: ir.Table) -> ir.Table:
+    """Return the sums that the moments follow from, to be shown; deviations start at 0 here."""
+    columns = Columns(value_columns(experiment), derived(experiment))
+    group = (*_GROUP, *({REGIME} & set(units.columns)))
+    return reduced(units, columns, group, totals=tuple(count_columns(experiment).values()))
 
 
 def _regime(
     columns: tuple[str, ...],
     variants: Iterable[str],
     split: Split,
-    groups: list[dict[str, Any]],
+    groups: list[Group],
 ) -> Regime:
     """Return the units of one split; strays in a variant of weight zero are no sample of it."""
     excluded = [group for group in groups if group["excluded"]]
-    compared = [group for group in groups if group["mature"] and not group["excluded"]]
+    compared = [group for group in groups if _is_compared(group)]
     return Regime(
         weights=split.weights,
         moments={
-            key: reduction.moments_of(columns, _of(compared, key) if split.weights[key] else [])
+            key: moments_of(columns, _of(compared, key) if split.weights[key] else [])
             for key in variants
         },
         first={key: _units(_of(groups, key)) for key in variants},
@@ -401,18 +417,26 @@ def _regime(
     )
 
 
-def _of(groups: Iterable[Mapping[str, Any]], variant: str) -> list[Mapping[str, Any]]:
+def _is_compared(group: Group) -> bool:
+    return bool(group["mature"] and not group["excluded"])
+
+
+def _instant(since_1970: int | None) -> datetime | None:
+    return None if since_1970 is None else from_microseconds(since_1970)
+
+
+def _of(groups: Iterable[Group], variant: str) -> list[Group]:
     return [group for group in groups if group["variant"] == variant]
 
 
-def _units(groups: Iterable[Mapping[str, Any]]) -> int:
+def _units(groups: Iterable[Group]) -> int:
     return sum(group["n"] for group in groups)
 
 
-def _events(experiment: Experiment, groups: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
+def _events(experiment: Experiment, groups: Iterable[Group]) -> dict[tuple[str, str], int]:
     return {
-        (variant.key, name): sum(int(group[f"events{i}"]) for group in _of(groups, variant.key))
-        for i, name in enumerate(count_columns(experiment))
+        (variant.key, name): sum(group[column] for group in _of(groups, variant.key))
+        for name, column in count_columns(experiment).items()
         for variant in experiment.variants
     }
 

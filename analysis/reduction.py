@@ -1,78 +1,236 @@
-"""Reduction: unit columns to moments per group, in the engine."""
+"""Reduction: unit columns to moments per group, in one pass of the engine.
+
+Products of raw values lose every digit of the variance when the mean is large, so deviations from
+an origin near the data are summed: a value that a unit of the group has. Were it far after all,
+the pass is repeated about the means that it found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
-from operator import add
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce as fold
+from operator import and_
+from typing import Any, TypeAlias
 
+import ibis
 import ibis.expr.types as ir
 import numpy as np
+from ibis.backends import BaseBackend
 
-from klartext.analysis.moments import Moments
+from klartext.analysis.engine import rows_of
+from klartext.analysis.moments import FloatArray, Moments
+
+SAMPLE = 1_000
+"""Units looked at for the origin."""
+
+Group: TypeAlias = dict[str, Any]
+"""The columns that a group shares, its ``n``, its ``moments``, and whatever else was asked for."""
+
+_MOMENTS = "moments"
 
 
-def reduced(
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns to reduce.
+
+    Parameters
+    ----------
+    names
+        All of them: float64, without nulls.
+    combined
+        Those that are weighted sums of others, with the weights: of these only third moments and
+        non-zero values are computed, the rest follows.
+    """
+
+    names: tuple[str, ...]
+    combined: Mapping[str, Mapping[str, float]]
+
+    @property
+    def base(self) -> tuple[str, ...]:
+        """Names of those that are no sums of others."""
+        return tuple(name for name in self.names if name not in self.combined)
+
+    @property
+    def weights(self) -> FloatArray:
+        """``(names, base)``: each column as a sum of base columns."""
+        rows = [self.combined.get(name, {name: 1.0}) for name in self.names]
+        return np.array([[row.get(name, 0.0) for name in self.base] for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where deviations start: one number per base column, by the values of the columns ``by``."""
+
+    by: tuple[str, ...]
+    places: Mapping[tuple[Any, ...], FloatArray]
+
+    def of_group(self, row: Mapping[str, Any], width: int) -> FloatArray:
+        """Return the origin of the group that ``row`` is of, 0 where none is known."""
+        return self.places.get(tuple(row[name] for name in self.by), np.zeros(width))
+
+    def deviation(self, units: ir.Table, name: str, place: int) -> ir.FloatingValue:
+        """Return a column less its origin; mostly that is 0 everywhere."""
+        starts = [
+            (
+                fold(and_, (units[by] == value for by, value in zip(self.by, key, strict=True))),
+                float(at[place]),
+            )
+            for key, at in self.places.items()
+            if at[place] != 0
+        ]
+        return units[name] - ibis.cases(*starts, else_=0.0) if starts else units[name]
+
+
+def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
     units: ir.Table,
-    columns: Sequence[str],
+    columns: Columns,
     group: Sequence[str],
-    also: Mapping[str, ir.Scalar] | None = None,
-) -> ir.Table:
-    """Return one row per group: n, means, non-zero counts, m2 and m3 of unit columns.
+    *,
+    engine: BaseBackend,
+    totals: Sequence[str] = (),
+    matters: Callable[[Group], bool] = lambda _: True,
+) -> list[Group]:
+    """Return the groups of a unit table.
 
     Parameters
     ----------
     units
-        One row per unit, float64 ``columns`` without nulls.
+        One row per unit, with its ``variant``: each has its own origin.
     columns
-        Which to reduce; they are numbered in the result, for a metric may be called anything.
+        What to reduce.
     group
         Columns without nulls.
-    also
-        More aggregates of ``units``.
-
-    Notes
-    -----
-    Means first, then products of deviations from them: raw sums of squares lose every digit of
-    the variance when the mean is large.
+    engine
+        The engine of ``units``.
+    totals
+        Integer columns whose sums are wanted, under their own names.
+    matters
+        Of which groups the moments are needed to the last digits.
     """
-    means = units.group_by(*group).aggregate(
-        n=units.count(),
-        **{f"mean{i}": units[column].mean() for i, column in enumerate(columns)},
-        **{f"nonzero{i}": (units[column] != 0).sum() for i, column in enumerate(columns)},
-        **(also or {}),
-    )
-    joined = units.inner_join(means, tuple(group))
-    centred = joined.select(
-        *group,
-        **{f"d{i}": joined[column] - joined[f"mean{i}"] for i, column in enumerate(columns)},
-    )
-    pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1)]
-    sums = centred.group_by(*group).aggregate(
-        **{f"m2_{i}_{j}": (centred[f"d{i}"] * centred[f"d{j}"]).sum() for i, j in pairs},
-        **{
-            f"m3_{i}": (centred[f"d{i}"] * centred[f"d{i}"] * centred[f"d{i}"]).sum()
-            for i in range(len(columns))
-        },
-    )
-    return means.inner_join(sums, tuple(group))
+    by = ("variant",)
+    origins = _origins(by, rows_of(engine, origin(units, columns, by)))
+    found = _pass(units, columns, group, totals, origins, engine)
+    if any(is_far and matters(row) for row, is_far in found):
+        means = {
+            tuple(row[name] for name in group): np.array(
+                [row[_MOMENTS].sample(name).mean for name in columns.base]
+            )
+            for row, _ in found
+        }
+        found = _pass(units, columns, group, totals, Origins(tuple(group), means), engine)
+    return [row for row, _ in found]
 
 
-def moments_of(columns: tuple[str, ...], groups: Iterable[Mapping[str, Any]]) -> Moments:
-    """Return the moments of several rows of `reduced` together; of none those of no units."""
+def moments_of(columns: tuple[str, ...], groups: Iterable[Group]) -> Moments:
+    """Return the moments of several groups together; of none those of no units."""
     empty = Moments.of(columns, np.empty((0, len(columns))))
-    return reduce(add, (_moments(columns, group) for group in groups), empty)
+    return sum((group[_MOMENTS] for group in groups), start=empty)
 
 
-def _moments(columns: tuple[str, ...], group: Mapping[str, Any]) -> Moments:
-    places = range(len(columns))
-    m2 = [[group[f"m2_{max(i, j)}_{min(i, j)}"] for j in places] for i in places]
-    return Moments(
-        columns=columns,
-        n=group["n"],
-        mean=np.array([group[f"mean{i}"] for i in places], dtype=np.float64),
-        m2=np.array(m2, dtype=np.float64),
-        m3=np.array([group[f"m3_{i}"] for i in places], dtype=np.float64),
-        nonzero=np.array([group[f"nonzero{i}"] for i in places], dtype=np.int64),
+def origin(units: ir.Table, columns: Columns, by: Sequence[str]) -> ir.Table:
+    """Return ``by`` and the least value of each base column in a sample of units.
+
+    The least, since it is exact where all are equal, and mostly 0.
+    """
+    some = units.limit(SAMPLE)
+    return some.group_by(*by).aggregate(
+        **{f"origin{i}": some[name].min() for i, name in enumerate(columns.base)}
     )
+
+
+def reduced(
+    units: ir.Table,
+    columns: Columns,
+    group: Sequence[str],
+    *,
+    totals: Sequence[str] = (),
+    origins: Origins | None = None,
+) -> ir.Table:
+    """Return one row per group: how many units, and sums of deviations from an origin.
+
+    Columns are numbered, since a metric may be called anything.
+
+    Parameters
+    ----------
+    units, columns, group, totals
+        As for `reduce`.
+    origins
+        Where deviations start; 0 without.
+    """
+    names = columns.names
+    begin = Origins((), {}) if origins is None else origins
+    away = units.mutate(
+        **{
+            f"d{names.index(name)}": begin.deviation(units, name, place)
+            for place, name in enumerate(columns.base)
+        }
+    )
+    away = away.mutate(
+        **{
+            f"d{names.index(name)}": sum(
+                (away[f"d{names.index(part)}"] * weight for part, weight in parts.items()),
+                start=ibis.literal(0.0),
+            )
+            for name, parts in columns.combined.items()
+        }
+    )
+    places = [names.index(name) for name in columns.base]
+    return away.group_by(*group).aggregate(
+        n=away.count(),
+        **{f"nonzero{i}": (away[name] != 0).sum() for i, name in enumerate(names)},
+        **{f"sum{i}": away[f"d{i}"].sum() for i in places},
+        **{
+            f"product{i}_{j}": (away[f"d{i}"] * away[f"d{j}"]).sum()
+            for place, i in enumerate(places)
+            for j in places[: place + 1]
+        },
+        **{
+            f"cube{i}": (away[f"d{i}"] * away[f"d{i}"] * away[f"d{i}"]).sum()
+            for i in range(len(names))
+        },
+        **{f"total{i}": away[name].sum() for i, name in enumerate(totals)},
+    )
+
+
+def _pass(  # noqa: PLR0913, PLR0917 - as `reduce`
+    units: ir.Table,
+    columns: Columns,
+    group: Sequence[str],
+    totals: Sequence[str],
+    origins: Origins,
+    engine: BaseBackend,
+) -> list[tuple[Group, bool]]:
+    """Reduce once; with each group whether its origin was too far from it."""
+    sums = reduced(units, columns, group, totals=totals, origins=origins)
+    found = []
+    for row in rows_of(engine, sums):
+        start = columns.weights @ origins.of_group(row, len(columns.base))
+        moments = _moments(columns, row, start)
+        shared = {name: row[name] for name in (*group, "n")}
+        counts = {name: int(row[f"total{i}"]) for i, name in enumerate(totals)}
+        found.append(({**counts, **shared, _MOMENTS: moments}, moments.is_far(start)))
+    return found
+
+
+def _moments(columns: Columns, row: Mapping[str, Any], start: FloatArray) -> Moments:
+    names, weights = columns.names, columns.weights
+    places = [names.index(name) for name in columns.base]
+    products = np.array([[row[f"product{max(i, j)}_{min(i, j)}"] for j in places] for i in places])
+    return Moments.about(
+        names,
+        row["n"],
+        start,
+        sums=weights @ np.array([row[f"sum{i}"] for i in places]),
+        products=weights @ products @ weights.T,
+        cubes=np.array([row[f"cube{i}"] for i in range(len(names))]),
+        nonzero=np.array([row[f"nonzero{i}"] for i in range(len(names))], dtype=np.int64),
+    )
+
+
+def _origins(by: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Origins:
+    places = {}
+    for row in rows:
+        width = range(len(row) - len(by))
+        places[tuple(row[name] for name in by)] = np.array([row[f"origin{i}"] for i in width])
+    return Origins(by, places)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
 import ibis
 import ibis.expr.types as ir
@@ -13,15 +13,13 @@ from ibis.backends import BaseBackend
 from klartext.analysis.engine import rows_of
 from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
+from klartext.analysis.reduction import Group
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.watermark import Watermark
 
 MAX_LEVELS = 10
 """Values of a property that are levels of their own; the others together are one more."""
-
-Group: TypeAlias = dict[str, Any]
-"""A row of `klartext.analysis.readout.reduced`: variant, excluded, mature, n and sums."""
 
 _MISSING, _OTHER = -2, -1
 _LEVEL = "segment.level"  # no metric can be called that

@@ -7,6 +7,7 @@ per unit and leave DECIMAL for float64 in one place, the last projection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
 from operator import add
@@ -15,23 +16,24 @@ from typing import TYPE_CHECKING
 import ibis
 import ibis.expr.types as ir
 
-from klartext.analysis import aliases, attribution, covariates
+from klartext.analysis import aliases, amounts, attribution, covariates
 from klartext.analysis.columns import (
     KEY_COLUMNS,
     REGIME,
     count_columns,
     counted_metrics,
-    metric_columns,
+    derived,
     uncapped,
     value_columns,
 )
-from klartext.analysis.exposed import exposed_units, reached_units, with_covariates
-from klartext.analysis.outcomes import events_in_window, outcomes
+from klartext.analysis.exposed import exposed_units, known_before, reached_units
+from klartext.analysis.outcomes import Tallies, events_in_window, tallies
 from klartext.experiments.experiment import (
     Assumption,
     ContributionMargin,
     CostLine,
     Experiment,
+    Metric,
     Saving,
 )
 from klartext.experiments.watermark import Watermark
@@ -39,6 +41,22 @@ from klartext.experiments.watermark import Watermark
 if TYPE_CHECKING:
     from klartext.experiments.facts import FactTables
     from klartext.experiments.splits import Split
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the facts say of each exposed unit, before anything is priced, capped or shared out.
+
+    Parameters
+    ----------
+    table
+        The units with the stored columns of ``tallies``, and ``pre.<name>`` of named covariates.
+    tallies
+        What the stored columns are.
+    """
+
+    table: ir.Table
+    tallies: Tallies
 
 
 def build(
@@ -79,49 +97,87 @@ def build(
     of AI calls follows the variant on the call and not the exposure window: a mail is generated
     before it is sent.
     """
+    table = whole_table(experiment, tables, watermark, splits)
+    keys = (*KEY_COLUMNS, *({REGIME} & set(table.columns)))
+    return table.select(*keys, *value_columns(experiment), *count_columns(experiment).values())
+
+
+def whole_table(
+    experiment: Experiment,
+    tables: FactTables,
+    watermark: Watermark,
+    splits: Sequence[Split] = (),
+) -> ir.Table:
+    """Return the unit table of `build` with the further columns of `complete`."""
     tables = aliases.merged(tables, watermark)
     units = exposed_units(experiment, tables.exposures, watermark, splits)
     units = reached_units(experiment, units, tables.events, watermark)
-    events = events_in_window(experiment, tables.events, watermark, units)
+    near = events_in_window(experiment, tables.events, watermark, units)
+    known = known_before(experiment, units, tables.events, watermark)
+    parts = gather(units, near, tallies(experiment, near), known)
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
-    known = with_covariates(experiment, units, tables.events, watermark)
-    return assemble(experiment, known, outcomes(experiment, events), calls)
+    own, shares = attribution.per_unit(calls), attribution.shares(calls, units)
+    return complete(experiment, parts, own, shares)
 
 
-def assemble(
-    experiment: Experiment, units: ir.Table, outcomes: ir.Table, calls: ir.Table
-) -> ir.Table:
-    """Return the unit table of `build` from its parts.
+def gather(units: ir.Table, near: ir.Table, tallies: Tallies, known: ir.Table | None) -> Parts:
+    """Return the parts of the unit table.
+
+    Parameters
+    ----------
+    units
+        From `klartext.analysis.exposed.reached_units`.
+    near
+        From `klartext.analysis.outcomes.events_in_window`.
+    tallies
+        Of ``near``.
+    known
+        From `klartext.analysis.exposed.known_before`.
+    """
+    table = units.left_join(tallies.per_unit(near), "unit").drop("unit_right")
+    if known is not None:
+        table = table.left_join(known, "unit").drop("unit_right")
+    return Parts(table, tallies)
+
+
+def complete(experiment: Experiment, parts: Parts, own: ir.Table, shares: ir.Table) -> ir.Table:
+    """Return the unit table from its parts, with ``exposed_us`` and the counts of amounts.
 
     Parameters
     ----------
     experiment
         Resolved spec.
-    units
-        From `klartext.analysis.exposed.with_covariates`.
-    outcomes
-        From `klartext.analysis.outcomes.outcomes`; more columns do not matter.
-    calls
-        From `klartext.analysis.attribution.attribute`.
+    parts
+        From `gather`.
+    own
+        From `klartext.analysis.attribution.per_unit`.
+    shares
+        From `klartext.analysis.attribution.shares`.
     """
-    columns = [*metric_columns(experiment), *count_columns(experiment).values()]
-    columns += [f"pre.{column}" for column in covariates.lookbacks(experiment)]
-    joined = units.left_join(outcomes.select("unit", *columns), "unit").drop("unit_right")
-    joined = joined.left_join(attribution.per_unit(calls), "unit").drop("unit_right")
-    joined = joined.left_join(attribution.per_variant(calls, units), "variant")
-    joined = joined.drop("variant_right").cross_join(attribution.unattributed(calls))
-    return _project(experiment, joined)
+    joined = parts.table.left_join(own, "unit").drop("unit_right")
+    joined = joined.left_join(shares, "variant").drop("variant_right")
+    return _project(experiment, joined, parts.tallies)
 
 
-def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
+def _project(experiment: Experiment, joined: ir.Table, tallies: Tallies) -> ir.Table:
     """Leave DECIMAL for float64: the one place."""
+
+    def tally(name: str) -> ir.FloatingValue:
+        return tallies.of(joined, name).cast("float64")
 
     def number(column: str) -> ir.FloatingValue:
         return joined[column].fill_null(0).cast("float64")
 
-    metrics = {metric.key: number(f"metric.{metric.key}") for metric in counted_metrics(experiment)}
+    def value(name: str, metric: Metric) -> ir.FloatingValue:
+        return ibis.least(tally(name), 1.0) if metric.is_rate else tally(name)
+
+    before = covariates.lookbacks(experiment)
+    metrics = {name: value(f"metric.{name}", metric) for name, metric in _counted(experiment)}
     beside = {column: metrics[key] for key, column in uncapped(experiment).items()}
-    beside |= {name: number(f"pre.{name}") for name in covariates.all_columns(experiment)}
+    beside |= {
+        name: value(f"pre.{name}", before[name][0]) if name in before else number(f"pre.{name}")
+        for name in covariates.all_columns(experiment)
+    }
     for metric in counted_metrics(experiment):
         if metric.cap is not None:
             metrics[metric.key] = ibis.least(metrics[metric.key], _factor(metric.cap))
@@ -137,7 +193,7 @@ def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
                 margin += metrics[entry.metric] * _factor(entry.amount.base)
 
     def lines(bound: str) -> ir.FloatingValue:
-        return reduce(add, _line_costs(experiment, joined, bound), zero)
+        return reduce(add, _line_costs(experiment, joined, tallies, bound), zero)
 
     calls = number("unit.amount") + number("variant.amount") / joined["variant.units"]
     highest = number("highest")
@@ -147,30 +203,34 @@ def _project(experiment: Experiment, joined: ir.Table) -> ir.Table:
     at_worst += (joined.variant == experiment.control).ifelse(
         zero, nobody / joined["variant.units"]
     )
-    persistence = _factor(experiment.rollout.persistence.base) if experiment.rollout else 1.0
-    keys = (*KEY_COLUMNS, *({REGIME} & set(joined.columns)))
+    keys = (*KEY_COLUMNS, REGIME, "exposed_us")
     table = joined.select(
-        *keys,
+        *(name for name in keys if name in joined.columns),
         **metrics,
         **beside,
         margin=margin,
         cost=calls + lines("base"),
         cost_high=at_worst + lines("high"),
         **{
-            column: joined[column].fill_null(0).cast("int64")
-            for column in count_columns(experiment).values()
+            name: tallies.of(joined, name).cast("int64")
+            for name in (*count_columns(experiment).values(), *amounts.names(experiment))
         },
     )
-    table = table.mutate(
-        net=table.margin - table.cost,
-        outlook=table.margin * persistence - table.cost,
-        outlook_high=table.margin * persistence - table.cost_high,
+    return table.mutate(
+        **{
+            name: reduce(add, (table[part] * weight for part, weight in parts.items()))
+            for name, parts in derived(experiment).items()
+        }
     )
-    order = (*keys, *value_columns(experiment), *count_columns(experiment).values())
-    return table.select(*order)
 
 
-def _line_costs(experiment: Experiment, joined: ir.Table, bound: str) -> Iterable[ir.FloatingValue]:
+def _counted(experiment: Experiment) -> Iterable[tuple[str, Metric]]:
+    return ((metric.key, metric) for metric in counted_metrics(experiment))
+
+
+def _line_costs(
+    experiment: Experiment, joined: ir.Table, tallies: Tallies, bound: str
+) -> Iterable[ir.FloatingValue]:
     columns = count_columns(experiment)
     for line in experiment.costs.lines:
         if line.behaviour not in {"unit", "event"}:
@@ -179,7 +239,7 @@ def _line_costs(experiment: Experiment, joined: ir.Table, bound: str) -> Iterabl
         times = (
             ibis.literal(1.0)
             if line.event is None
-            else joined[columns[line.event]].fill_null(0).cast("float64")
+            else tallies.of(joined, columns[line.event]).cast("float64")
         )
         cost = times * each
         if line.variant is not None:

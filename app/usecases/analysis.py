@@ -13,7 +13,7 @@ from klartext.analysis import percentile_caps, unit_table
 from klartext.analysis.engine import connect, open_engine
 from klartext.analysis.evaluate import Registration, analyse
 from klartext.analysis.frames import VariantMoments
-from klartext.analysis.readout import Readout, read_out, reduced
+from klartext.analysis.readout import Readout, read_out, sums
 from klartext.analysis.result import Analysis
 from klartext.analysis.series import Series, read_series
 from klartext.analysis.value import accruals_of, period_of
@@ -165,18 +165,19 @@ def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
         if session.workspace.mapped is None:
             tables = session.facts.unbound()  # by name, instead of as files
         moved = _splits(session, registered)
-        lazy = unit_table.build(registered.experiment, tables, watermark, moved)
+        lazy = unit_table.whole_table(registered.experiment, tables, watermark, moved)
         kept = ibis.table(lazy.schema(), name="units")
         try:
             units, moments = (
                 str(ibis.to_sql(query, dialect=name))
-                for query in (lazy, reduced(registered.experiment, kept))
+                for query in (lazy, sums(registered.experiment, kept))
             )
         except (AttributeError, ibis.IbisError) as error:
             raise KlartextError(f"Ibis writes no SQL for {name!r} here: {error}") from error
     return (
         f"-- the unit table, kept as units\nCREATE TEMPORARY TABLE units AS\n{units};\n\n"
-        f"-- moments\n{moments};\n"
+        "-- sums that the moments follow from; the analysis first subtracts a value near the data\n"
+        f"{moments};\n"
     )
 
 

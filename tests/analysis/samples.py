@@ -164,7 +164,13 @@ def tables(
 ) -> Tables:
     def table(rows: list[dict[str, Any]], schema: pa.Schema) -> ir.Table:
         return ibis.memtable(
-            pa.Table.from_pylist([{"ingest_batch": 1} | row for row in rows], schema=schema)
+            pa.Table.from_pylist(
+                [
+                    {"ingest_batch": 1, "day": row["occurred_at"].astimezone(UTC).date()} | row
+                    for row in rows
+                ],
+                schema=schema,
+            )
         )
 
     return Tables(

@@ -1,0 +1,89 @@
+"""The one pass about an origin against two passes in NumPy, where the origin is good and bad."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from klartext.analysis import reduction
+from klartext.analysis.columns import value_columns
+from klartext.analysis.moments import Moments
+from klartext.experiments.experiment import Assumption, CostLine, Costs
+from tests.analysis.samples import (
+    CONVERSION,
+    REVENUE,
+    experiment,
+    exposure,
+    purchase,
+    read,
+    tables,
+    unit_rows,
+)
+
+SPEC = experiment(metrics=(CONVERSION, REVENUE))
+
+
+def facts(values: list[str]) -> Any:
+    units = range(len(values))
+    return tables(
+        [exposure(unit, "ai") for unit in units],
+        [purchase(unit, value) for unit, value in enumerate(values)],
+    )
+
+
+def in_numpy(given: Any) -> Moments:
+    names = value_columns(SPEC)
+    rows = unit_rows(SPEC, given)
+    return Moments.of(names, np.array([[row[name] for name in names] for row in rows.values()]))
+
+
+def test_the_variance_at_a_mean_of_a_billion_is_right_to_1e_6() -> None:
+    rng = np.random.default_rng(5)
+    noise = rng.normal(0, 1, 2_000)
+    given = facts([f"{1e9 + value:.9f}" for value in noise])
+    found = read(SPEC, given).moments["ai"].sample("revenue")
+    assert found.variance == pytest.approx(np.var(np.round(noise, 9), ddof=1), rel=1e-6)
+    centred = np.round(noise, 9) - np.round(noise, 9).mean()
+    assert found.m3 == pytest.approx((centred**3).sum(), rel=1e-5, abs=1e-4)
+
+
+def test_an_origin_far_away_costs_a_second_pass_and_no_digits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One unit of zero among many about 1e9: as the least, it is the origin."""
+    monkeypatch.setattr(reduction, "SAMPLE", 10_000)
+    passes = []
+    whole = reduction.reduced
+
+    def counted(*given: Any, **more: Any) -> Any:
+        passes.append(1)
+        return whole(*given, **more)
+
+    monkeypatch.setattr(reduction, "reduced", counted)
+    rng = np.random.default_rng(6)
+    given = facts(["0", *(f"{1e9 + value:.6f}" for value in rng.normal(0, 1, 3_000))])
+    found, expected = read(SPEC, given).moments["ai"], in_numpy(given)
+    assert len(passes) == 2
+    np.testing.assert_allclose(np.diag(found.m2), np.diag(expected.m2), rtol=1e-9)
+    np.testing.assert_allclose(found.m3, expected.m3, rtol=1e-9, atol=1e-3)
+
+
+def test_a_constant_column_has_no_variance_at_all() -> None:
+    line = CostLine("other", "unit", Assumption(Decimal("0.1")), "ai")
+    spec = experiment(costs=Costs(None, None, (line,)))
+    found = read(spec, tables([exposure(unit, "ai") for unit in range(999)])).moments["ai"]
+    assert found.sample("cost").mean == 0.1
+    assert found.sample("cost").m2 == 0.0
+    assert found.sample("net").m2 == 0.0
+
+
+def test_what_follows_from_margin_and_cost_is_as_if_summed_itself() -> None:
+    rng = np.random.default_rng(7)
+    given = facts([f"{value:.4f}" for value in rng.exponential(30, 500)])
+    found, expected = read(SPEC, given).moments["ai"], in_numpy(given)
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12)
+    np.testing.assert_allclose(found.m2, expected.m2, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(found.nonzero, expected.nonzero)
