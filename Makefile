@@ -76,9 +76,10 @@ calibrate: $(STAMP)/dev  ## coverage, false alarms and power of every method; wr
 	$(BIN)/python -m benchmarks.calibrate
 
 FOLDER ?= build/bench-facts
-SIZE ?= 10m
-bench-facts: $(STAMP)/dev  ## FOLDER= SIZE=: facts to readout against SQL by hand and other tools; writes docs/benchmarks.md
-	$(BIN)/python -m benchmarks.facts --folder $(FOLDER) --size $(SIZE)
+SIZES ?= 10m
+ROUNDS ?= 5
+bench-facts: $(STAMP)/dev  ## FOLDER= SIZES=10m,60m,100m ROUNDS=5: facts to readout against SQL by hand and other tools; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.facts --folder $(FOLDER) --sizes $(SIZES) --rounds $(ROUNDS) --discard
 
 doctest: $(STAMP)/dev
 	$(BIN)/pytest -q --doctest-modules $(addprefix src/klartext/,$(PACKAGES)) --ignore-glob='*/migrations/*'

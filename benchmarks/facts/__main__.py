@@ -1,7 +1,9 @@
 """Compare paths from raw facts to a readout, and write docs/benchmarks.md.
 
 Every run is a process of its own; the runs of a round follow each other, and a ratio is the
-median over the rounds. This process stays small: what it used would count as theirs.
+median over the rounds. Rounds that were measured before are kept: the same command again goes on
+where it was interrupted; delete ``results.json`` to measure anew. This process stays small: what
+it used would count as theirs.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.facts import agreement, report
+from benchmarks.facts.scenario import Size
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
@@ -38,11 +42,14 @@ def main() -> None:
     pythons = {name: _environment(folder, name) for name in sorted(set(PEERS.values()))}
     results = folder / "results.json"
     known = json.loads(results.read_text()) if results.exists() else {}
-    for size in options.size:
+    for size in options.sizes:
+        if _is_done(known.get(size, {}), Size.of(size), options):
+            continue
         command = [sys.executable, "-m", "benchmarks.facts.generator", str(folder), size]
         plan = json.loads(Path(_output(command).split()[-1]).read_text())
-        known[plan["size"]] = _measure(plan, options, pythons, folder)
-        results.write_text(json.dumps(known, indent=1))
+        _measure(plan, options, pythons, known, results)
+        if options.discard:
+            shutil.rmtree(plan["root"])
     page = report.page(known, report.machine(pythons))
     options.page.parent.mkdir(parents=True, exist_ok=True)
     options.page.write_text(page)
@@ -51,46 +58,82 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.facts", description=__doc__)
-    parser.add_argument("--size", nargs="+", default=["10m"], help="millions of events: 1m 100m")
+    parser.add_argument(
+        "--sizes", type=_sizes, default=["10m"], help="millions of events: 10m,60m,100m"
+    )
     parser.add_argument("--folder", type=Path, required=True, help="for facts and environments")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     parser.add_argument("--memory-limit", default="4GiB", help="of DuckDB (default: 4GiB)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of DuckDB")
     parser.add_argument("--only", nargs="+", default=[*OWN, *PEERS], help="names of paths")
+    parser.add_argument(
+        "--discard", action="store_true", help="delete the facts of a size once it is measured"
+    )
     parser.add_argument("--page", type=Path, default=PAGE, help="default: docs/benchmarks.md")
     return parser.parse_args()
 
 
+def _sizes(text: str) -> list[str]:
+    return [Size.of(name).name for name in text.split(",")]
+
+
 def _measure(
-    plan: dict[str, Any], options: argparse.Namespace, pythons: dict[str, Path], folder: Path
-) -> dict[str, Any]:
-    spill = folder / "spill"
+    plan: dict[str, Any],
+    options: argparse.Namespace,
+    pythons: dict[str, Path],
+    known: dict[str, Any],
+    results: Path,
+) -> None:
+    """Measure the rounds that ``results`` do not hold yet, and write each one down."""
+    spill = results.parent / "spill"
     spill.mkdir(exist_ok=True)
     plan |= {"memory_limit": options.memory_limit, "threads": options.threads, "spill": str(spill)}
-    plan_file = folder / "plan.json"
+    plan_file = results.parent / "plan.json"
     plan_file.write_text(json.dumps(plan))
-    paths = [
-        path
-        for path in (*OWN, *PEERS)
-        if path in options.only and (path != "gbstats, pandas" or plan["rows"] <= PANDAS_ROWS)
-    ]
-    runs: dict[str, list[dict[str, float]]] = {path: [] for path in paths}
-    for number in range(options.rounds):
+    paths = _paths(Size.of(plan["size"]), options)
+    found = known.get(plan["size"], {})
+    if not _is_begun(found, paths, options):
+        found = {"rows": plan["rows"], **_settings(options), "runs": {path: [] for path in paths}}
+    for number in range(min(map(len, found["runs"].values())), options.rounds):
         answers: dict[str, Any] = {}
+        measured = {}
         for path in paths:
             load = os.getloadavg()[0]
-            found = json.loads(_output(_command(path, pythons, plan_file))) | {"load": load}
-            answers[path] = found.pop("answer", None) or found.pop("means", None)
-            runs[path].append(found)
-            _say(f"{plan['size']} round {number + 1}: {path}: {report.figures(found)}")
+            run = json.loads(_output(_command(path, pythons, plan_file))) | {"load": load}
+            answers[path] = run.pop("answer", None) or run.pop("means", None)
+            measured[path] = run
+            _say(f"{plan['size']} round {number + 1}: {path}: {report.figures(run)}")
         _require_agreement(answers)
-    return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": plan["rows"],
-        "memory_limit": options.memory_limit,
-        "threads": options.threads,
-        "runs": runs,
-    }
+        for path, run in measured.items():
+            found["runs"][path].append(run)
+        found["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+        known[plan["size"]] = found
+        partial = results.with_suffix(".partial")
+        partial.write_text(json.dumps(known, indent=1))
+        partial.replace(results)
+
+
+def _paths(size: Size, options: argparse.Namespace) -> list[str]:
+    fits = size.rows <= PANDAS_ROWS
+    return [
+        path
+        for path in (*OWN, *PEERS)
+        if path in options.only and (fits or path != "gbstats, pandas")
+    ]
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    return {"memory_limit": options.memory_limit, "threads": options.threads}
+
+
+def _is_begun(found: dict[str, Any], paths: list[str], options: argparse.Namespace) -> bool:
+    return _settings(options).items() <= found.items() and list(found["runs"]) == paths
+
+
+def _is_done(found: dict[str, Any], size: Size, options: argparse.Namespace) -> bool:
+    return _is_begun(found, _paths(size, options), options) and (
+        min(map(len, found["runs"].values())) >= options.rounds
+    )
 
 
 def _command(path: str, pythons: dict[str, Path], plan: Path) -> list[str]:

@@ -8,6 +8,7 @@ before the exposure, or belong to units that were never exposed.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import date
 from pathlib import Path
@@ -52,12 +53,14 @@ def facts(folder: Path, size: Size) -> Path:
     root = folder / f"facts-{size.name}"
     plan = root / "plan.json"  # written last
     if not plan.exists():
-        root.mkdir(parents=True)  # what an interrupted run has left is in the way: delete it
+        if root.exists():
+            shutil.rmtree(root)  # what an interrupted run has left
+        root.mkdir(parents=True)
         store = FactsStore(str(root), PROPERTIES)  # type: ignore[arg-type] # literals widen to str
         _generate(store, size)
         files = {table: _files(store, table) for table in TABLES}
         described = description() | {"size": size.name, "root": str(root), "files": files}
-        described["rows"] = size.events + size.exposures + size.calls
+        described["rows"] = size.rows
         plan.write_text(json.dumps(described))
     return plan
 

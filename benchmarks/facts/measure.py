@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import ibis.backends.duckdb  # noqa: F401 - loaded late otherwise, and imports are not measured
 import pandas as pd  # noqa: F401 - Ibis imports it with the first result; imports are not measured
 
 from benchmarks.facts import handwritten
 from benchmarks.facts.scenario import PROPERTIES, WATERMARK, experiment
 from klartext.analysis.engine import open_engine
+from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout, read_out
 from klartext.experiments.engines import DuckDbEngine
 from klartext.experiments.facts import FactsStore
@@ -65,16 +67,7 @@ def _connect(plan: Plan) -> duckdb.DuckDBPyConnection:
 
 def _of_readout(found: Readout) -> Answer:
     return {
-        "moments": {
-            variant: {
-                "n": moments.n,
-                "mean": moments.mean.tolist(),
-                "m2": moments.m2.tolist(),
-                "m3": moments.m3.tolist(),
-                "nonzero": moments.nonzero.tolist(),
-            }
-            for variant, moments in found.moments.items()
-        },
+        "moments": {variant: _plain(moments) for variant, moments in found.moments.items()},
         "counts": {
             count.variant: [count.exposed, count.mature, count.excluded] for count in found.counts
         },
@@ -109,21 +102,24 @@ def _of_readout(found: Readout) -> Answer:
     }
 
 
+def _plain(moments: Moments) -> Answer:
+    return {
+        "n": moments.n,
+        "mean": moments.mean.tolist(),
+        "m2": moments.m2.tolist(),
+        "m3": moments.m3.tolist(),
+        "nonzero": moments.nonzero.tolist(),
+    }
+
+
 def _of_rows(found: dict[str, Any]) -> Answer:
     groups = found["groups"]
-    places = range(len(handwritten.COLUMNS))
     moments: dict[str, Any] = {}
     counts: dict[str, Any] = {}
     for place, variant in enumerate(handwritten.VARIANTS):
         own = [group for group in groups if group["is_ai"] == bool(place)]
         (group,) = (group for group in own if group["mature"] and not group["excluded"])
-        moments[variant] = {
-            "n": group["n"],
-            "mean": [group[f"mean{i}"] for i in places],
-            "m2": [[group[f"m2_{max(i, j)}_{min(i, j)}"] for j in places] for i in places],
-            "m3": [group[f"m3_{i}"] for i in places],
-            "nonzero": [group[f"nonzero{i}"] for i in places],
-        }
+        moments[variant] = _plain(handwritten.moments(group))
         counts[variant] = [
             sum(each["n"] for each in own if not each["excluded"]),
             group["n"],

@@ -15,11 +15,14 @@ from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 METRICS = ("cart", "conversion", "revenue", "items", "net")
+COVARIATES = ("cart", "conversion", "revenue", "items")
+"""Metrics adjusted for themselves in the days before the exposure."""
 
 
 def tea_tasting_on_ibis(plan: dict[str, Any]) -> dict[str, Any]:
     """Make unit rows as an Ibis expression on DuckDB; tea-tasting aggregates and tests them."""
     import ibis  # noqa: PLC0415 - of one environment
+    import ibis.backends.duckdb  # noqa: PLC0415 - loaded late otherwise, and not measured
     import tea_tasting as tt  # noqa: PLC0415
 
     started = clock()
@@ -41,19 +44,26 @@ def tea_tasting_on_ibis(plan: dict[str, Any]) -> dict[str, Any]:
     )
     hour = {name: ibis.interval(hours=hours) for name, hours in plan["hours"].items()}
     first = first.mutate(
-        **{f"{name}_until": first.exposed_at + span for name, span in hour.items()}
+        **{f"{name}_until": first.exposed_at + span for name, span in hour.items()},
+        known_from=first.exposed_at - hour["before"],
     )
     wanted = events.filter(events.name.isin(["add_to_cart", "purchase", "refund"]))
     hits = wanted.inner_join(first, "unit")
-    hits = hits.filter(hits.occurred_at >= hits.exposed_at, hits.occurred_at < hits.refund_until)
-    carts = (hits.name == "add_to_cart") & (hits.occurred_at < hits.cart_until)
-    bought = (hits.name == "purchase") & (hits.occurred_at < hits.purchase_until)
+    hits = hits.filter(hits.occurred_at >= hits.known_from, hits.occurred_at < hits.refund_until)
+    after = hits.occurred_at >= hits.exposed_at
+    carts = after & (hits.name == "add_to_cart") & (hits.occurred_at < hits.cart_until)
+    bought = after & (hits.name == "purchase") & (hits.occurred_at < hits.purchase_until)
+    once = ~after & (hits.name == "purchase")
     outcome = hits.group_by("unit").aggregate(
         cart=carts.cast("int8").max(),
         conversion=bought.cast("int8").max(),
         bought=hits.value.sum(where=bought),
-        returned=hits.value.sum(where=hits.name == "refund"),
+        returned=hits.value.sum(where=after & (hits.name == "refund")),
         items=hits.p_items.sum(where=bought),
+        cart_before=(~after & (hits.name == "add_to_cart")).cast("int8").max(),
+        conversion_before=once.cast("int8").max(),
+        revenue_before=hits.value.sum(where=once),
+        items_before=hits.p_items.sum(where=once),
     )
     calls = calls.filter(calls.experiment == plan["experiment"])
     owned = calls.inner_join(first, "unit")
@@ -65,14 +75,17 @@ def tea_tasting_on_ibis(plan: dict[str, Any]) -> dict[str, Any]:
     units = units.filter(units.lowest == units.highest, units.mature_until <= cutoff)
     numbers = {
         name: units[name].fill_null(0).cast("float64")
-        for name in ("cart", "conversion", "bought", "returned", "items", "cost")
+        for name in (
+            *("cart", "conversion", "bought", "returned", "items", "cost"),
+            *(f"{name}_before" for name in COVARIATES),
+        )
     }
     units = units.select("variant", **numbers)
     units = units.mutate(revenue=units.bought - units.returned)
     units = units.mutate(net=units.revenue * plan["margin_rate"] - units.cost)
-    found = tt.Experiment({name: tt.Mean(name) for name in METRICS}).analyze(
-        units, control="control"
-    )
+    found = tt.Experiment(
+        {name: tt.Mean(name, f"{name}_before" if name in COVARIATES else None) for name in METRICS}
+    ).analyze(units, control="control")
     return measured(started, found.to_dicts())
 
 
@@ -101,25 +114,31 @@ def tea_tasting_on_polars(plan: dict[str, Any]) -> dict[str, Any]:
     )
     us = {name: hours * 3_600_000_000 for name, hours in plan["hours"].items()}
     name, age = pl.col("name"), pl.col("age")
-    bought = (name == "purchase") & (age < us["purchase"])
+    after = age >= 0
+    bought = after & (name == "purchase") & (age < us["purchase"])
+    once = ~after & (name == "purchase")
     value = pl.col("value").cast(pl.Float64)
     outcome = (
         events.filter(name.is_in(["add_to_cart", "purchase", "refund"]))
         .select("unit", "name", "value", "p_items", when=pl.col("occurred_at").to_physical())
         .join(first, on="unit")
         .with_columns(age=pl.col("when") - pl.col("at"))
-        .filter(age >= 0, age < us["refund"])
+        .filter(age >= -us["before"], age < us["refund"])
         .group_by("unit")
         .agg(
-            cart=((name == "add_to_cart") & (age < us["cart"])).any(),
+            cart=(after & (name == "add_to_cart") & (age < us["cart"])).any(),
             conversion=bought.any(),
             revenue=pl.when(bought)
             .then(value)
-            .when(name == "refund")
+            .when(after & (name == "refund"))
             .then(-value)
             .otherwise(0.0)
             .sum(),
             items=pl.when(bought).then(pl.col("p_items")).otherwise(0).sum(),
+            cart_before=(~after & (name == "add_to_cart")).any(),
+            conversion_before=once.any(),
+            revenue_before=pl.when(once).then(value).otherwise(0.0).sum(),
+            items_before=pl.when(once).then(pl.col("p_items")).otherwise(0).sum(),
         )
     )
     cost = (
@@ -139,15 +158,18 @@ def tea_tasting_on_polars(plan: dict[str, Any]) -> dict[str, Any]:
             variant=pl.when("is_ai").then(pl.lit("ai")).otherwise(pl.lit("control")),
             **{
                 column: pl.col(column).cast(pl.Float64).fill_null(0.0)
-                for column in ("cart", "conversion", "revenue", "items", "cost")
+                for column in (
+                    *("cart", "conversion", "revenue", "items", "cost"),
+                    *(f"{name}_before" for name in COVARIATES),
+                )
             },
         )
         .with_columns(net=pl.col("revenue") * plan["margin_rate"] - pl.col("cost"))
         .collect(engine="streaming")
     )
-    found = tt.Experiment({name: tt.Mean(name) for name in METRICS}).analyze(
-        units, control="control"
-    )
+    found = tt.Experiment(
+        {name: tt.Mean(name, f"{name}_before" if name in COVARIATES else None) for name in METRICS}
+    ).analyze(units, control="control")
     return measured(started, found.to_dicts())
 
 
@@ -155,7 +177,6 @@ def gbstats_on_pandas(plan: dict[str, Any]) -> dict[str, Any]:
     """Make unit rows in pandas, of what Arrow has filtered; gbstats tests them."""
     import pyarrow.dataset as ds  # noqa: PLC0415 - of one environment
     from gbstats.frequentist.tests import TwoSidedTTest  # noqa: PLC0415
-    from gbstats.models.statistics import SampleMeanStatistic  # noqa: PLC0415
 
     started = clock()
 
@@ -191,14 +212,23 @@ def gbstats_on_pandas(plan: dict[str, Any]) -> dict[str, Any]:
         column("name").isin(["add_to_cart", "purchase", "refund"]),
     ).merge(units[["at"]], left_on="unit", right_index=True)
     age = hits["when"] - hits["at"]
-    hits = hits[(age >= 0) & (age < us["refund"])].assign(age=age)
-    bought = hits["is_purchase"] & (hits["age"] < us["purchase"])
-    hits["cart"] = hits["is_cart"] & (hits["age"] < us["cart"])
+    hits = hits[(age >= -us["before"]) & (age < us["refund"])].assign(age=age)
+    after = hits["age"] >= 0
+    bought = after & hits["is_purchase"] & (hits["age"] < us["purchase"])
+    once = ~after & hits["is_purchase"]
+    returned = hits["value"].where(after & hits["is_refund"], 0.0)
+    hits["cart"] = after & hits["is_cart"] & (hits["age"] < us["cart"])
     hits["conversion"] = bought
-    hits["revenue"] = hits["value"].where(bought, -hits["value"].where(hits["is_refund"], 0.0))
+    hits["revenue"] = hits["value"].where(bought, -returned)
+    hits["cart_before"] = ~after & hits["is_cart"]
+    hits["conversion_before"] = once
+    hits["revenue_before"] = hits["value"].where(once, 0.0)
+    hits["items_before"] = hits["items"].where(once, 0.0)
     hits["items"] = hits["items"].where(bought, 0.0)
+    rates, sums = ("cart", "conversion"), ("revenue", "items")
     outcome = hits.groupby("unit", sort=False).agg(
-        {"cart": "max", "conversion": "max", "revenue": "sum", "items": "sum"}
+        {f"{name}{when}": "max" for name in rates for when in ("", "_before")}
+        | {f"{name}{when}": "sum" for name in sums for when in ("", "_before")}
     )
     del hits
     calls = load(
@@ -219,15 +249,38 @@ def gbstats_on_pandas(plan: dict[str, Any]) -> dict[str, Any]:
     units["net"] = units["revenue"] * plan["margin_rate"] - units["amount"]
     found = []
     for name in METRICS:
-        values = units[name].astype("float64")
-        statistics = [
-            SampleMeanStatistic(n=len(part), sum=part.sum(), sum_squares=(part**2).sum())
-            for part in (values[~units["is_ai"]], values[units["is_ai"]])
-        ]
+        before = f"{name}_before" if name in COVARIATES else None
+        parts = [units[~units["is_ai"]], units[units["is_ai"]]]
+        statistics = [_statistic(part, name, before) for part in parts]
         TwoSidedTTest(*statistics).compute_result()
-        control, treatment = (one.mean for one in statistics)
-        found.append({"metric": name, "control": control, "treatment": treatment})
+        means = [one.mean for one in statistics]
+        if before is not None:  # gbstats adjusts to a covariate of 0
+            means = [mean + statistics[0].theta * units[before].mean() for mean in means]
+        found.append({"metric": name, "control": means[0], "treatment": means[1]})
     return measured(started, found)
+
+
+def _statistic(part: Any, name: str, before: str | None) -> Any:
+    from gbstats.models.statistics import (  # noqa: PLC0415 - of one environment
+        RegressionAdjustedStatistic,
+        SampleMeanStatistic,
+    )
+
+    def sums(column: str) -> Any:
+        values = part[column].astype("float64")
+        return SampleMeanStatistic(n=len(part), sum=values.sum(), sum_squares=(values**2).sum())
+
+    if before is None:
+        return sums(name)
+    return RegressionAdjustedStatistic(
+        n=len(part),
+        post_statistic=sums(name),
+        pre_statistic=sums(before),
+        post_pre_sum_of_products=(
+            part[name].astype("float64") * part[before].astype("float64")
+        ).sum(),
+        theta=0.0,
+    )
 
 
 def clock() -> tuple[float, float]:

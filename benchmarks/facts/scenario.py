@@ -11,6 +11,7 @@ from klartext.experiments.experiment import (
     Assumption,
     ContributionMargin,
     Costs,
+    Covariate,
     DecisionRule,
     Experiment,
     Inference,
@@ -39,6 +40,9 @@ WINDOW = 21 * DAY
 CART_WINDOW = 7 * DAY
 REFUND_WINDOW = 35 * DAY
 LATENESS = 2 * DAY
+BEFORE = (Covariate(lookback=HISTORY_DAYS * DAY),)
+"""Each metric is adjusted for itself in the days before the exposure."""
+
 MARGIN_RATE = Decimal("0.42")
 PERSISTENCE = Decimal("0.7")
 WATERMARK = Watermark(batch=DAYS + HISTORY_DAYS, cutoff=START + DAYS * DAY)
@@ -65,6 +69,11 @@ class Size:
     def calls(self) -> int:
         """One AI call for twenty events."""
         return self.events // 20
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return self.events + self.exposures + self.calls
 
     @classmethod
     def of(cls, name: str) -> Size:
@@ -99,8 +108,18 @@ def experiment() -> Experiment:
         variants=(Variant("control", 500_000, {}), Variant("ai", 500_000, {})),
         control="control",
         metrics=(
-            Metric("cart", "conversion", "add_to_cart", None, CART_WINDOW, "increase"),
-            Metric("conversion", "conversion", "purchase", None, WINDOW, "increase"),
+            Metric(
+                "cart",
+                "conversion",
+                "add_to_cart",
+                None,
+                CART_WINDOW,
+                "increase",
+                covariates=BEFORE,
+            ),
+            Metric(
+                "conversion", "conversion", "purchase", None, WINDOW, "increase", covariates=BEFORE
+            ),
             Metric(
                 "revenue",
                 "mean",
@@ -109,8 +128,9 @@ def experiment() -> Experiment:
                 WINDOW,
                 "increase",
                 Refunds("refund", REFUND_WINDOW),
+                covariates=BEFORE,
             ),
-            Metric("items", "mean", "purchase", "items", WINDOW, "increase"),
+            Metric("items", "mean", "purchase", "items", WINDOW, "increase", covariates=BEFORE),
         ),
         guardrails=(),
         value=(ContributionMargin("revenue", Assumption(MARGIN_RATE)),),
@@ -135,6 +155,7 @@ def description() -> dict[str, Any]:
             "cart": CART_WINDOW // hour,
             "purchase": WINDOW // hour,
             "refund": REFUND_WINDOW // hour,
+            "before": HISTORY_DAYS * DAY // hour,
             "mature": (REFUND_WINDOW + LATENESS) // hour,
         },
         "margin_rate": float(MARGIN_RATE),
