@@ -11,11 +11,12 @@ import sqlalchemy as sa
 
 from klartext.analysis import percentile_caps, unit_table
 from klartext.analysis.engine import connect, open_engine
-from klartext.analysis.evaluate import Registration, analyse
+from klartext.analysis.evaluate import analyse
 from klartext.analysis.frames import VariantMoments
 from klartext.analysis.readout import Readout, read_out, sums
 from klartext.analysis.result import Analysis
 from klartext.analysis.series import Series, read_series
+from klartext.analysis.subject import Registration
 from klartext.analysis.value import accruals_of, period_of
 from klartext.app.session import Session
 from klartext.app.usecases import looks

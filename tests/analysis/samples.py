@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from klartext.analysis.columns import value_columns
 from klartext.analysis.engine import open_engine
-from klartext.analysis.evaluate import Registration, analyse
+from klartext.analysis.evaluate import analyse
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout, read_out
 from klartext.analysis.result import Analysis, VariantCounts
+from klartext.analysis.subject import Registration
 from klartext.analysis.unit_table import build
 from klartext.analysis.value import accruals_of, period_of
 from klartext.experiments.experiment import (

@@ -11,8 +11,9 @@ import pytest
 
 from klartext.analysis.document import to_json
 from klartext.analysis.estimate import Estimate
-from klartext.analysis.evaluate import Registration, analyse
+from klartext.analysis.evaluate import analyse
 from klartext.analysis.result import Analysis
+from klartext.analysis.subject import Registration
 from klartext.experiments.experiment import Experiment, Inference
 from tests.analysis import nasty
 from tests.analysis.samples import (
