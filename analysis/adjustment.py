@@ -226,8 +226,8 @@ def with_slopes(
     apart = one.value[1:] - base.value[1:]
     to_treatment = slopes[0] * (base.n / n)
     to_control = slopes[1] * (one.n / n)
-    own, other = np.append(1.0, -to_treatment), np.append(0.0, to_control)
-    base_other, base_own = np.append(0.0, to_treatment), np.append(1.0, -to_control)
+    own, other = np.array([1.0, *-to_treatment]), np.array([0.0, *to_control])
+    base_other, base_own = np.array([0.0, *to_treatment]), np.array([1.0, *-to_control])
     return Contrast(
         method=method,
         treatment=float(one.value[0] - to_treatment @ apart),
@@ -310,7 +310,7 @@ def _merged(treatment: Moments, control: Moments, quantities: Sequence[Quantity]
             columns,
             moments.n,
             moments.mean[places],
-            moments.m2[np.ix_(places, places)],
+            moments.m2.take(places, 0).take(places, 1),
             moments.m3[places],
             moments.nonzero[places],
         )
@@ -320,8 +320,10 @@ def _merged(treatment: Moments, control: Moments, quantities: Sequence[Quantity]
 
 def _select(side: Linearised, kept: Sequence[int]) -> Linearised:
     """Return the outcome and the kept covariates."""
+    if len(kept) == len(side.value) - 1:
+        return side
     places = [0, *(place + 1 for place in kept)]
-    return Linearised(side.n, side.value[places], side.covariance[np.ix_(places, places)])
+    return Linearised(side.n, side.value[places], side.covariance.take(places, 0).take(places, 1))
 
 
 def _is_constant(side: Linearised, place: int) -> bool:
@@ -349,7 +351,7 @@ def _unexplained(side: Linearised, kept: Sequence[int], place: int) -> float:
     if not kept:
         return 1.0
     places = [place + 1, *(each + 1 for each in kept)]
-    block = side.covariance[np.ix_(places, places)]
+    block = side.covariance.take(places, 0).take(places, 1)
     scale = np.sqrt(np.diag(block))
     correlation = block / np.outer(scale, scale)
     explained = correlation[0, 1:] @ np.linalg.solve(correlation[1:, 1:], correlation[1:, 0])

@@ -386,13 +386,14 @@ def _estimate(  # noqa: PLR0913 - what makes an estimate of a contrast
     valid_for_look: bool,
     relative: tuple[float | NotEstimable, ConfidenceSet],
 ) -> Estimate:
-    reach = multiplier * contrast.std_error
+    value, std_error = contrast.value, contrast.std_error
+    reach = multiplier * std_error
     return Estimate(
         method=contrast.method,
         valid_for_look=valid_for_look,
-        value=contrast.value,
-        interval=Interval(contrast.value - reach, contrast.value + reach, level),
-        std_error=contrast.std_error,
+        value=value,
+        interval=Interval(value - reach, value + reach, level),
+        std_error=std_error,
         p_value=p_value if isinstance(p_value, NotEstimable) else max(p_value, SMALLEST_P_VALUE),
         relative=relative[0],
         relative_interval=relative[1],

@@ -101,7 +101,7 @@ def linearise(moments: Moments, quantities: Sequence[Quantity]) -> Linearised | 
         return NotEstimable("too-few-units", f"a variant has {moments.n} units; two are needed")
     columns = columns_of(quantities)
     places = [moments.columns.index(column) for column in columns]
-    means, m2 = moments.mean[places], moments.m2[np.ix_(places, places)]
+    means, m2 = moments.mean[places], moments.m2.take(places, 0).take(places, 1)
     if not (np.isfinite(means).all() and np.isfinite(m2).all()):
         return NotEstimable("not-finite", "a mean or variance is not a finite number")
     if (m2.diagonal() < 0).any():

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,31 @@ hypothesis_settings.register_profile("klartext", deadline=None, derandomize="CI"
 hypothesis_settings.load_profile("klartext")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+COLLECTED = pytest.StashKey[tuple[pytest.Item, ...]]()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m and -k take some away
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep all tests for those that count them."""
+    config.stash[COLLECTED] = tuple(items)
+    refuse_unnamed_sources(items)
+
+
+def refuse_unnamed_sources(items: Iterable[pytest.Item]) -> None:
+    """Refuse a golden test that does not say where its numbers come from."""
+    for item in items:
+        for marker in item.iter_markers("golden"):
+            match marker.args:
+                case (str(source),) if source.strip() and not marker.kwargs:
+                    pass
+                case _:
+                    raise pytest.UsageError(
+                        f"{item.nodeid}: golden takes one text, the source of its numbers:"
+                        " software and version, or paper and table; seen:"
+                        f" {[*marker.args, *marker.kwargs.items()]}"
+                    )
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ def test_cuped_by_hand() -> None:
     assert result.contrast.variance == pytest.approx(0.37 / 3, rel=1e-12)
 
 
+@pytest.mark.golden("gbstats 0.8.0 and tea-tasting 1.14.0: CUPED, one covariate")
 def test_cuped_equals_gbstats_and_tea_tasting() -> None:
     # golden/with_gbstats.py (0.8.0), golden/with_tea_tasting.py (1.14.0)
     estimate = fixed(adjustment.cuped(T, C, "revenue", ["before_revenue"]))
@@ -76,6 +77,7 @@ def test_cuped_equals_gbstats_and_tea_tasting() -> None:
     assert estimate.relative == pytest.approx(0.047821691235711006, rel=1e-10)
 
 
+@pytest.mark.golden("tea-tasting 1.14.0: CUPED of a ratio of means")
 def test_cuped_for_a_ratio_equals_tea_tasting() -> None:
     # golden/with_tea_tasting.py (1.14.0): covariate before_revenue / before_orders
     before = Ratio("before_revenue", "before_orders")
@@ -87,6 +89,7 @@ def test_cuped_for_a_ratio_equals_tea_tasting() -> None:
     assert result.unadjusted.method == "ratio"
 
 
+@pytest.mark.golden("statsmodels 0.15: OLS slopes of the merged rows")
 def test_one_slope_equals_regression_on_merged_rows() -> None:
     # theta is the slope of statsmodels OLS of revenue on the covariates, without treatment
     table = np.vstack([ROWS, BASE])
@@ -100,6 +103,7 @@ def test_one_slope_equals_regression_on_merged_rows() -> None:
     assert result.variance_removed == pytest.approx(1 - variance / plain, rel=1e-9)
 
 
+@pytest.mark.golden("statsmodels 0.15: OLS with interactions")
 @pytest.mark.parametrize("places", [(2,), (2, 4), PLACES])
 def test_lin_equals_the_interacted_regression(places: tuple[int, ...]) -> None:
     fit = interacted(places).fit()
@@ -108,6 +112,7 @@ def test_lin_equals_the_interacted_regression(places: tuple[int, ...]) -> None:
     assert result.contrast.control == pytest.approx(fit.params[0], rel=1e-10)
 
 
+@pytest.mark.golden("statsmodels 0.15: OLS get_prediction of each variant")
 @pytest.mark.parametrize("places", [(2,), (2, 4), PLACES])
 def test_lin_variance_is_two_predictions_and_the_error_of_their_place(
     places: tuple[int, ...],
@@ -128,6 +133,7 @@ def test_lin_variance_is_two_predictions_and_the_error_of_their_place(
     assert result.contrast.variance == pytest.approx(total, rel=1e-9)
 
 
+@pytest.mark.golden("statsmodels 0.15: OLS HC2 and HC3")
 @pytest.mark.parametrize(("kind", "tolerance"), [("HC2", 1.5e-3), ("HC3", 3e-3)])
 def test_lin_variance_against_heteroscedasticity_consistent_ones(
     kind: str, tolerance: float
@@ -145,6 +151,7 @@ def test_lin_variance_against_heteroscedasticity_consistent_ones(
     assert without == pytest.approx(fit.bse[1] ** 2, rel=tolerance)
 
 
+@pytest.mark.golden("statsmodels 0.15: OLS residual variance")
 def test_lin_with_equal_slopes_is_the_classical_analysis_of_covariance() -> None:
     # the same units in both variants, shifted: slopes are equal, the error of the mean is 0
     shifted = BASE.copy()
@@ -157,6 +164,7 @@ def test_lin_with_equal_slopes_is_the_classical_analysis_of_covariance() -> None
     assert result.contrast.variance == pytest.approx(2 * fit.mse_resid / len(BASE), rel=1e-9)
 
 
+@pytest.mark.golden("README of the shared data: Hillstrom, by scipy and statsmodels")
 @pytest.mark.parametrize(
     ("segment", "value", "share"),
     [("Mens E-Mail", 0.767438, 0.000434), ("Womens E-Mail", 0.422701, 0.000378)],

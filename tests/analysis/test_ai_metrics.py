@@ -122,6 +122,7 @@ def test_all_are_there_and_in_the_document(analysis: Analysis) -> None:
             assert estimate["interval"]
 
 
+@pytest.mark.golden("statsmodels 0.15: OLS, clustered errors")
 def test_ratios_equal_cluster_robust_regression(
     analysis: Analysis, facts: tuple[list[dict[str, Any]], list[dict[str, Any]]]
 ) -> None:

@@ -50,6 +50,7 @@ def test_mean_count_and_ratio_are_those_of_numpy() -> None:
     assert ratio.variance == pytest.approx(linear.var(ddof=1))
 
 
+@pytest.mark.golden("statsmodels 0.15: OLS rsquared_adj")
 def test_variance_removed_is_the_adjusted_r_squared_of_statsmodels() -> None:
     found, rows = moments()
     metric = replace(REVENUE, covariates=(Covariate(lookback=28 * DAY),))

@@ -49,6 +49,7 @@ def analysed(rows: dict[str, dict[str, Any]], **metrics: Metric) -> dict[str, An
     return {f"{one['metric']} {one['variant']}": one["bayes"] for one in document["metrics"]}
 
 
+@pytest.mark.golden("scipy 1.17: stats.beta and integrate.quad")
 def test_rates_equal_scipys_beta() -> None:
     rows = units()
     negligible = replace(CONVERSION, negligible=Decimal("0.02"))
@@ -98,6 +99,7 @@ def test_means_equal_students_t() -> None:
     assert found["net ai"]["probability_better"] == found["revenue ai"]["probability_better"]
 
 
+@pytest.mark.golden("scipy 1.17: stats.gamma and integrate.quad")
 def test_counts_are_gamma_when_poisson_and_means_when_not() -> None:
     rows = units()
     poisson = analysed(rows)["visits ai"]

@@ -36,6 +36,7 @@ def ends(estimate: Any) -> tuple[float, float]:
     return estimate.interval.lower, estimate.interval.upper
 
 
+@pytest.mark.golden("scipy 1.17: stats.bootstrap, method BCa")
 @pytest.mark.parametrize("statistic", [difference, log_spread])
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
 def test_ends_equal_scipy_for_its_draws(statistic: bootstrap.Statistic, alpha: float) -> None:
@@ -61,6 +62,7 @@ def test_ends_equal_scipy_for_its_draws(statistic: bootstrap.Statistic, alpha: f
     )
 
 
+@pytest.mark.golden("scipy 1.17: stats.bootstrap, method BCa")
 def test_own_draws_are_near_scipy() -> None:
     # Monte Carlo error of an end at 4,000 draws: se sqrt(0.025·0.975/4000)/0.058 = 0.043 se
     expected = stats.bootstrap(
@@ -79,6 +81,19 @@ def test_acceleration_of_a_mean_by_hand() -> None:
     one = np.array([0.0, 0.0, 3.0])
     found = bootstrap.acceleration((one, np.zeros(2)), lambda a, _: float(a.mean()))
     assert found == pytest.approx(6 / (6 * 6**1.5), rel=1e-12)
+
+
+@pytest.mark.golden("Efron, Tibshirani (1993), section 14.3: spatial test data")
+def test_acceleration_of_the_variance_of_the_spatial_test_data() -> None:
+    # table 14.1, column A; the plug-in variance is 171.5 and its acceleration 0.061
+    spatial = np.array(
+        [48, 36, 20, 29, 42, 42, 20, 42, 22, 41, 45, 14, 6,
+         0, 33, 28, 34, 4, 32, 24, 47, 41, 24, 26, 30, 41.0]
+    )  # fmt: skip
+    assert round(float(spatial.var()), 1) == 171.5
+    found = bootstrap.acceleration((spatial, np.zeros(2)), lambda a, _: float(a.var()))
+    assert isinstance(found, float)
+    assert round(found, 3) == 0.061
 
 
 def test_symmetric_draws_give_the_percentile_interval() -> None:

@@ -43,6 +43,7 @@ def analysed(mode: Any, correction: Any, *, signups: float = 0.3) -> Analysis:
     return evaluated(spec, readout(spec, units))
 
 
+@pytest.mark.golden("statsmodels 0.15: multipletests")
 @pytest.mark.parametrize(
     ("mode", "correction", "name", "outside", "head"),
     [

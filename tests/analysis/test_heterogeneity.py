@@ -59,6 +59,7 @@ def test_by_hand() -> None:
     assert result.df == 1
 
 
+@pytest.mark.golden("statsmodels 0.15: combine_effects")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_one_treatment_equals_cochrans_q(seed: int) -> None:
     # statsmodels.stats.meta_analysis.combine_effects, fixed effects
@@ -73,6 +74,33 @@ def test_one_treatment_equals_cochrans_q(seed: int) -> None:
     assert result.i_squared == pytest.approx(max(0.0, float(expected.i2)), rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.golden("metafor (R), rma(yi, vi, data=dat.bcg, method='FE')")
+def test_bcg_trials() -> None:
+    # 13 trials of the BCG vaccine (Colditz et al. 1994): cases and others, vaccinated and not.
+    # Log relative risks: Q(12) = 152.2330, common -0.4303 with I^2 92.12 %
+    trials = (
+        (4, 119, 11, 128), (6, 300, 29, 274), (3, 228, 11, 209), (62, 13536, 248, 12619),
+        (33, 5036, 47, 5761), (180, 1361, 372, 1079), (8, 2537, 10, 619),
+        (505, 87886, 499, 87892), (29, 7470, 45, 7232), (17, 1699, 65, 1600),
+        (186, 50448, 141, 27197), (5, 2493, 3, 2338), (27, 16886, 29, 17825),
+    )  # fmt: skip
+    segments = {}
+    for number, (a, b, c, d) in enumerate(trials):
+        effect = math.log(a / (a + b) / (c / (c + d)))
+        # two units around the mean with a squared error of half the variance
+        spread = math.sqrt((1 / a - 1 / (a + b) + 1 / c - 1 / (c + d)) / 2)
+        segments[str(number)] = {
+            "t": moments([effect - spread, effect + spread]),
+            "c": moments([-spread, spread]),
+        }
+    result = judged(segments)
+    assert result.df == 12
+    assert result.statistic == pytest.approx(152.2330, abs=5e-5)
+    assert result.common[0] == pytest.approx(-0.4303, abs=5e-5)
+    assert 100 * result.i_squared == pytest.approx(92.12, abs=5e-3)
+
+
+@pytest.mark.golden("statsmodels 0.15: OLS HC2, wald_test")
 def test_several_treatments_equal_the_wald_test_of_interactions() -> None:
     # statsmodels OLS with one dummy per cell and HC2, which is s^2/n per cell; Wald test that
     # every (treatment - control) is the same in all segments

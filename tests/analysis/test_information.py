@@ -24,6 +24,7 @@ MARGIN_ONLY = Effect(margin=0.1, cost=0.0, var_margin=0.04, var_cost=0.0, covari
 BOTH = Effect(margin=0.3, cost=0.25, var_margin=0.02, var_cost=0.005, covariance=0.004)
 
 
+@pytest.mark.golden("scipy 1.17: integrate.quad of the definition")
 @pytest.mark.parametrize(("mean", "sd"), [(0.0, 1.0), (2.0, 1.0), (-500.0, 800.0), (3.0, 0.1)])
 def test_perfect_information_is_the_integral_of_its_definition(mean: float, sd: float) -> None:
     # E max(0, NB) - max(0, E NB), by scipy.integrate.quad from 0 upwards
@@ -34,11 +35,24 @@ def test_perfect_information_is_the_integral_of_its_definition(mean: float, sd: 
     assert found == pytest.approx(gain - max(0.0, mean), abs=1e-8 * sd)
 
 
+@pytest.mark.golden("Raiffa, Schlaifer (1961), table II: unit normal loss")
 def test_perfect_information_by_hand() -> None:
     # unit normal loss table (Raiffa, Schlaifer 1961, table II): L(0.5) = 0.1978, L(1) = 0.08332
     assert perfect_information(Normal(500.0, 1000.0)) == pytest.approx(197.8, abs=0.05)
     assert perfect_information(Normal(-1000.0, 1000.0)) == pytest.approx(83.32, abs=0.005)
     assert perfect_information(Normal(-1.0, 0.0)) == 0.0
+
+
+@pytest.mark.golden("Raiffa, Schlaifer (1961), table II: unit normal loss")
+@pytest.mark.parametrize(
+    ("u", "loss", "digits"),
+    [(0.0, 0.3989, 4), (0.25, 0.2863, 4), (0.5, 0.1978, 4), (1.0, 0.08332, 5), (1.5, 0.02931, 5),
+     (2.0, 0.008491, 6), (2.5, 0.002004, 6), (3.0, 0.0003822, 7)],
+)  # fmt: skip
+def test_perfect_information_is_the_unit_normal_loss(u: float, loss: float, digits: int) -> None:
+    for mean in (u, -u):
+        assert round(perfect_information(Normal(mean, 1.0)), digits) == loss
+        assert perfect_information(Normal(50 * mean, 50.0)) == pytest.approx(50 * loss, rel=2e-4)
 
 
 def test_sample_information_by_hand() -> None:

@@ -129,6 +129,7 @@ def at(place: int) -> tuple[group.Look, ...]:
     return tuple(group.Look(k, k / 5, 8000.0 * k) for k in range(1, place))
 
 
+@pytest.mark.golden("Reboussin, DeMets, Kim, Lan (2000): ld98, five equal looks")
 @pytest.mark.parametrize(
     ("spending", "published"),
     [

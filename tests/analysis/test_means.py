@@ -42,6 +42,7 @@ def test_by_hand() -> None:
     assert (result.n, result.baseline_n, result.method) == (3, 2, "welch")
 
 
+@pytest.mark.golden("scipy 1.17: stats.ttest_ind(equal_var=False)")
 @pytest.mark.parametrize("alpha", [0.001, 0.05, 0.5])
 @pytest.mark.parametrize(("n", "sd"), [((2, 40), (1, 3)), ((500, 30), (2, 0.1)), ((9, 9), (1, 1))])
 def test_equals_scipy(n: tuple[int, int], sd: tuple[float, float], alpha: float) -> None:
@@ -57,6 +58,7 @@ def test_equals_scipy(n: tuple[int, int], sd: tuple[float, float], alpha: float)
     assert result.interval.level == 1 - alpha
 
 
+@pytest.mark.golden("README of the shared data: Hillstrom, by scipy and statsmodels")
 @pytest.mark.parametrize(
     ("segment", "value", "lower", "upper", "t", "p"),
     [
@@ -77,6 +79,7 @@ def test_hillstrom_spend(
     assert result.p_value == pytest.approx(p, rel=5e-5)
 
 
+@pytest.mark.golden("README of the shared data: Cookie Cats, by scipy and statsmodels")
 def test_cookie_cats_rounds_and_their_outlier(shared_data: Path) -> None:
     table = pd.read_csv(shared_data / "cookie_cats" / "cookie_cats.csv")
     for rows, value, p in (
@@ -128,6 +131,7 @@ def test_degenerate_input_is_refused_with_a_reason() -> None:
         assert refused.reason == reason
 
 
+@pytest.mark.golden("scipy 1.17: stats.ttest_1samp")
 def test_one_constant_variant_is_a_one_sample_test() -> None:
     # against scipy.stats.ttest_1samp: df is that of the variant which varies
     rng = np.random.default_rng(2)

@@ -26,6 +26,7 @@ METHODS = [
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
 
+@pytest.mark.golden("statsmodels 0.15: multipletests")
 @pytest.mark.parametrize(("method", "name"), METHODS)
 @pytest.mark.parametrize("size", [1, 2, 7, 40])
 def test_equals_statsmodels(method: Any, name: str, size: int) -> None:
@@ -34,6 +35,7 @@ def test_equals_statsmodels(method: Any, name: str, size: int) -> None:
     assert method(values) == pytest.approx(expected, rel=1e-12, abs=1e-300)
 
 
+@pytest.mark.golden("Benjamini, Hochberg (1995), section 4.1")
 def test_the_papers_example() -> None:
     # Benjamini, Hochberg (1995): at 5 % their procedure rejects four, Bonferroni's three
     assert sum(p <= 0.05 for p in multiplicity.benjamini_hochberg(PAPER)) == 4  # type: ignore[operator] # numbers only

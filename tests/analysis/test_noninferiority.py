@@ -30,6 +30,7 @@ def fixed(margin: Margin, alpha: float = 0.025, scale: float = 1.0) -> MarginTes
     return result
 
 
+@pytest.mark.golden("scipy 1.17: stats.ttest_ind, Welch, one-sided")
 @pytest.mark.parametrize("amount", [0.0, 1.5, 4.0])
 @pytest.mark.parametrize("alpha", [0.01, 0.05])
 def test_absolute_margin_equals_scipy(amount: float, alpha: float) -> None:
@@ -46,6 +47,7 @@ def test_absolute_margin_equals_scipy(amount: float, alpha: float) -> None:
     assert lower.bound == pytest.approx(expected.confidence_interval(1 - alpha).low, rel=1e-9)
 
 
+@pytest.mark.golden("scipy 1.17: stats.ttest_ind, Welch, one-sided")
 @pytest.mark.parametrize("amount", [0.1, 0.25])
 def test_relative_margin_equals_scipy(amount: float) -> None:
     # T - (1 - m) C is a Welch comparison with the control times (1 - m)
@@ -59,6 +61,7 @@ def test_relative_margin_equals_scipy(amount: float) -> None:
     assert lower.bound == pytest.approx(expected.confidence_interval(0.975).low, rel=1e-9)
 
 
+@pytest.mark.golden("statsmodels 0.15: ttost_ind(usevar='unequal')")
 def test_two_one_sided_tests_equal_statsmodels() -> None:
     # statsmodels ttost_ind with limits ± 3, unequal variances: the two non-inferiority tests
     overall, low, high = ttost_ind(ONE, BASE, -3, 3, usevar="unequal")
@@ -83,6 +86,7 @@ def test_by_hand_with_correlated_levels() -> None:
     assert result.passed
 
 
+@pytest.mark.golden("statsmodels 0.15: confint_proportions_2indep(method='newcomb')")
 @pytest.mark.parametrize(
     ("x", "n", "y", "m"), [(7, 900, 9, 850), (0, 300, 2, 310), (50, 50, 48, 50)]
 )

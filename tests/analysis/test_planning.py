@@ -54,6 +54,7 @@ def test_conversion_by_hand() -> None:
     assert found.relative_effect == pytest.approx(0.2)
 
 
+@pytest.mark.golden("Feit, Berman (2019), section 4.1: 18,468 a variant")
 def test_hypothesis_test_of_the_website_example() -> None:
     # Feit, Berman (2019), section 4.1: 18,468 a variant for 0.68 · 2 % at 5 % and 80 %
     outcome = Outcome("mean", 0.68, 0.68 * 0.32)
@@ -61,6 +62,7 @@ def test_hypothesis_test_of_the_website_example() -> None:
     assert found.treatment_units == 18_468
 
 
+@pytest.mark.golden("statsmodels 0.15: NormalIndPower")
 @pytest.mark.parametrize("weight", [0.5, 0.2, 0.95])
 @pytest.mark.parametrize(("sides", "power"), [(1, 0.8), (2, 0.9), (2, 0.5)])
 def test_fixed_equals_statsmodels(weight: float, sides: int, power: float) -> None:

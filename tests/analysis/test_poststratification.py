@@ -62,6 +62,7 @@ def strata_of(one: tuple[FloatArray, FloatArray], base: tuple[FloatArray, FloatA
 ONE, BASE = table(900, 1, 1.05), table(700, 50_000, 1.0)
 
 
+@pytest.mark.golden("statsmodels 0.15: OLS of cells, HC2")
 def test_equals_the_saturated_regression() -> None:
     # statsmodels OLS on one dummy per cell: HC2 is then exactly s^2/n per cell, so that the
     # weighted contrast of coefficients has our variance without the error of the shares

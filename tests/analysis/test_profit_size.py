@@ -12,6 +12,7 @@ from klartext.analysis import profit_size
 WEBSITE_SD = math.sqrt(0.68 * 0.32)
 
 
+@pytest.mark.golden("Feit, Berman (2019), section 4.1")
 def test_the_paper_s_website() -> None:
     # Feit, Berman (2019), section 4.1: N = 100,000, mu 0.68, sigma 0.03: 2,284 a variant,
     # error rate 10.0 %, regret 0.22 % of what perfect information would earn
@@ -23,6 +24,7 @@ def test_the_paper_s_website() -> None:
     assert regret == pytest.approx(0.0022, abs=5e-5)
 
 
+@pytest.mark.golden("Feit, Berman (2019), section 4.2")
 def test_the_paper_s_display_advertising() -> None:
     # Feit, Berman (2019), section 4.2: N = 1,000,000, sigma 4.39646, s the mean of five
     # standard deviations in Lewis, Rao (2015), table 1: 11,391 a variant

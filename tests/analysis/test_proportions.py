@@ -36,6 +36,7 @@ def bounds(estimate: Estimate) -> tuple[float, float]:
     return estimate.interval.lower, estimate.interval.upper
 
 
+@pytest.mark.golden("Newcombe (1998), table II, method 10")
 @pytest.mark.parametrize(
     ("x", "n", "y", "m", "lower", "upper"),
     [  # Newcombe (1998), Statist. Med. 17, 873-890, Table II, method 10
@@ -57,6 +58,7 @@ def test_newcombe_table(x: int, n: int, y: int, m: int, lower: float, upper: flo
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
+@pytest.mark.golden("statsmodels 0.15: confint_proportions_2indep")
 @given(counts, counts, st.sampled_from([0.01, 0.05, 0.2]))
 def test_newcombe_and_wald_equal_statsmodels(one: Count, other: Count, alpha: float) -> None:
     treatment, control = ones(*one), ones(*other)
@@ -75,6 +77,7 @@ def test_newcombe_and_wald_equal_statsmodels(one: Count, other: Count, alpha: fl
         )
 
 
+@pytest.mark.golden("scipy 1.17: stats.chi2_contingency")
 @given(counts, counts)
 def test_pooled_test_equals_the_chi_square_of_the_table(one: Count, other: Count) -> None:
     p = pooled_z_test(ones(*one), ones(*other))
@@ -113,6 +116,7 @@ def test_nothing_and_everything() -> None:
     assert isinstance(result.relative_interval, Interval)
 
 
+@pytest.mark.golden("statsmodels 0.15: proportion_confint(method='wilson')")
 def test_wilson_ends_are_exact() -> None:
     assert wilson(ones(0, 7), multiplier=1.96)[0] == 0
     assert wilson(ones(7, 7), multiplier=1.96)[1] == 1
@@ -141,6 +145,7 @@ def of_column(table: pd.DataFrame, by: str, column: str) -> dict[str, Sample]:
     return {str(key): ones(int(group.sum()), len(group)) for key, group in groups}
 
 
+@pytest.mark.golden("README of the shared data: Hillstrom, by scipy and statsmodels")
 def test_hillstrom(shared_data: Path) -> None:
     # reference figures computed with scipy and statsmodels, in the README of the shared data
     table = pd.read_csv(shared_data / "hillstrom" / "hillstrom.csv")
@@ -163,6 +168,7 @@ def test_hillstrom(shared_data: Path) -> None:
     assert bounds(result) == pytest.approx((0.00149868, 0.00472344), abs=1e-8)
 
 
+@pytest.mark.golden("README of the shared data: Cookie Cats, by scipy and statsmodels")
 def test_cookie_cats(shared_data: Path) -> None:
     table = pd.read_csv(shared_data / "cookie_cats" / "cookie_cats.csv")
     day = of_column(table, "version", "retention_7")

@@ -39,6 +39,9 @@ def coin(n: int, q: float, tuning: float) -> FloatArray:
     return quantile_sequence._coin(n, np.arange(n + 1), q, tuning)[0]
 
 
+@pytest.mark.golden(
+    "confseq, test/uniform_boundaries_unittest.cpp: two-sided beta-binomial mixture"
+)
 def test_mixture_equals_confseq() -> None:
     # confseq test/uniform_boundaries_unittest.cpp ("from a reference implementation in R"):
     # two-sided beta-binomial mixture, v_opt 100, alpha 5 %, g 0.2, h 0.8, at s 10, v 100:

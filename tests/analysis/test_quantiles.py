@@ -36,6 +36,17 @@ def test_value_equals_numpy(q: float, n: int) -> None:
     assert abs(ours - np.quantile(values, q, method="inverted_cdf")) <= 1
 
 
+@pytest.mark.golden("numpy 2.4: quantile(method='inverted_cdf')")
+@pytest.mark.parametrize("q", [0.125, 0.25, 0.5, 0.75, 0.875])
+def test_value_of_exact_fractions_equals_numpy(q: float) -> None:
+    # eighths are exact in floats, so numpy's rank is right for every size
+    rng = np.random.default_rng(8)
+    for n in (2, 7, 8, 63, 64, 1001):
+        values = rng.lognormal(size=n)
+        found = Observations.of(values).at_rank(Fraction(q))
+        assert found == np.quantile(values, q, method="inverted_cdf")
+
+
 def test_by_hand() -> None:
     # 1 … 400, median 200; w = 1.96 · 0.5 / 20 = 0.049: ranks ceil(180.4) = 181 and
     # ceil(219.6) = 220, so (220 - 181)/(2 · 1.96) = 9.94938; share 1/2: 400/399 inflation
@@ -46,6 +57,7 @@ def test_by_hand() -> None:
     assert result.variance == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.golden("gbstats 0.8.0: clustered quantiles")
 @pytest.mark.parametrize(
     ("q", "value", "std_error", "low", "high"),
     [
@@ -68,6 +80,7 @@ def test_clustered_difference_equals_gbstats(
     assert ends == pytest.approx((low, high), abs=5e-3)
 
 
+@pytest.mark.golden("gbstats 0.8.0: quantiles of units")
 @pytest.mark.parametrize(
     ("q", "value", "std_error"),
     [(0.5, 3.5857337728210723, 1.090604790901947), (0.9, 8.840666175215773, 4.719432510609538)],

@@ -42,6 +42,7 @@ def test_by_hand() -> None:
     assert found.covariance[0, 0] / 3 == pytest.approx(0.36328125, rel=1e-14)
 
 
+@pytest.mark.golden("gbstats 0.8.0: ratio metrics")
 def test_equals_gbstats() -> None:
     # gbstats 0.8.0, golden/with_gbstats.py
     found = fixed(T, C)
@@ -51,6 +52,7 @@ def test_equals_gbstats() -> None:
     assert ends(found) == pytest.approx((0.9260041073923803, 1.9310325984259862), rel=1e-10)
 
 
+@pytest.mark.golden("tea-tasting 1.14.0: RatioOfMeans")
 def test_equals_tea_tasting() -> None:
     # tea-tasting 1.14.0, golden/with_tea_tasting.py; its relative interval has its own df
     found = fixed(T, C)
@@ -60,6 +62,7 @@ def test_equals_tea_tasting() -> None:
     assert relative == pytest.approx((0.03216993716973837, 0.06834668030386282), abs=1e-7)
 
 
+@pytest.mark.golden("statsmodels 0.15: WLS, clustered errors")
 def test_equals_regression_clustered_by_unit() -> None:
     # the ratio is a weighted mean over orders: statsmodels WLS on a constant, errors clustered
     # by unit (df_correction off: n/(n-1) is ours)
@@ -89,6 +92,7 @@ def test_a_constant_denominator_gives_the_mean() -> None:
     assert ratio.p_value == pytest.approx(mean.p_value, rel=1e-9)
 
 
+@pytest.mark.golden("statsmodels 0.15: WLS, clustered errors")
 def test_hillstrom_revenue_per_visit(shared_data: Path) -> None:
     # spend over visits, errors from statsmodels WLS per visit, clustered by customer
     table = pd.read_csv(shared_data / "hillstrom" / "hillstrom.csv")

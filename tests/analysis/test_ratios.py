@@ -5,8 +5,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import stats
 
 from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, Unbounded
 from klartext.analysis.ratios import fieller
@@ -175,6 +177,36 @@ def test_a_strong_denominator_gives_the_delta_method() -> None:
     assert found.upper == pytest.approx(0.6 + delta, rel=1e-7)
 
 
+@pytest.mark.golden("statsmodels 0.15: OLS t_test of intercept - r slope")
+@pytest.mark.parametrize(
+    ("slope", "level"), [(2.0, 0.95), (2.0, 0.8), (-0.5, 0.99), (0.1, 0.95), (0.02, 0.5)]
+)
+def test_ends_are_where_statsmodels_stops_rejecting(slope: float, level: float) -> None:
+    # A line's intercept over its slope, two correlated coefficients. At the ends the t-test of
+    # "intercept - r slope = 0" has just p = 1 - level; between them, or beyond them where the
+    # slope is weak, more.
+    rng = np.random.default_rng(17)
+    x = rng.uniform(1, 5, 30)
+    fit = sm.OLS(3 + slope * x + rng.standard_normal(30), sm.add_constant(x)).fit()
+    (a, b), covariance = fit.params, fit.cov_params()
+    found = fieller(
+        a, b, covariance[0, 0], covariance[1, 1], covariance[0, 1],
+        multiplier=float(stats.t.isf((1 - level) / 2, 28)), level=level,
+    )  # fmt: skip
+    assert not isinstance(found, NotEstimable)
+    ends = (found.lower, found.upper) if isinstance(found, Interval) else found.bounds
+
+    def p_value(r: float) -> float:
+        return float(fit.t_test([1.0, -r]).pvalue)
+
+    assert len(ends) == 2
+    for end in ends:
+        assert p_value(end) == pytest.approx(1 - level, rel=1e-6)
+    assert (p_value(sum(ends) / 2) > 1 - level) == isinstance(found, Interval)
+    assert p_value(a / b) == pytest.approx(1.0)
+
+
+@pytest.mark.golden("README of the shared data: Hillstrom, by scipy and statsmodels")
 def test_hillstrom_roi() -> None:
     # shared data's README: 21,307 units at 0.004998002943 USD, revenue +0.769827 ± 1.960036 se
     units, cost, value, se, t = 21_307, 106.492449, 0.7698271558945364, 0.14524656024868707, 1.96003

@@ -101,6 +101,7 @@ def test_the_third_cumulant_is_that_of_all_possible_draws() -> None:
     assert sample.m3 / sample.n**3 == pytest.approx(cumulant, rel=1e-12)
 
 
+@pytest.mark.golden("statsmodels 0.15: OLS of cells, HC2")
 def test_it_is_the_saturated_regression_of_statsmodels() -> None:
     """OLS on regime x variant with HC2 errors has these very variances (MacKinnon, White 1985)."""
     rng = np.random.default_rng(7)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from klartext.analysis.estimate import Interval, NotEstimable, Unbounded
 from klartext.analysis.moments import Sample
@@ -24,6 +25,7 @@ def test_log_ratio_by_hand() -> None:
     assert interval.upper == pytest.approx(1.2 * spread - 1, rel=1e-13)
 
 
+@pytest.mark.golden("scipy 1.17: stats.contingency.relative_risk")
 def test_log_ratio_of_counts_equals_scipy() -> None:
     # scipy.stats.contingency.relative_risk uses Katz's log interval
     expected = stats.contingency.relative_risk(267, 21_307, 122, 21_306)
@@ -39,6 +41,26 @@ def test_log_ratio_of_counts_equals_scipy() -> None:
     assert (found.lower, found.upper) == pytest.approx(
         (interval.low - 1, interval.high - 1), rel=1e-9
     )
+
+
+@pytest.mark.golden("statsmodels 0.15: confint_proportions_2indep(compare='ratio', method='log')")
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("counts", [(267, 21_307, 122, 21_306), (50, 100, 40, 120), (9, 10, 8, 11)])
+def test_log_ratio_of_counts_equals_statsmodels(
+    counts: tuple[int, int, int, int], alpha: float
+) -> None:
+    x, n, y, m = counts
+    expected = confint_proportions_2indep(
+        x, n, y, m, compare="ratio", method="log", alpha=alpha, correction=False
+    )
+    samples = [
+        Sample(size, k / size, k / size * (1 - k / size) * (size - 1), 0.0)
+        for k, size in ((x, n), (y, m))
+    ]
+    z = float(stats.norm.isf(alpha / 2))
+    _, found = log_ratio(samples[0], samples[1], multiplier=z, level=1 - alpha)
+    assert isinstance(found, Interval)
+    assert (found.lower, found.upper) == pytest.approx((expected[0] - 1, expected[1] - 1), rel=1e-9)
 
 
 def test_fieller_shifts_the_ratio_by_one() -> None:

@@ -73,6 +73,7 @@ def test_the_sums_of_a_split_are_the_moments_of_its_rows() -> None:
                 np.testing.assert_array_equal(moments.nonzero, expected.nonzero)
 
 
+@pytest.mark.golden("statsmodels 0.15: proportion_confint(method='beta')")
 @pytest.mark.parametrize(("hits", "trials"), [(0, 40), (40, 40), (3, 61), (512, 10_000)])
 @pytest.mark.parametrize("level", [0.95, 0.9975])
 def test_bands_equal_statsmodels(hits: int, trials: int, level: float) -> None:

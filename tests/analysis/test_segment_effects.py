@@ -67,6 +67,7 @@ def cells(rng: np.random.Generator, lifts: Mapping[str, float], n: int = 400) ->
     }
 
 
+@pytest.mark.golden("scipy 1.17: stats.ttest_ind(equal_var=False)")
 def test_levels_are_welch_tests_and_holm_is_scipys() -> None:
     given = cells(np.random.default_rng(1), {"DE": 2.0, "AT": 0.0, "FR": 1.0})
     _, found = made(given, **FIXED)

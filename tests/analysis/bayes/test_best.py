@@ -50,6 +50,7 @@ def test_expected_loss_of_uniform_rates_by_hand() -> None:
         assert found.probability_best == pytest.approx([1 / k] * k, rel=1e-13)
 
 
+@pytest.mark.golden("scipy 1.17: special.betainc")
 def test_two_counts_agree_with_the_incomplete_beta_function() -> None:
     # G1 / (G1 + G2) of gamma variables is beta: P(x1 > x2) = I(rate2 / (rate1 + rate2); s2, s1)
     for s1, r1, s2, r2 in ((4.5, 3, 2.5, 4), (300.5, 1e4, 330.5, 1e4), (1e9, 1e6, 1.0001e9, 1e6)):
@@ -68,6 +69,7 @@ def test_two_means_agree_with_the_normal_limit() -> None:
     assert found.expected_loss[0] == pytest.approx(expected, abs=1e-8)
 
 
+@pytest.mark.golden("scipy 1.17: stats.t and integrate.quad")
 @pytest.mark.parametrize("df", [2.0, 3.0, 7.5, 40.0])
 def test_three_means_agree_with_scipy(df: float) -> None:
     # the definitions, integrated by scipy.integrate.quad over arctan(x)

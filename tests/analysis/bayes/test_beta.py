@@ -33,6 +33,7 @@ def test_interval_of_nothing_in_ten() -> None:
     assert found.level == 0.95
 
 
+@pytest.mark.golden("Brown, Cai, DasGupta (2001), table 5")
 def test_jeffreys_interval_is_published() -> None:
     # Brown, Cai, DasGupta (2001), "Interval estimation for a binomial proportion", Statist. Sci.
     # 16, table 5: n = 10, x = 2, 95 % Jeffreys interval 0.044 to 0.503
@@ -43,6 +44,7 @@ def test_jeffreys_interval_is_published() -> None:
     assert round(interval.upper, 3) == 0.503
 
 
+@pytest.mark.golden("scipy 1.17: stats.beta")
 @given(st.floats(0.1, 1e6), st.floats(0.1, 1e6), st.floats(1e-4, 0.5))
 @settings(max_examples=40)
 def test_quantiles_and_density_agree_with_scipy(a: float, b: float, p: float) -> None:
@@ -58,6 +60,7 @@ def test_quantiles_and_density_agree_with_scipy(a: float, b: float, p: float) ->
     assert below + above == pytest.approx(np.ones(len(below)), abs=1e-15)
 
 
+@pytest.mark.golden("scipy 1.17: stats.beta.logpdf")
 def test_density_of_the_logit_agrees_with_scipy() -> None:
     # f(x) x (1 - x) by scipy.stats.beta.logpdf, relative to its value at the mean
     for a, b in ((0.5, 0.5), (1, 1), (4, 8), (40, 8000), (0.5, 3000), (1e5, 2e5)):

@@ -46,6 +46,7 @@ def test_two_uniform_rates_have_a_triangular_difference() -> None:
     assert relative[1].upper == pytest.approx(10 - 1, rel=1e-9)
 
 
+@pytest.mark.golden("scipy 1.17: stats.f")
 @pytest.mark.parametrize(
     ("one", "other"),
     [((4.5, 3.0), (2.5, 4.0)), ((330.5, 1e4), (300.5, 1e4)), ((1e8, 1e6), (1.0001e8, 1e6))],
@@ -75,6 +76,7 @@ def test_difference_of_two_exponentials_is_laplace() -> None:
     assert found.interval(0.95).upper == pytest.approx(math.log(5 / 7 / 0.025) / 2, rel=1e-9)
 
 
+@pytest.mark.golden("Fisher, Yates, Statistical Tables, VI 1 (Sukhatme): Behrens-Fisher")
 def test_difference_of_means_agrees_with_the_normal_limit_and_with_behrens() -> None:
     normal = Difference(StudentPosterior(1e9, 1.0, 0.3), StudentPosterior(1e9, 0.5, 0.4))
     interval = normal.interval(0.95)

@@ -24,6 +24,7 @@ def test_by_hand() -> None:
     assert found.sd == pytest.approx(math.sqrt(0.5), rel=1e-15)
 
 
+@pytest.mark.golden("Gelman et al. (2013), section 2.6")
 def test_published_example() -> None:
     # Gelman et al. (2013), "Bayesian Data Analysis", 3rd ed., section 2.6: 3 deaths in 200,000,
     # prior Gamma(3, 5) per 100,000: posterior Gamma(6, 7), mean 0.86; after ten years at that
@@ -33,6 +34,7 @@ def test_published_example() -> None:
     assert prior.updated(units=20, events=30).mean == pytest.approx(1.32, abs=1e-12)
 
 
+@pytest.mark.golden("scipy 1.17: stats.gamma")
 @given(st.floats(0.1, 1e9), st.floats(1e-3, 1e9), st.floats(1e-4, 0.5))
 def test_quantiles_and_tails_agree_with_scipy(shape: float, rate: float, p: float) -> None:
     posterior, reference = GammaPosterior(shape, rate), stats.gamma(shape, scale=1 / rate)
@@ -47,6 +49,7 @@ def test_quantiles_and_tails_agree_with_scipy(shape: float, rate: float, p: floa
     assert above == pytest.approx(reference.sf(points.value), rel=1e-5)
 
 
+@pytest.mark.golden("mpmath 1.3 at 40 digits (golden/gamma_tails.py)")
 @pytest.mark.parametrize(
     ("shape", "z", "below"),
     [
@@ -77,6 +80,7 @@ def test_large_shapes_keep_their_tails(shape: float, z: float, below: float) -> 
     assert found[0] + above[0] == pytest.approx(1, abs=1e-14)
 
 
+@pytest.mark.golden("scipy 1.17: stats.gamma.logpdf")
 def test_density_of_the_logarithm_agrees_with_scipy() -> None:
     for shape, rate in ((0.5, 3.0), (1.0, 1.0), (30.5, 1e4), (2e6, 7.0)):
         posterior = GammaPosterior(shape, rate)

@@ -52,6 +52,7 @@ def summary(found: Hierarchy, name: str) -> tuple[float, float, list[float]]:
     return float(which.mean[i]), float(which.sd[i]), quantiles
 
 
+@pytest.mark.golden("Stan 2.17: 8schools.stan, flat priors, 20,000 draws")
 @pytest.mark.parametrize("name", STAN)
 def test_eight_schools_agree_with_stan(schools: Hierarchy, name: str) -> None:
     mean, sd, quantiles = summary(schools, name)
@@ -66,12 +67,14 @@ def test_eight_schools_agree_with_stan(schools: Hierarchy, name: str) -> None:
         assert found == pytest.approx(sampled, abs=allowed)
 
 
+@pytest.mark.golden("Gelman et al. (2013), table 5.3")
 def test_eight_schools_agree_with_the_book(schools: Hierarchy) -> None:
     for name, median in BOOK.items():
         _, sd, quantiles = summary(schools, name)
         assert quantiles[2] == pytest.approx(median, abs=0.5 + 4 * 1.2533 * sd / math.sqrt(200))
 
 
+@pytest.mark.golden("Gelman et al. (2013), equation 5.20 at tau = 0")
 def test_eight_schools_conditional_moments_of_the_book() -> None:
     # equation 5.20 at tau = 0, from a prior whose mass is all there: complete pooling, mean
     # 7.69 and sd 4.07
@@ -97,6 +100,7 @@ def blocks(seed: int, groups: int, m: int) -> tuple[FloatArray, FloatArray]:
     return estimates, covariances
 
 
+@pytest.mark.golden("scipy 1.17: stats.multivariate_normal and integrate.quad")
 @pytest.mark.parametrize(("groups", "m", "prior"), [(4, 1, 0.7), (5, 3, 0.4), (3, 2, 2.0)])
 def test_against_one_large_gaussian(groups: int, m: int, prior: float) -> None:
     # everything stacked in one vector: y ~ N(0, V + tau^2 I + s^2 11' x I), the effects by
@@ -147,6 +151,7 @@ def test_against_one_large_gaussian(groups: int, m: int, prior: float) -> None:
         assert found.effects.probability_above(0.0)[i] == pytest.approx(above / whole, rel=1e-8)
 
 
+@pytest.mark.golden("scipy 1.17: stats.multivariate_normal and integrate.quad")
 def test_missing_treatments_and_means_fixed_at_zero() -> None:
     # a group without its second treatment: the same as leaving that row and column out of one
     # large Gaussian with means 0

@@ -19,6 +19,7 @@ def mixture(rows: list[tuple[float, float, float]]) -> NormalMixture:
     return NormalMixture(weights, table[:, 1:2], table[:, 2:] ** 2)
 
 
+@pytest.mark.golden("scipy 1.17: stats.norm")
 def test_one_component_is_normal() -> None:
     found = mixture([(1.0, 3.0, 2.0)])
     law = stats.norm(3.0, 2.0)

@@ -10,6 +10,7 @@ from klartext.analysis.bayes import scale
 from klartext.analysis.bayes.marginal import FloatArray
 
 
+@pytest.mark.golden("scipy 1.17: stats.halfnorm")
 @pytest.mark.parametrize("prior_sd", [1e-6, 1.0, 3e7])
 def test_without_data_it_is_the_prior(prior_sd: float) -> None:
     # scipy.stats.halfnorm
@@ -22,6 +23,7 @@ def test_without_data_it_is_the_prior(prior_sd: float) -> None:
         assert found.quantile(p) == pytest.approx(law.ppf(p), rel=1e-10)
 
 
+@pytest.mark.golden("scipy 1.17: special.gammainc")
 @pytest.mark.parametrize(("count", "size"), [(4, 1.0), (100, 1e-3), (20_000, 50.0)])
 def test_known_effects_give_the_law_of_a_scale(count: int, size: float) -> None:
     # effects seen without error, sum of squares c: density s^-n exp(-c / (2 s^2)) and a prior so

@@ -21,6 +21,7 @@ from tests.analysis.bayes.families import column
 IMAGINED = NormalInverseGamma(10.0, 2.0, 3.0, 4.0)
 
 
+@pytest.mark.golden("Student (1908): sleep, drug 2 less drug 1")
 def test_reference_prior_gives_the_classical_interval() -> None:
     # Student (1908), "The probable error of a mean", the additional hours of sleep with drug 2
     # less drug 1: scipy.stats.ttest_1samp gives 0.700 to 2.460
@@ -86,6 +87,7 @@ def test_updating_twice_is_updating_with_the_merged_sample(
         assert getattr(twice, name) == pytest.approx(getattr(swapped, name), rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.golden("scipy 1.17: stats.t")
 @given(st.floats(2, 1e6), st.floats(-100, 100), st.floats(0.01, 10), st.floats(1e-6, 0.4))
 def test_quantiles_and_tails_agree_with_scipy(
     df: float, location: float, scale: float, p: float

@@ -22,6 +22,7 @@ def p_of(value: float | NotEstimable) -> float:
     return value
 
 
+@pytest.mark.golden("README of the shared data: Hillstrom and Cookie Cats")
 def test_shared_data() -> None:
     # reference figures in the README of the shared data
     assert srm.chi_square(HILLSTROM, (1, 1, 1)) == pytest.approx(0.9036929576, abs=1e-10)
@@ -36,6 +37,7 @@ splits = st.lists(
 ).filter(lambda pairs: sum(x for x, _ in pairs) > 0)
 
 
+@pytest.mark.golden("scipy 1.17: stats.chisquare")
 @given(splits)
 def test_chi_square_equals_scipy(pairs: list[tuple[int, int]]) -> None:
     counts, weights = zip(*pairs, strict=True)
@@ -46,6 +48,7 @@ def test_chi_square_equals_scipy(pairs: list[tuple[int, int]]) -> None:
     )
 
 
+@pytest.mark.golden("scipy 1.17: stats.dirichlet_multinomial")
 @given(splits)
 def test_bayes_factor_equals_scipy(pairs: list[tuple[int, int]]) -> None:
     # Dirichlet-multinomial over multinomial probability of the same counts

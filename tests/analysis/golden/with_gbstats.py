@@ -12,7 +12,12 @@ import math
 from itertools import pairwise
 
 import numpy as np
-from gbstats.frequentist.tests import FrequentistConfig, TwoSidedTTest
+from gbstats.frequentist.tests import (
+    FrequentistConfig,
+    SequentialConfig,
+    SequentialTwoSidedTTest,
+    TwoSidedTTest,
+)
 from gbstats.models.statistics import (
     QuantileClusteredStatistic,
     QuantileStatistic,
@@ -110,3 +115,11 @@ for q in (0.5, 0.9):
             )
         )
     show(f"quantile {q}", *stats)
+
+for planned in (2_000, 5_500, 100_000):
+    result = SequentialTwoSidedTTest(
+        mean(C[:, 0]),
+        mean(T[:, 0]),
+        config=SequentialConfig(difference_type="absolute", sequential_tuning_parameter=planned),
+    ).compute_result()
+    print(f"sequential {planned}", repr(result.expected), result.p_value, result.ci)

@@ -28,6 +28,7 @@ def test_one_and_two_units_by_hand() -> None:
     assert binomial.interval(5, 5, alpha=0.05).upper == 1
 
 
+@pytest.mark.golden("scipy 1.17: stats.betabinom and stats.binom")
 @pytest.mark.parametrize(("successes", "n"), [(0, 30), (3, 30), (30, 30), (7, 4000), (500, 1200)])
 @pytest.mark.parametrize("p", [0.001, 0.02, 0.4, 0.97])
 def test_the_mixture_equals_scipy(successes: int, n: int, p: float) -> None:

@@ -23,6 +23,9 @@ def mirrored(upper: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(-bound for bound in upper)
 
 
+@pytest.mark.golden(
+    "Armitage, McPherson, Rowe (1969), table 2; Jennison, Turnbull (2000), table 2.1"
+)
 @pytest.mark.parametrize(
     ("looks", "published"),
     [
@@ -38,6 +41,7 @@ def test_repeated_tests_at_five_percent(looks: int, published: float) -> None:
     assert found.upper == pytest.approx(found.lower, rel=1e-12)
 
 
+@pytest.mark.golden("gsDesign, tests/testthat/test-outputs.R: Deming (2008), slide 19")
 @pytest.mark.parametrize(("looks", "published"), [(2, 0.042), (4, 0.063), (10, 0.097), (20, 0.124)])
 def test_one_side_of_repeated_tests(looks: int, published: float) -> None:
     # gsDesign's own checks (tests/testthat/test-outputs.R, "Deming 2008, slide 19")
@@ -46,6 +50,7 @@ def test_one_side_of_repeated_tests(looks: int, published: float) -> None:
     assert found.upward == pytest.approx(published, abs=5e-4)
 
 
+@pytest.mark.golden("Jennison, Turnbull (2000), tables 2.2, 2.4 and 2.10")
 @pytest.mark.parametrize(
     ("looks", "power", "delta", "last", "inflation"),
     [
@@ -81,6 +86,34 @@ def test_wang_tsiatis_tables(
     assert found == pytest.approx(inflation, abs=5e-4)
 
 
+@pytest.mark.golden("Jennison, Turnbull (2000), tables 2.1 and 2.3: C_P and C_B")
+@pytest.mark.parametrize(
+    ("delta", "alpha", "published"),
+    [  # two to five equal looks
+        (0.5, 0.01, (2.772, 2.873, 2.939, 2.986)),
+        (0.5, 0.05, (2.178, 2.289, 2.361, 2.413)),
+        (0.5, 0.10, (1.875, 1.992, 2.067, 2.122)),
+        (0.0, 0.01, (2.580, 2.595, 2.609, 2.621)),
+        (0.0, 0.05, (1.977, 2.004, 2.024, 2.040)),
+        (0.0, 0.10, (1.678, 1.710, 1.733, 1.751)),
+    ],
+)
+def test_pocock_and_obrien_fleming_constants(
+    delta: float, alpha: float, published: tuple[float, ...]
+) -> None:
+    for looks, constant in enumerate(published, start=2):
+        times = equal(looks)
+
+        def error(c: float, times: tuple[float, ...] = times) -> float:
+            upper = tuple(c * t ** (delta - 0.5) for t in times)
+            found = crossing.probabilities(times, mirrored(upper), upper)
+            return found.upward + found.downward
+
+        # the constant that spends alpha, to the digits of the table
+        assert error(constant - 5e-4) > alpha > error(constant + 5e-4)
+
+
+@pytest.mark.golden("rpact, test-f_design_group_sequential.R: default design")
 def test_classical_obrien_fleming_levels() -> None:
     # rpact, tests/testthat/test-f_design_group_sequential.R: default design, three equal looks,
     # one-sided 2.5 %, tolerance 1e-7 there
@@ -90,6 +123,7 @@ def test_classical_obrien_fleming_levels() -> None:
     assert cumulative == pytest.approx([0.00025917372, 0.0071600594, 0.02499999], abs=1e-7)
 
 
+@pytest.mark.golden("rpact, test-f_design_group_sequential.R: x8b")
 def test_unequal_two_sided_levels() -> None:
     # rpact, the same file, x8b: Wang-Tsiatis 0.24, two-sided 2.5 %, fractions 0.3, 0.8, 1
     bounds = (3.2029374, 2.4819703, 2.3420706)
@@ -98,6 +132,7 @@ def test_unequal_two_sided_levels() -> None:
     assert both == pytest.approx([0.0013603353, 0.013978861, 0.02499999], abs=1e-7)
 
 
+@pytest.mark.golden("rpact, test-f_design_group_sequential.R: x1 and y1")
 def test_linear_spending_power_and_expected_size() -> None:
     # rpact, the same file, x1 and y1: alpha 3 % one-sided spent linearly at 0.2, 0.4, 1
     times = (0.2, 0.4, 1.0)
@@ -112,6 +147,7 @@ def test_linear_spending_power_and_expected_size() -> None:
     assert none.expected(times) * inflation == pytest.approx(1.0697705, abs=1e-7)
 
 
+@pytest.mark.golden("Jennison, Turnbull (2000), tables 7.7 and 7.8")
 @pytest.mark.parametrize(
     ("looks", "rho", "maximum", "expected"),
     [(3, 1, 111.7, 109.9), (10, 2, 108.1, 106.6), (2, 3, 101.0, 100.7)],
@@ -140,6 +176,7 @@ CASES = [
 ]
 
 
+@pytest.mark.golden("scipy 1.17: stats.multivariate_normal.cdf")
 @pytest.mark.parametrize(("times", "upper", "drift"), CASES)
 def test_equals_multivariate_normal(
     times: tuple[float, ...], upper: tuple[float, ...], drift: float
@@ -165,6 +202,7 @@ def test_equals_multivariate_normal(
     assert found.upper[0] == pytest.approx(float(first), rel=1e-12)
 
 
+@pytest.mark.golden("scipy 1.17: integrate.quad of the definition")
 def test_two_looks_equal_a_plain_double_integral() -> None:
     # P(S_1 < u_1, S_1 + X > u_2 sqrt(2)) by adaptive quadrature, S_1 and X standard normal
     upper, drift = (2.1, 1.8), 0.7

@@ -33,6 +33,7 @@ def on_time(plan: group.Design, upto: int | None = None) -> tuple[group.Look, ..
     return looks[:upto]
 
 
+@pytest.mark.golden("ld98 (Reboussin, DeMets, Kim, Lan 2000); gsDesign sfLDOF; rpact asOF; lrstat")
 @pytest.mark.parametrize(
     ("spending", "fractions", "published", "digits"),
     [
@@ -57,6 +58,7 @@ def test_published_bounds(
         assert found == pytest.approx(published, abs=digits)
 
 
+@pytest.mark.golden("rpact, test-f_design_group_sequential.R: alphaSpent of asP and asOF")
 def test_spending_functions_by_hand() -> None:
     # O'Brien-Fleming type at t = 0.25, alpha 5 %: 2 - 2 Phi(1.959964 / 0.5) = 2 Phi(-3.919928)
     expected = 2 * stats.norm.cdf(-3.919928)
@@ -75,6 +77,7 @@ def test_spending_functions_by_hand() -> None:
         assert group.spent(spending, 1.7, alpha=0.05) == 0.05
 
 
+@pytest.mark.golden("scipy 1.17: stats.multivariate_normal.cdf")
 @pytest.mark.parametrize("spending", SPENDING)
 @pytest.mark.parametrize("looks", [2, 3, 4, 5])
 def test_bounds_equal_multivariate_normal(spending: group.Spending, looks: int) -> None:

@@ -20,6 +20,7 @@ from klartext.analysis.estimate import (
 from klartext.analysis.means import difference
 from klartext.analysis.moments import FloatArray, Moments, Sample
 from klartext.analysis.sequential import mixture
+from tests.analysis.golden.units import COLUMNS, rows
 
 ALPHA = 0.05
 units = st.integers(1, 10**8)
@@ -36,6 +37,43 @@ def test_by_hand() -> None:
     expected = math.sqrt(1.126005 * 2 * math.log(1 + math.sqrt(8.936155) / 0.05))
     found = mixture.multiplier_one_sided(5000, 5000, alpha=ALPHA / 2)
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.golden("confseq, test/uniform_boundaries_unittest.cpp: two-sided normal mixture")
+def test_equals_confseq() -> None:
+    # "from a reference implementation in R": v_opt 100, alpha 5 %, at v 100 and s 10. rho is g;
+    # ln M(10) is negative, a p-value above 1, so it is read where M is large: at the bound it
+    # is ln 20, and below it ln M grows by (s^2 - 10^2) / (2 (v + rho))
+    rho, bound, log_m = 12.60056, 30.35209, -0.6510052
+    assert 100 / mixture._elapsed(100, 100, ALPHA) == pytest.approx(rho, abs=1e-5)
+    assert 10 * mixture.multiplier(100, 100, alpha=ALPHA) == pytest.approx(bound, abs=1e-5)
+    for s in (20.0, bound):
+        expected = log_m + (s * s - 100) / (2 * (100 + rho))
+        found = mixture.p_value(s / 10, 100, 100, alpha=ALPHA)
+        assert -math.log(found) == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.golden("gbstats 0.8.0: SequentialTwoSidedTTest")
+@pytest.mark.parametrize(
+    ("planned", "p_value", "lower", "upper"),
+    [
+        (2_000, 0.1594810265637584, -0.6495553560517369, 8.867078936499412),
+        (5_500, 0.12712432734098997, -0.5678661070133346, 8.78538968746101),
+        (100_000, 0.40686523139590713, -2.936888515390793, 11.154412095838468),
+    ],
+)
+def test_equals_gbstats(planned: int, p_value: float, lower: float, upper: float) -> None:
+    # golden/with_gbstats.py: revenue of 3,000 and 2,500 units
+    one, base = (
+        Moments.of(COLUMNS, rows(*a)).sample("revenue")
+        for a in ((3000, 1, 1.05), (2500, 50_000, 1.0))
+    )
+    found = mixture.anytime(one, base, alpha=ALPHA, planned_n=planned, nonzero=(3000, 2500))
+    assert isinstance(found, Estimate)
+    assert found.value == pytest.approx(4.108761790223838, rel=1e-11)
+    assert found.p_value == pytest.approx(p_value, rel=1e-9)
+    assert isinstance(found.interval, Interval)
+    assert (found.interval.lower, found.interval.upper) == pytest.approx((lower, upper), rel=1e-9)
 
 
 @given(units, units, levels, st.floats(1e-6, 1e6))

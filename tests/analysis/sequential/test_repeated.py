@@ -191,6 +191,7 @@ def test_repeated_p_value_is_dual_to_the_bound(
         assert (p < alpha) == (size > bound)
 
 
+@pytest.mark.golden("scipy 1.17: stats.multivariate_normal.cdf")
 def test_stagewise_p_value_by_hand() -> None:
     # two looks: p+ of a crossing at the first is its tail; at the second the first's alpha
     # comes on top of P(inside, Z_2 > z), here by scipy's bivariate normal
