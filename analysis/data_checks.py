@@ -333,7 +333,7 @@ def _caps(readout: Readout) -> Iterator[Check]:
             yield Check("cap_pending", "warning", None, detail)
             continue
         origin = "events before the start" if cap.source == "pre_period" else "mature units"
-        detail = f"{name}: {cap.value:f}, of {cap.units:,} units with a value ({origin})"
+        detail = f"{name}: {float(cap.value):.10g}, of {cap.units:,} units with a value ({origin})"
         if cap.frozen_at is None:
             detail += "; provisional: the next recorded look freezes it"
             yield Check("cap_provisional", "info", float(cap.value), detail)

@@ -185,14 +185,16 @@ def _metric_rows(locale: Locale, metric: MetricResult) -> list[tuple[Cell, ...]]
             Cell(baseline.text, None if again else baseline.reason, again=again),
             Cell(mean.text, None if again else mean.reason, again=again),
         )
+        if name == "uncapped":  # the levels above are those with the cap
+            head = (head[0], Cell(MISSING), Cell(MISSING))
         cells = _estimate_cells(locale, metric, name, estimate)
         if place == 0 and metric.adjustment is not None:
             said = wording.adjustment(locale, metric.adjustment)
             note = f"{cells[-1].note}; {said}" if cells[-1].note else said
             cells = (*cells[:-1], Cell(cells[-1].text, note))
-        if place == 0 and metric.adjusted_p is not None:
-            adjusted = wording.number(locale, metric.adjusted_p, locale.p_value)
-            said = locale.text(f"correction.{metric.correction}", p_value=adjusted.text)
+        if place == 0 and isinstance(metric.adjusted_p, float):
+            adjusted = locale.p_value(metric.adjusted_p)
+            said = locale.text(f"correction.{metric.correction}", p_value=adjusted)
             p_cell = cells[-2]
             cells = (*cells[:-2], replace(p_cell, note=p_cell.note or said), cells[-1])
         rows.append((*head, *cells))
@@ -208,9 +210,7 @@ def _belief_cells(locale: Locale, metric: MetricResult, found: Advantage) -> tup
     """Say the posterior: mean, range, and how probable it is that the treatment is better."""
     show = wording.metric_difference(locale, metric, found.mean)
     relative = wording.number(locale, found.relative, wording.relative_like(locale, found.relative))
-    better = locale.text(
-        "metrics.better", probability=locale.percent(found.probability_better, like=1.0)
-    )
+    better = locale.text("metrics.better", probability=locale.probability(found.probability_better))
     return (
         Cell(show(found.mean), wording.region(locale, found.interval, show)),
         Cell(relative.text, relative.reason),

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         Analysis,
         MetricResult,
         Number,
-        Prospect,
         Reason,
         TreatmentResult,
     )
@@ -109,17 +108,21 @@ def _condition(reason: Reason) -> list[str]:
 def _money(analysis: Analysis) -> str:
     treatments = analysis.treatments
     header = [f"IN THE TEST, {analysis.currency}", *(one.variant for one in treatments)]
-    names = [name for name, _ in _money_rows(treatments[0])]
-    values = [[text for _, text in _money_rows(one)] for one in treatments]
-    rows = [[name, *(column[i] for column in values)] for i, name in enumerate(names)]
-    split = names.index("treated units")
+    found = zip(*(_money_rows(one) for one in treatments), strict=True)
+    rows = [
+        [row[0][0], *("–" if text is None else text for _, text in row)]
+        for row in found
+        if any(text is not None for _, text in row)
+    ]
+    split = next(place for place, row in enumerate(rows) if row[0] == "treated units")
     ahead = [f"AFTER A GO, {analysis.currency}", *header[1:]]
     rows.insert(split, [""] * len(header))
     rows.insert(split + 1, ahead)
     return columns(header, rows)
 
 
-def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
+def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str | None]]:
+    """Yield the same rows for every treatment; None where this one has no such row."""
     window, outlook = one.window, one.outlook
     yield (
         "incremental margin",
@@ -129,13 +132,13 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
     yield "AI cost, fully loaded", _figure(window.cost)
     yield "net benefit", _with(window.net_benefit, window.net_benefit_interval)
     yield "ROI (1 is 100 %)", _with(window.roi, window.roi_interval, places=3)
+    margin, roi = None, None
     if one.unadjusted:
         before = one.unadjusted[0]
-        yield (
-            "  before the adjustment",
-            f"margin {_with(before.incremental_margin, before.incremental_margin_interval)}",
-        )
-        yield "", f"ROI {_with(before.roi, before.roi_interval, places=3)}"
+        margin = f"margin {_with(before.incremental_margin, before.incremental_margin_interval)}"
+        roi = f"ROI {_with(before.roi, before.roi_interval, places=3)}"
+    yield "  before the adjustment", margin
+    yield "", roi
     yield (
         "cost per extra conversion",
         _with(
@@ -145,24 +148,29 @@ def _money_rows(one: TreatmentResult) -> Iterator[tuple[str, str]]:
     )
     yield "treated units", f"{outlook.units:,.0f}"
     yield "net benefit, raw", _with(outlook.net_benefit, outlook.interval)
-    if one.unadjusted:
-        plain = one.unadjusted[1]
-        yield "  before the adjustment", _with(plain.net_benefit, plain.interval)
+    plain = one.unadjusted[1] if one.unadjusted else None
+    yield (
+        "  before the adjustment",
+        _with(plain.net_benefit, plain.interval) if plain else None,
+    )
     yield "net benefit, posterior", _figure(outlook.posterior_mean)
     yield "P(net benefit > 0)", _percent(outlook.probability_positive)
     yield "expected loss", _figure(outlook.expected_loss)
     yield "net present value, raw", _figure(outlook.npv)
-    if one.decision.verdict == "CONTINUE":
-        yield from _prospect(one.prospect)
+    yield from _prospect(one)
     yield "verdict", f"{one.decision.verdict} ({one.decision.rule})"
 
 
-def _prospect(prospect: Prospect) -> Iterator[tuple[str, str]]:
+def _prospect(one: TreatmentResult) -> Iterator[tuple[str, str | None]]:
     """Yield what waiting may bring, where there is something to wait for."""
-    if isinstance(prospect.predictive_probability, float):
-        yield "shown > 0 by the end, at most", _percent(prospect.predictive_probability)
-    if isinstance(prospect.forecast, datetime):
-        yield "decision expected by", prospect.forecast.date().isoformat()
+    chance, expected = None, None
+    if one.decision.verdict == "CONTINUE":
+        if isinstance(one.prospect.predictive_probability, float):
+            chance = _percent(one.prospect.predictive_probability)
+        if isinstance(one.prospect.forecast, datetime):
+            expected = f"{one.prospect.forecast:%Y-%m-%d %H:%M} UTC"
+    yield "shown > 0 by the end, at most", chance
+    yield "decision expected by", expected
 
 
 def _metrics(analysis: Analysis) -> str:

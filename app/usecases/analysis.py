@@ -173,7 +173,7 @@ def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
                 str(ibis.to_sql(query, dialect=name))
                 for query in (lazy, sums(registered.experiment, kept))
             )
-        except (AttributeError, ibis.IbisError) as error:
+        except (NotImplementedError, ValueError, ibis.IbisError) as error:
             raise KlartextError(f"Ibis writes no SQL for {name!r} here: {error}") from error
     return (
         f"-- the unit table, kept as units\nCREATE TEMPORARY TABLE units AS\n{units};\n\n"

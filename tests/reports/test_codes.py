@@ -193,3 +193,8 @@ def test_every_key_that_a_page_asks_for_has_words() -> None:
 def test_words_of_a_section_are_of_nothing_else() -> None:
     status = {key.removeprefix("status.") for key in KEYS if key.startswith("status.")}
     assert status == set(TRANSITIONS)
+
+
+@pytest.mark.parametrize("code", sorted(checks()))
+def test_every_check_is_documented(code: str) -> None:
+    assert f"`{code}`" in (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")

@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from klartext.reports import page
-from klartext.reports.language import LANGUAGES, Language, catalogue
+from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.result import Beliefs, MetricResult
+from klartext.reports import page, tables
+from klartext.reports.language import LANGUAGES, Language, Locale, catalogue
 from tests.reports import samples
 
 CASES = [(name, language) for name in samples.SAMPLES for language in LANGUAGES]
@@ -208,3 +210,36 @@ def test_every_glossary_term_of_a_page_is_explained() -> None:
     terms = {key for key in keys if not key.endswith("_text")}
     used = {term for make in samples.SAMPLES.values() for term in make().glossary}
     assert terms == used
+
+
+def rows_of(metric: MetricResult) -> list[tuple[tables.Cell, ...]]:
+    document = samples.between_looks()
+    changed = replace(document, analysis=replace(document.analysis, metrics=(metric,)))
+    return list(tables.metrics(changed, Locale("en", "EUR", "UTC"), metric.variant).rows)
+
+
+def test_the_levels_with_a_cap_do_not_stand_beside_the_difference_without_it() -> None:
+    metric = samples.between_looks().analysis.metrics[-1]
+    both = (*metric.estimates, ("uncapped", metric.estimates[0][1]))
+    row = next(
+        row
+        for row in rows_of(replace(metric, estimates=both))
+        if row[-1].text == catalogue("en")["method.uncapped"]
+    )
+    assert [cell.text for cell in row[1:3]] == ["–", "–"]
+
+
+def test_a_probability_short_of_one_is_not_printed_as_certain() -> None:
+    metric = samples.between_looks().analysis.metrics[-1]
+    assert isinstance(metric.bayes, Beliefs)
+    better = replace(metric.bayes.better, probability_better=0.99986)
+    row = rows_of(replace(metric, bayes=replace(metric.bayes, better=better)))
+    notes = [cell.note for cells in row for cell in cells if cell.note]
+    assert any("> 99.9%" in note.replace("\N{NO-BREAK SPACE}", " ") for note in notes)
+    assert not any("100.0%" in note for note in notes)
+
+
+def test_an_adjusted_p_that_is_missing_is_not_mentioned() -> None:
+    metric = samples.between_looks().analysis.metrics[-1]
+    rows = rows_of(replace(metric, adjusted_p=NotEstimable("burn-in", "early"), correction="holm"))
+    assert not any("Holm" in (cell.note or "") for row in rows for cell in row)
