@@ -109,6 +109,16 @@ class SegmentEffect:
     joined: tuple[Level, ...]
 
 
+def is_dense(moments: Moments, column: str, *, is_rate: bool) -> bool:
+    """Whether a normal approximation holds for a variant in a level, by units and outcomes."""
+    outcomes = int(moments.nonzero[moments.columns.index(column)])
+    if is_rate:
+        outcomes = min(outcomes, moments.n - outcomes)
+    if moments.n < MIN_UNITS or outcomes < MIN_OUTCOMES:
+        return False
+    return not moments.sample(column).is_constant
+
+
 @dataclass(frozen=True, slots=True)
 class _Cut:
     """One metric of one treatment in one segment."""
@@ -126,15 +136,7 @@ class _Cut:
         """Whether normal approximations hold in a level, by its units and outcomes."""
         if isinstance(self.what, Ratio):
             return False
-        for moments in self.pair(level):
-            outcomes = int(moments.nonzero[moments.columns.index(self.what)])
-            if self.is_rate:
-                outcomes = min(outcomes, moments.n - outcomes)
-            if moments.n < MIN_UNITS or outcomes < MIN_OUTCOMES:
-                return False
-            if moments.sample(self.what).is_constant:
-                return False
-        return True
+        return all(is_dense(one, self.what, is_rate=self.is_rate) for one in self.pair(level))
 
 
 def segment_effect(  # noqa: PLR0913 - what is compared, and how it is read

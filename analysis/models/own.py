@@ -8,6 +8,14 @@ from typing import Protocol
 from klartext.analysis.models.diagnostics import NotShown, Shown, judge, predictive_checks
 from klartext.analysis.models.sampling import Drawn, Draws
 from klartext.analysis.moments import Moments
+from klartext.experiments.errors import KlartextError
+
+EFFECTS = ("effect",)
+"""What the command line shows of a team's model: its posterior variable of this name."""
+
+
+class OwnModelError(KlartextError):
+    """A team's model does not return what `OwnModel` says."""
 
 
 class OwnModel(Protocol):
@@ -55,15 +63,33 @@ def run(
 
     Raises
     ------
-    ValueError
-        The model has no such effect.
+    OwnModelError
+        The model returned no draws, or has no such effect.
     MissingExtraError
         ArviZ is not installed.
     """
     draws = model(moments, seed=seed)
+    name = getattr(model, "__name__", type(model).__name__)
+    _check(name, draws, effects)
     return judge(
-        Drawn(draws, getattr(model, "__name__", type(model).__name__), seed),
+        Drawn(draws, name, seed),
         effects=effects,
         checks=predictive_checks(draws),
         level=level,
     )
+
+
+def _check(name: str, draws: Draws, effects: Sequence[str]) -> None:
+    variables = getattr(getattr(draws, "posterior", None), "data_vars", None)
+    if variables is None:
+        raise OwnModelError(
+            f"{name} returned {type(draws).__name__}: it has to return an ArviZ InferenceData, "
+            "with the group posterior"
+        )
+    if missing := [effect for effect in effects if effect not in variables]:
+        raise OwnModelError(
+            f"the posterior of {name} has no {missing[0]!r}; it has {sorted(map(str, variables))}"
+        )
+    for key in variables:
+        if tuple(draws.posterior[key].dims[:2]) != ("chain", "draw"):
+            raise OwnModelError(f"{key!r} of {name} has to begin with the dimensions chain, draw")

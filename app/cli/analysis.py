@@ -8,6 +8,7 @@ import typer
 
 from klartext.app.cli.actor import ActorOption, actor_name
 from klartext.app.cli.context import log, open_session, print_json
+from klartext.experiments.errors import KlartextError
 
 Key: TypeAlias = Annotated[str, typer.Argument(help="Key of the experiment.", show_default=False)]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -33,6 +34,23 @@ def analyze(
         bool,
         typer.Option("--series", help="Show its course by day, age and cohort instead: charts."),
     ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Fit a model instead: hurdle, segments, or your own as module:function. "
+            "It moves no verdict."
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="With --model: what it reads; default: revenue, or the net value."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=2**32 - 1, help="With --model: same seed, same figures; default: 1."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show what an experiment has brought, what it cost, and the verdict so far.
@@ -48,11 +66,20 @@ def analyze(
       klartext analyze mail-subject --show-sql --dialect bigquery
 
       klartext analyze mail-subject --series --json
+
+      klartext analyze mail-subject --model hurdle --metric revenue --seed 7
     """
     from klartext.analysis.document import to_json  # noqa: PLC0415 - heavy
     from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
     from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
 
+    if model is None and not (metric is None and seed is None):
+        raise KlartextError("--metric and --seed belong to --model")
+    if model is not None:
+        if show_sql or dialect or series:
+            raise KlartextError("--model stands alone: no --show-sql, --dialect or --series")
+        _model(context, key, model=model, metric=metric, seed=seed, json=json)
+        return
     if show_sql or dialect:
         typer.echo(analysis.sql(open_session(context), key, dialect=dialect), nl=False)
         return
@@ -65,6 +92,27 @@ def analyze(
         return
     typer.echo(scorecard(found))
     log(f"Next: klartext report {key} -o report.html")
+
+
+def _model(
+    context: typer.Context,
+    key: str,
+    *,
+    model: str,
+    metric: str | None,
+    seed: int | None,
+    json: bool,
+) -> None:
+    from klartext.analysis.models.document import model_to_json  # noqa: PLC0415 - heavy
+    from klartext.app.cli.models import model_text  # noqa: PLC0415 - only here
+    from klartext.app.usecases import models  # noqa: PLC0415 - heavy
+
+    chosen = models.SEED if seed is None else seed
+    found = models.fit(open_session(context), key, model=model, metric=metric, seed=chosen)
+    if json:
+        print_json(model_to_json(found))
+        return
+    typer.echo(model_text(found))
 
 
 def _series(context: typer.Context, key: str, *, json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -23,8 +25,10 @@ from klartext.app.usecases import looks
 from klartext.app.usecases.enact import Outcome, enact
 from klartext.app.usecases.registry import require_registered
 from klartext.experiments import approvals, audit, caps, incidents, preflight, registry
+from klartext.experiments.caps import PercentileCap
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
+from klartext.experiments.experiment import Experiment
 from klartext.experiments.registry import Registered, Status
 from klartext.experiments.splits import Split, splits
 from klartext.experiments.state import reading
@@ -76,6 +80,31 @@ class Taken:
     registered: Registered
 
 
+@dataclass(frozen=True, slots=True)
+class OpenFacts:
+    """What an analysis reads, while the engine is open.
+
+    ``caps`` are the percentile caps, which are in force in ``experiment``.
+    """
+
+    experiment: Experiment
+    tables: FactTables
+    watermark: Watermark
+    splits: tuple[Split, ...]
+    engine: BaseBackend
+    caps: tuple[PercentileCap, ...]
+
+    def read_out(self) -> Readout:
+        """Reduce them to moments, counts and sums."""
+        return read_out(
+            self.experiment,
+            self.tables,
+            self.watermark,
+            engine=self.engine,
+            splits=self.splits,
+        )
+
+
 def experiments(session: Session) -> Experiments:
     """Return all registered experiments."""
     with reading(session.engine) as connection:
@@ -92,7 +121,7 @@ def analyze(session: Session, key: str) -> Analysis:
     NotReadyError
         It is not registered, or no facts were delivered yet.
     """
-    registered = _load(session, key)
+    registered = load(session, key)
     readout = _read(session, registered)
     with reading(session.engine) as connection:
         signed = approvals.current(connection, registered)
@@ -110,7 +139,7 @@ def series(session: Session, key: str) -> tuple[Registered, Watermark, Series]:
     NotReadyError
         It is not registered, or no facts were delivered yet.
     """
-    registered = _load(session, key)
+    registered = load(session, key)
     with open_engine(session.workspace.engine) as engine:
         tables, watermark = _seen(session, registered, engine)
         found = read_series(registered.experiment, tables, watermark, engine=engine)
@@ -127,7 +156,7 @@ def moments(session: Session, key: str) -> VariantMoments:
     NotReadyError
         It is not registered, or no facts were delivered yet.
     """
-    registered = _load(session, key)
+    registered = load(session, key)
     return VariantMoments(_read(session, registered).moments)
 
 
@@ -141,7 +170,7 @@ def units(session: Session, key: str) -> Table:
     NotReadyError
         It is not registered, or no facts were delivered yet.
     """
-    registered = _load(session, key)
+    registered = load(session, key)
     tables, watermark = _seen(session, registered, connect(session.workspace.engine))
     return unit_table.build(registered.experiment, tables, watermark, _splits(session, registered))
 
@@ -159,7 +188,7 @@ def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
     KlartextError
         There is no such dialect. Otherwise as `analyze`.
     """
-    registered = _load(session, key)
+    registered = load(session, key)
     name = dialect or _DIALECTS[type(session.workspace.engine)]
     with open_engine(session.workspace.engine) as engine:
         tables, watermark = _seen(session, registered, engine)
@@ -199,7 +228,7 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
     ConflictError
         It is decided already, its last deciding look is taken, or it changed meanwhile.
     """
-    registered = _load(session, key)
+    registered = load(session, key)
     _check_open(registered)
     readout = _read(session, registered)
     with reading(session.engine) as connection:
@@ -229,7 +258,16 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
     return Taken(number, now, analysis, after)
 
 
-def _load(session: Session, key: str) -> Registered:
+def load(session: Session, key: str) -> Registered:
+    """Return a registered experiment with its frozen caps in force.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such experiment.
+    NotReadyError
+        It is not registered.
+    """
     with reading(session.engine) as connection:
         require_registered(session, connection, key)
         registered = registry.load(connection, key)
@@ -257,23 +295,34 @@ def _seen(
     )
 
 
-def _read(session: Session, registered: Registered) -> Readout:
-    """Read the facts out, with percentile caps as they are frozen, else as they would be now."""
+@contextmanager
+def open_facts(session: Session, registered: Registered) -> Iterator[OpenFacts]:
+    """Open the facts of an experiment, with percentile caps as they are frozen, else as now.
+
+    Raises
+    ------
+    NotReadyError
+        No facts were delivered yet.
+    """
     with reading(session.engine) as connection:
         frozen = caps.frozen(connection, registered.key)
     with open_engine(session.workspace.engine) as engine:
         tables, watermark = _seen(session, registered, engine)
         experiment = registered.experiment
         found = percentile_caps.at_look(experiment, tables, watermark, engine=engine)
-        now = {cap.metric: cap for cap in found}
-        readout = read_out(
-            caps.in_force(experiment, now),
+        yield OpenFacts(
+            caps.in_force(experiment, {cap.metric: cap for cap in found}),
             tables,
             watermark,
-            engine=engine,
-            splits=_splits(session, registered),
+            _splits(session, registered),
+            engine,
+            (*frozen.values(), *found),
         )
-    return replace(readout, caps=(*frozen.values(), *found))
+
+
+def _read(session: Session, registered: Registered) -> Readout:
+    with open_facts(session, registered) as facts:
+        return replace(facts.read_out(), caps=facts.caps)
 
 
 def _splits(session: Session, registered: Registered) -> tuple[Split, ...]:
