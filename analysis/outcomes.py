@@ -30,7 +30,7 @@ def of_days(
     experiment
         Resolved spec.
     events
-        With their UTC ``day``.
+        With their UTC ``day``; those of mapped tables have none and are all read.
     first_us, last_us
         First and last exposure, in microseconds since 1970; None when there is none.
 
@@ -40,6 +40,8 @@ def of_days(
     """
     if first_us is None or last_us is None:
         return events.limit(0)
+    if "day" not in events.columns:
+        return events
     until = from_microseconds(last_us) + windows(experiment).maturity
     found = events.filter(events.day <= ibis.date(until.date()))
     if covariates.named(experiment):
