@@ -313,6 +313,7 @@ def _merged(treatment: Moments, control: Moments, quantities: Sequence[Quantity]
             moments.m2.take(places, 0).take(places, 1),
             moments.m3[places],
             moments.nonzero[places],
+            rest=np.broadcast_to(moments.rest, moments.mean.shape)[places],
         )
 
     return narrowed(treatment) + narrowed(control)

@@ -81,6 +81,8 @@ class Moments:
         they are those of the combination, and no column is binomial.
     missing
         Why means and sums are NaN; None when they are not.
+    rest
+        ``(k,)``: the mean less its float64 in ``mean``, which only merging needs.
 
     Notes
     -----
@@ -91,14 +93,19 @@ class Moments:
     - ``m3 = m3_a + m3_b + d^3 n_a n_b (n_a - n_b) / n^2 + 3 d (n_a m2_b - n_b m2_a) / n``
 
     Both are sums over the rows of ``(x - mean)^k`` with ``x - mean`` split into the part inside
-    its group and the shift of the group's mean, ``-d n_b / n`` or ``d n_a / n``. The relative
-    error grows with ``mean / sd`` as that of any centred sum does: at mean 1e9 and sd 1 about
-    nine digits of the variance are right; raw sums of squares would leave none.
+    its group and the shift of the group's mean, ``-d n_b / n`` or ``d n_a / n``.
+
+    A float64 near ``mu`` is off by ``u = 2^-53 mu``, so that ``d`` of two of them is off by
+    ``2 u``: at mean 1e9 and sd 1 by 2e-7 of the sd. With weights ``w = n_a n_b / n`` that puts
+    ``2 u (w_1 |d_1| + ...)`` into a product with another column of shifts ``d_1, ...``, and
+    ``6 u m2`` into ``m3``. Hence a mean is the unevaluated sum of two floats, ``mean + rest``:
+    ``d`` is then right to a few units in *its own* last place, as is all that is made of it.
 
     References
     ----------
     Pebay (2008), "Formulas for robust, one-pass parallel computation of covariances and
-    arbitrary-order statistical moments", Sandia report SAND2008-6212.
+    arbitrary-order statistical moments", Sandia report SAND2008-6212. Knuth, The Art of Computer
+    Programming 2, 4.2.2, theorem B, for the sum of two floats without loss.
     """
 
     columns: tuple[str, ...]
@@ -109,6 +116,7 @@ class Moments:
     nonzero: npt.NDArray[np.int64]
     regimes: int = 1
     missing: NotEstimable | None = None
+    rest: FloatArray | float = 0.0
 
     @classmethod
     def of(cls, columns: tuple[str, ...], rows: FloatArray) -> Moments:
@@ -117,10 +125,11 @@ class Moments:
         values = np.asarray(rows, dtype=np.float64).reshape(-1, k)
         n = len(values)
         mean = values.mean(axis=0) if n else np.zeros(k)
-        deviation = values - mean
+        deviation, rest = values - mean, np.zeros(k)
         if n:  # a second pass takes the rounding of the mean out of the third moments
             correction = deviation.mean(axis=0)
-            mean, deviation = mean + correction, deviation - correction
+            deviation = deviation - correction
+            mean, rest = two_sum(mean, correction)
         return cls(
             columns=columns,
             n=n,
@@ -128,6 +137,7 @@ class Moments:
             m2=deviation.T @ deviation,
             m3=(deviation**3).sum(axis=0),
             nonzero=np.count_nonzero(values, axis=0).astype(np.int64).reshape(k),
+            rest=rest,
         )
 
     @classmethod
@@ -141,6 +151,7 @@ class Moments:
         products: FloatArray,
         cubes: FloatArray,
         nonzero: npt.NDArray[np.int64],
+        rest: FloatArray | float = 0.0,
     ) -> Moments:
         """Return moments from sums of deviations ``d`` from any ``origin``.
 
@@ -148,8 +159,8 @@ class Moments:
         ----------
         columns, n, nonzero
             As they are.
-        origin
-            ``(k,)``.
+        origin, rest
+            ``(k,)``: their sum is what the deviations are from.
         sums, products, cubes
             ``(k,)``, ``(k, k)``, ``(k,)``: sums of ``d``, ``d d'`` and ``d^3``.
 
@@ -159,13 +170,15 @@ class Moments:
         2 n e^3``. Each loses the digits of ``(e / sd)^2``: see `is_far`.
         """
         e = sums / n if n else sums
+        mean, left = two_sum(origin, e + rest)
         return cls(
             columns=columns,
             n=n,
-            mean=origin + e,
+            mean=mean,
             m2=products - n * np.outer(e, e),
             m3=cubes - 3 * e * np.diag(products) + 2 * n * e**3,
             nonzero=nonzero,
+            rest=left,
         )
 
     def is_far(self, origin: FloatArray) -> bool:
@@ -183,7 +196,7 @@ class Moments:
         if self.n == 0:
             return other
         n = self.n + other.n
-        delta = other.mean - self.mean
+        delta = (other.mean - self.mean) + (other.rest - self.rest)
         weight = self.n * other.n / n
         m2 = self.m2 + other.m2 + np.outer(delta, delta) * weight
         m3 = (
@@ -192,8 +205,8 @@ class Moments:
             + delta**3 * weight * (self.n - other.n) / n
             + 3 * delta * (self.n * np.diag(other.m2) - other.n * np.diag(self.m2)) / n
         )
-        mean = self.mean + delta * (other.n / n)
-        return Moments(self.columns, n, mean, m2, m3, self.nonzero + other.nonzero)
+        mean, rest = two_sum(self.mean, delta * (other.n / n) + self.rest)
+        return Moments(self.columns, n, mean, m2, m3, self.nonzero + other.nonzero, rest=rest)
 
     def sample(self, column: str) -> Sample:
         """Return one column as a `Sample`.
@@ -212,6 +225,13 @@ class Moments:
         """Sample covariance of two columns, ``m2 / (n - 1)``; only defined for ``n >= 2``."""
         i, j = self.columns.index(one), self.columns.index(other)
         return float(self.m2[i, j]) / (self.n - 1)
+
+
+def two_sum(one: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the float64 sum, and what rounding took from it: together they are exact."""
+    total = one + other
+    part = total - one
+    return total, (one - (total - part)) + (other - part)
 
 
 def unusable(*samples: Sample) -> NotEstimable | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import reduce as fold
 from operator import and_
 from typing import Any, TypeAlias
@@ -56,6 +57,23 @@ class Columns:
         """``(names, base)``: each column as a sum of base columns."""
         rows = [self.combined.get(name, {name: 1.0}) for name in self.names]
         return np.array([[row.get(name, 0.0) for name in self.base] for row in rows])
+
+    def of_base(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return one value for each column from those of the base columns, and their rest.
+
+        Together exact: groups with other origins are compared to the last digit.
+        """
+        given = dict(zip(self.base, map(Fraction, values.tolist()), strict=True))
+        exact = [
+            sum(
+                (given[part] * Fraction(weight) for part, weight in parts.items()),
+                start=Fraction(),
+            )
+            for parts in (self.combined.get(name, {name: 1.0}) for name in self.names)
+        ]
+        rounded = [float(value) for value in exact]
+        rest = [float(one - Fraction(other)) for one, other in zip(exact, rounded, strict=True)]
+        return np.array(rounded), np.array(rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,15 +223,17 @@ def _pass(  # noqa: PLR0913, PLR0917 - as `reduce`
     sums = reduced(units, columns, group, totals=totals, origins=origins)
     found = []
     for row in rows_of(engine, sums):
-        start = columns.weights @ origins.of_group(row, len(columns.base))
-        moments = _moments(columns, row, start)
+        start, rest = columns.of_base(origins.of_group(row, len(columns.base)))
+        moments = _moments(columns, row, start, rest)
         shared = {name: row[name] for name in (*group, "n")}
         counts = {name: int(row[f"total{i}"]) for i, name in enumerate(totals)}
         found.append(({**counts, **shared, _MOMENTS: moments}, moments.is_far(start)))
     return found
 
 
-def _moments(columns: Columns, row: Mapping[str, Any], start: FloatArray) -> Moments:
+def _moments(
+    columns: Columns, row: Mapping[str, Any], start: FloatArray, rest: FloatArray
+) -> Moments:
     names, weights = columns.names, columns.weights
     places = [names.index(name) for name in columns.base]
     products = np.array([[row[f"product{max(i, j)}_{min(i, j)}"] for j in places] for i in places])
@@ -225,6 +245,7 @@ def _moments(columns: Columns, row: Mapping[str, Any], start: FloatArray) -> Mom
         products=weights @ products @ weights.T,
         cubes=np.array([row[f"cube{i}"] for i in range(len(names))]),
         nonzero=np.array([row[f"nonzero{i}"] for i in range(len(names))], dtype=np.int64),
+        rest=rest,
     )
 
 

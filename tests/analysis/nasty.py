@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from klartext.experiments.door import TableName
+from klartext.experiments.door import PropertyType, TableName
 from klartext.experiments.experiment import (
     Assumption,
     CostLine,
@@ -42,6 +42,7 @@ SWITCHES = (datetime(2025, 10, 26, 1, tzinfo=UTC), datetime(2026, 3, 29, 1, tzin
 COUNTRIES = ("DE", "DE", "DE", "AT", "de", " DE", "", "'; DROP TABLE events; --", "a\\'b", 'q"',
              "%_*", "\n\t", "ß", "🛒", "{{x}}")  # fmt: skip
 """Values of a property; some differ only where careless engines see no difference."""
+PROPERTIES: Mapping[str, PropertyType] = {"amount_net": "money", "country": "text"}
 _IDS = (0, -1, 1, 2**63 - 1, -(2**63))
 _TYPES = {
     "bigint": pa.types.is_int64,
@@ -51,6 +52,8 @@ _TYPES = {
     "date": pa.types.is_date,
     "bytea": pa.types.is_binary,
     "text": pa.types.is_string,
+    "double precision": pa.types.is_float64,
+    "boolean": pa.types.is_boolean,
 }
 
 
@@ -100,9 +103,11 @@ class Facts:
         ]
         return pa.Table.from_pylist(rows, schema=store.schema(table))
 
-    def deliver(self, root: Path) -> FactsStore:
+    def deliver(
+        self, root: Path, properties: Mapping[str, PropertyType] = PROPERTIES
+    ) -> FactsStore:
         """Write the rows as Delta tables."""
-        store = FactsStore(str(root), {"amount_net": "money", "country": "text"})
+        store = FactsStore(str(root), properties)
         for table in TABLES:
             store.append(table, self.arrow(store, table), application="test", version=1)
         return store
@@ -133,7 +138,7 @@ def generate(seed: int, *, units: int) -> Facts:
         first = _instant(rng)
         facts.exposures.extend(_exposures(rng, unit, first, solo=place == units // 2))
         facts.events.extend(_events(rng, unit, first))
-        facts.usage_costs.extend(_calls(rng, unit))
+        facts.usage_costs.extend(calls(rng, unit))
     for nobody in range(20):
         facts.usage_costs.append(call("0.000000000001", variant="retired", model=f"m{nobody % 3}"))
         facts.usage_costs.append(call("1.5", variant=rng.choice(["ai", None]), unit=None))
@@ -229,7 +234,7 @@ def _events(rng: random.Random, unit: int, first: datetime) -> Iterator[dict[str
                     value=value)  # fmt: skip
 
 
-def _calls(rng: random.Random, unit: int) -> Iterator[dict[str, Any]]:
+def calls(rng: random.Random, unit: int) -> Iterator[dict[str, Any]]:
     for _ in range(rng.randrange(4)):
         yield call(
             rng.choice([None, "0", "0.000000000001", f"{rng.random():.12f}", "12345.678901234567"]),
