@@ -91,7 +91,8 @@ def deliver(shop: Shop, amounts: Amounts, *, units: int = 4000) -> None:
     rng = np.random.default_rng(5)
     lines = ["customer,variant,sent_at,purchase,revenue,country"]
     for unit in range(units):
-        country = "DE" if unit % 8 < 4 else "AT" if unit % 8 < 7 else "CH"
+        place = unit // 2 % 8  # the parity of a unit is its variant
+        country = "DE" if place < 4 else "AT" if place < 7 else "CH"
         country = "LI" if unit < 20 else country
         amount = amounts(rng, bool(unit % 2), country)
         sent = (START + 15 * DAY * unit / units).isoformat()
