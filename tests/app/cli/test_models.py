@@ -225,10 +225,10 @@ def test_a_teams_own_model_from_the_workspace(begun: Shop, run: Run, extra: None
         ("wrong", "not shown (predictive-check-failed)"),
         ("stuck", "not shown (not-converged)"),
     ]:
-        text = run("analyze", "mail", "--model", f"team_shown:{function}")
-        assert text.status == 0
-        assert said in text.out
-        assert "INTERVAL" not in text.out
+        hidden = run("analyze", "mail", "--model", f"team_shown:{function}")
+        assert hidden.status == 0
+        assert said in hidden.out
+        assert "INTERVAL" not in hidden.out
         refused = run("analyze", "mail", "--model", f"team_shown:{function}", "--json").json
         assert "effects" not in refused["fits"][0]
         assert not refused["fits"][0]["shown"]
