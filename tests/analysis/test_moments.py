@@ -1,6 +1,7 @@
 """Merging, shifting and scaling, and what cannot be estimated."""
 
 import math
+from fractions import Fraction
 from random import Random
 
 import numpy as np
@@ -155,3 +156,26 @@ def test_one_varying_sample_is_enough() -> None:
     refused = unusable(constant, constant)
     assert refused is not None
     assert refused.reason == "no-variance"
+
+
+def test_many_parts_near_a_billion_merge_as_exact_arithmetic_does() -> None:
+    """Beside amounts of 1e13, where means as one float64 lose 1e-9 of both scales."""
+    rng = np.random.default_rng(1)
+    rows = np.column_stack([1e9 + rng.normal(0, 1, 3_000), rng.normal(0, 1e13, 3_000)])
+    whole = sum(
+        (Moments.of(("precise", "huge"), part) for part in np.array_split(rows, 300)),
+        start=Moments.of(("precise", "huge"), np.empty((0, 2))),
+    )
+    values = [[Fraction(value) for value in column] for column in rows.T.tolist()]
+    means = [sum(column) / len(column) for column in values]
+    one, other = (
+        [value - mean for value in column] for column, mean in zip(values, means, strict=True)
+    )
+    scale = np.sqrt(whole.m2.diagonal())
+    bound = 4 * 300 * 2**-53  # each merge rounds four times, relative to what was summed so far
+    product = float(sum(a * b for a, b in zip(one, other, strict=True)))
+    assert whole.m2[0, 1] == pytest.approx(product, abs=bound * scale[0] * scale[1])
+    assert whole.m2[0, 0] == pytest.approx(float(sum(a * a for a in one)), rel=bound)
+    third = float(sum(a**3 for a in one))
+    assert whole.m3[0] == pytest.approx(third, abs=bound * scale[0] ** 3)
+    assert whole.mean[0] == float(means[0])
