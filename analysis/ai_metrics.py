@@ -14,8 +14,8 @@ from klartext.analysis.ratio_metrics import Ratio
 from klartext.analysis.result import MetricResult, Number
 from klartext.experiments.experiment import AI_METRICS, Metric
 
-_MONEY = frozenset({"ai.cost_per_task"})
-_SHARES = frozenset({"ai.error_rate", "ai.cache_share"})
+MONEY = frozenset({"ai.cost_per_task"})
+SHARES = frozenset({"ai.error_rate", "ai.cache_share"})
 _Estimates = tuple[tuple[str, Estimate | NotEstimable], ...]
 
 
@@ -52,8 +52,8 @@ def ai_metrics(
             variant=treatment,
             baseline=control,
             primary=False,
-            is_money=metric.key in _MONEY,
-            is_rate=metric.key in _SHARES,
+            is_money=metric.key in MONEY,
+            is_rate=metric.key in SHARES,
             mean=means[0],
             baseline_mean=means[1],
             estimates=_estimates(calls, metric, treatment, control, look, alpha),

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from klartext.analysis import quantile_sequence
 from klartext.analysis.means import multiplier_of
 from klartext.analysis.outcome import Outcome
+from klartext.analysis.quantiles import MINIMUM_TAIL
 from klartext.analysis.sequential import group, mixture
 
 _GRAIN = 10**9
@@ -112,14 +114,24 @@ class Comparison:
 
 def openings(comparison: Comparison) -> tuple[int, ...]:
     """Units from which each look has enough outcomes, increasing: the last look opens first."""
-    rate, mode = comparison.outcome.nonzero_rate, comparison.mode
-    if rate is None or isinstance(mode, Fixed):
-        return (1,)
+    return tuple(sorted({_opening(comparison, t) for t in _fractions(comparison.mode)}))
+
+
+def _fractions(mode: Mode) -> tuple[float, ...]:
+    return (1.0,) if isinstance(mode, Fixed) else mode.fractions
+
+
+def _opening(comparison: Comparison, fraction: float) -> int:
+    """Return the units planned in all from which a look at ``fraction`` of them is read."""
+    outcome, least = comparison.outcome, mixture.MINIMUM_NONZERO
+    rate = outcome.nonzero_rate
+    if outcome.quantile is not None:
+        least = MINIMUM_TAIL
+        rate = outcome.observed_rate * min(outcome.quantile, 1 - outcome.quantile)
+    elif rate is None or isinstance(comparison.mode, Fixed):
+        return 1
     per_unit = max(rate, 1 / _GRAIN) * min(comparison.shares)
-    units = [
-        math.ceil(mixture.MINIMUM_NONZERO / (per_unit * t) - 1e-6) for t in reversed(mode.fractions)
-    ]
-    return tuple(sorted(set(units)))
+    return math.ceil(least / (per_unit * fraction) - 1e-6)
 
 
 def bounds_at(
@@ -127,31 +139,40 @@ def bounds_at(
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]] | None:
     """Fractions of the looks that are read, lower and upper bounds for Z; None when none is read.
 
-    With ``total_units`` only looks with enough outcomes are read; without, all of them.
+    With ``total_units`` only looks with enough outcomes are read; without, all of them. A
+    quantile is read by its confidence sequence at every look of both sequential modes.
     """
     alpha, sides = comparison.rule_alpha, comparison.sides
-
-    def is_open(fraction: float) -> bool:
-        rate = comparison.outcome.nonzero_rate
-        if total_units is None or rate is None:
-            return True
-        per_unit = max(rate, 1 / _GRAIN) * min(comparison.shares)
-        return total_units >= math.ceil(mixture.MINIMUM_NONZERO / (per_unit * fraction) - 1e-6)
-
+    looks = [
+        group.Look(k + 1, t, t)
+        for k, t in enumerate(_fractions(comparison.mode))
+        if total_units is None or total_units >= _opening(comparison, t)
+    ]
+    if not looks:
+        return None
+    fractions = tuple(look.fraction for look in looks)
+    upper: tuple[float, ...]
     match comparison.mode:
         case Fixed():
-            fractions: tuple[float, ...] = (1.0,)
-            upper: tuple[float, ...] = (multiplier_of(2 * alpha / sides),)
+            upper = (multiplier_of(2 * alpha / sides),)
+        case _ if comparison.outcome.quantile is not None:
+            upper = tuple(_quantile_bound(comparison, t) for t in fractions)
         case GroupSequential(spending, planned):
-            design = group.Design(spending, alpha, sides, planned)
-            looks = [group.Look(k + 1, t, t) for k, t in enumerate(planned) if is_open(t)]
-            fractions = tuple(look.fraction for look in looks)
-            upper = group.multipliers(design, looks)
-        case Anytime(planned):
-            fractions = tuple(t for t in planned if is_open(t))
+            upper = group.multipliers(group.Design(spending, alpha, sides, planned), looks)
+        case Anytime():
             width = mixture.multiplier if sides == 2 else mixture.multiplier_one_sided
             upper = tuple(width(round(t * _GRAIN), _GRAIN, alpha=alpha) for t in fractions)
-    if not fractions:
-        return None
     lower = tuple(-bound if sides == 2 else -math.inf for bound in upper)
     return fractions, lower, upper
+
+
+def _quantile_bound(comparison: Comparison, fraction: float) -> float:
+    outcome, both = comparison.outcome, math.fsum(comparison.shares)
+    treatment, control = (share / both for share in comparison.shares)
+    seen = fraction * outcome.observed_rate * _GRAIN
+    return quantile_sequence.multiplier(
+        (seen * treatment, seen * control),
+        (outcome.variance_under(0.0) / treatment, outcome.variance / control),
+        alpha=comparison.rule_alpha,
+        planned_n=_GRAIN,
+    )

@@ -19,13 +19,14 @@ from ibis.backends import BaseBackend
 from klartext.analysis import covariates
 from klartext.analysis.engine import rows_of
 from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.guardrails import Measured
 from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout, read_out
 from klartext.analysis.result import Number
 from klartext.analysis.windows import windows
 from klartext.experiments.errors import NotReadyError
-from klartext.experiments.experiment import Experiment
+from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
 
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from klartext.experiments.facts import FactTables
 
 _DAY = timedelta(days=1)
+
+NO_CALLS = NotEstimable(
+    "no-call-history", "history has no AI calls of this variant: --like an earlier test, or numbers"
+)
+"""Why an AI metric has no baseline: units that were only seen made no calls for the experiment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,10 @@ class History:
         Who was read.
     start, end
         For `Seen` the look back; for `Like` the first and last exposure.
-    moments
-        Of the control and of one treatment, columns of the unit table. For `Seen` both hold the
-        same units with the same events: only what the spec charges for the treatment differs.
+    readouts
+        That of the control and that of one treatment. For `Seen` both hold the same units with
+        the same events: only what the spec charges for the treatment differs. For `Like` they
+        are one.
     units_per_day
         Distinct units over the days from ``start`` to ``end``, all variants.
     with_calls
@@ -92,10 +99,24 @@ class History:
     population: Population
     start: datetime
     end: datetime
-    moments: Mapping[str, Moments]
+    readouts: Mapping[str, Readout]
     units_per_day: Number
     with_calls: bool
     first_event: datetime
+
+    @property
+    def moments(self) -> Mapping[str, Moments]:
+        """Columns of the unit table, of the control and of one treatment."""
+        return {variant: readout.moments[variant] for variant, readout in self.readouts.items()}
+
+    def measured(self, metric: Metric, variant: str) -> Measured:
+        """Return what ``metric`` was read from in ``variant``; `NO_CALLS` for calls not made."""
+        readout = self.readouts[variant]
+        if metric.key in AI_KEYS and (
+            readout.calls is None or readout.calls.coverage[variant][metric.key].calls == 0
+        ):
+            return NO_CALLS
+        return readout.measured(metric, variant)
 
     @property
     def units(self) -> int:
@@ -205,7 +226,7 @@ def _seen(  # noqa: PLR0913 - as `read_history`
         population=population,
         start=start,
         end=at,
-        moments={variant: readout.moments[variant] for variant, readout in found.items()},
+        readouts=found,
         units_per_day=units / ((at - start) / _DAY),
         with_calls=False,
         first_event=known[0],
@@ -297,7 +318,7 @@ def _like(
         population=population,
         start=start,
         end=end,
-        moments={key: found.moments[key] for key in (experiment.control, treatment)},
+        readouts=dict.fromkeys((experiment.control, treatment), found),
         units_per_day=sum(found.all_units.values()) / days
         if days >= 1
         else NotEstimable("no-traffic", "all units were exposed within one day"),

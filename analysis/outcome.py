@@ -32,14 +32,24 @@ class Outcome:
         an AI cost only treated units have. None: as the control's.
     nonzero_rate
         Share of units with an outcome; when known, looks before `mixture.MINIMUM_NONZERO`
-        outcomes in the smaller variant are not counted in sequential modes.
+        outcomes in the smaller variant are not counted in sequential modes. Of a quantile the
+        share of units with an observation.
+    quantile
+        Of a quantile which one; then no look counts, in any mode, before
+        `quantiles.MINIMUM_TAIL` units of the smaller variant are expected beyond it.
     """
 
-    kind: Literal["conversion", "mean", "ratio", "net"]
+    kind: Literal["conversion", "mean", "ratio", "net", "quantile"]
     mean: float
     variance: float
     treated_variance: float | None = None
     nonzero_rate: float | None = None
+    quantile: float | None = None
+
+    @property
+    def observed_rate(self) -> float:
+        """Share of units with an outcome, all of them while it is not known."""
+        return 1.0 if self.nonzero_rate is None else self.nonzero_rate
 
     def variance_under(self, effect: float) -> float:
         """Variance per treated unit when the treatment's mean is ``mean + effect``."""

@@ -12,17 +12,17 @@ from datetime import timedelta
 from typing import Literal, TypeAlias
 
 from klartext.analysis import planning, question
-from klartext.analysis.baseline import NOT_PLANNED, Baseline
+from klartext.analysis.baseline import Baseline
 from klartext.analysis.comparison import Anytime, Fixed, GroupSequential, Mode, evenly
 from klartext.analysis.covariates import longest_lookback
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.history import History
+from klartext.analysis.history import NO_CALLS, History
 from klartext.analysis.planning import Duration, Plan
 from klartext.analysis.question import Question, Reading
 from klartext.analysis.result import Number
 from klartext.analysis.stakes import Money, Stakes, horizon_of, pays_monthly, stakes_of
 from klartext.analysis.windows import windows
-from klartext.experiments.experiment import Experiment
+from klartext.experiments.experiment import AI_METRICS, Experiment, Metric
 
 LIFTS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5)
 """Lifts whose price in units is always said, whatever is expected."""
@@ -123,7 +123,7 @@ class Proposal:
     lead
         The net benefit; without values the first metric.
     metrics, guardrails
-        In the order of the spec.
+        In the order of the spec; last the AI metrics of which a lift or a baseline was said.
     needed
         Units with which the lead and every guardrail have the power asked for.
     binding
@@ -194,7 +194,7 @@ def propose(  # noqa: PLR0913 - an experiment, and all that a plan of it rests o
     asked
         What is wanted.
     baselines
-        Of every metric.
+        Of every metric; of AI metrics those that there are.
     money
         Margin and cost per unit.
     units_per_day
@@ -207,16 +207,20 @@ def propose(  # noqa: PLR0913 - an experiment, and all that a plan of it rests o
     lead, needed = _lead(experiment, asked, baselines, money, pace)
     metrics = [
         question.of_metric(
-            experiment, asked.reading, metric, baselines[metric.key], asked.lifts.get(metric.key)
+            experiment,
+            asked.reading,
+            metric,
+            baselines.get(metric.key, Baseline(NO_CALLS)),
+            asked.lifts.get(metric.key),
         )
-        for metric in experiment.metrics
+        for metric in (*experiment.metrics, *_named_ai_metrics(asked, baselines))
     ]
     guardrails = [
         question.of_guardrail(
             experiment,
             asked.reading,
             guardrail,
-            baselines.get(guardrail.metric, Baseline(NOT_PLANNED)),
+            baselines.get(guardrail.metric, Baseline(NO_CALLS)),
         )
         for guardrail in experiment.guardrails
     ]
@@ -268,6 +272,12 @@ def propose(  # noqa: PLR0913 - an experiment, and all that a plan of it rests o
         ),
         notes=tuple(_notes(experiment, asked, history, most, money, pace)),
     )
+
+
+def _named_ai_metrics(asked: Asked, baselines: Mapping[str, Baseline]) -> Iterator[Metric]:
+    for metric in AI_METRICS:
+        if metric.key in asked.lifts or (metric.key in baselines and baselines[metric.key].given):
+            yield metric
 
 
 @dataclass(frozen=True, slots=True)

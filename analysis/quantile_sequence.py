@@ -139,6 +139,45 @@ def level(side: Observations, q: float, *, alpha: float, planned_n: int) -> Conf
     return Interval(lower, upper, 1 - alpha)
 
 
+def multiplier(
+    n: tuple[float, float],
+    variances: tuple[float, float],
+    *,
+    alpha: float,
+    planned_n: int,
+) -> float:
+    """Half-width of the sequence in standard errors of the difference, to first order: to plan.
+
+    Parameters
+    ----------
+    n
+        Units of both variants with an observation.
+    variances
+        Squared standard errors of both quantiles, of which only the proportion matters; a zero
+        is a number without an error, and the sequence that of the other's level.
+    alpha, planned_n
+        As for `anytime`.
+
+    Raises
+    ------
+    ValueError
+        ``alpha`` is not between 0 and 1, ``planned_n`` not positive, or no variance is.
+
+    Notes
+    -----
+    In large samples either M is ``ln M = (z^2 n / (n + g) - ln(1 + n / g)) / 2``, z the distance
+    from the sample quantile in standard errors s. The farthest pair with ``M M < 1/a`` is then
+    ``(s_T^2 (1 + g/n_T) + s_C^2 (1 + g/n_C))^(1/2) (-2 ln a + sum ln(1 + n / g))^(1/2)`` away.
+    """
+    tail, tuning = _design(alpha, planned_n)
+    sides = [(units, part) for units, part in zip(n, variances, strict=True) if part > 0]
+    if not sides:
+        raise ValueError("neither variance is positive")
+    room = tail + math.fsum(math.log1p(units / tuning) for units, _ in sides)
+    slower = math.fsum(part * (1 + tuning / units) for units, part in sides)
+    return math.sqrt(slower / math.fsum(part for _, part in sides) * room)
+
+
 _UNBOUNDED = NotEstimable("unbounded", "there are too few units to bound this quantile")
 
 

@@ -183,6 +183,8 @@ def of_guardrail(
     with a number, which has no error.
     """
     metric = experiment.metric(guardrail.metric)
+    if guardrail.at_most is not None and baseline.treatment is not None:
+        baseline = Baseline(baseline.treatment)
     return Question(
         "guardrail",
         guardrail.metric,
@@ -208,25 +210,26 @@ def _kept(
     if guardrail.at_most is not None:
         goal, margin = "decrease", float(guardrail.at_most) - outcome.mean
         if margin <= 0:
-            detail = f"{metric.key} is {outcome.mean:.4g} already without the treatment"
+            detail = f"{metric.key} is {outcome.mean:.4g} already in the baseline"
             return NotEstimable("already-beyond", detail)
-        outcome = replace(outcome, kind="mean", variance=0.0, treated_variance=outcome.variance)
+        outcome = _levels(outcome, control=0.0)
     elif guardrail.may_worsen_by_relative is not None:
         share = float(guardrail.may_worsen_by_relative)
         margin = share * abs(outcome.mean)
         signed = share if outcome.mean >= 0 else -share
         factor = 1 - signed if goal == "increase" else 1 + signed
-        outcome = replace(
-            outcome,
-            kind="mean",
-            variance=factor**2 * outcome.variance,
-            treated_variance=outcome.variance,
-        )
+        outcome = _levels(outcome, control=factor**2 * outcome.variance)
     else:
         margin = float(guardrail.may_worsen_by or 0)
     comparison = replace(_comparison(experiment, reading, outcome), goal=goal, margin=margin)
     # A level is read as it is; differences are adjusted.
     return comparison if guardrail.at_most is not None else _adjusted(comparison, baseline)
+
+
+def _levels(outcome: Outcome, *, control: float) -> Outcome:
+    """Give the control another variance; the treatment keeps the outcome's, whatever happens."""
+    kind = "mean" if outcome.kind == "conversion" else outcome.kind
+    return replace(outcome, kind=kind, variance=control, treated_variance=outcome.variance)
 
 
 def _adjusted(comparison: Comparison, baseline: Baseline) -> Comparison | NotEstimable:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from klartext.analysis import ai_metrics
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.history import Seen
 from klartext.analysis.planning import Duration, Plan
@@ -341,10 +342,11 @@ def level(proposal: Proposal, locale: Locale, question: Question, value: float) 
     if question.kind == "net_benefit":
         return locale.money(value)
     metric = experiment.metric(question.key)
-    if metric.is_rate:
+    if metric.is_rate or metric.key in ai_metrics.SHARES:
         return locale.percent(value)
     money = {entry.metric for entry in experiment.value if isinstance(entry, ContributionMargin)}
-    if (metric.numerator or metric.key) in money and metric.denominator not in money:
+    money |= ai_metrics.MONEY
+    if {metric.numerator, metric.key} & money and metric.denominator not in money:
         return locale.money(value)
     return locale.number(value, decimals=3 if abs(value) < 10 else 1)
 

@@ -15,7 +15,15 @@ from klartext.analysis.baseline import MARGIN, Baseline, Given
 from klartext.analysis.comparison import Anytime, Fixed, GroupSequential, Mode, evenly
 from klartext.analysis.engine import open_engine
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.history import History, Like, Population, Seen, as_exposed, read_history
+from klartext.analysis.history import (
+    NO_CALLS,
+    History,
+    Like,
+    Population,
+    Seen,
+    as_exposed,
+    read_history,
+)
 from klartext.analysis.proposal import Asked, Proposal, propose
 from klartext.analysis.question import Reading, worth_of
 from klartext.analysis.rerandomisation import AaResult, rerandomise, unit_rows
@@ -26,7 +34,14 @@ from klartext.app.usecases import specs
 from klartext.app.usecases.pages import check_folder, replace_file
 from klartext.experiments import caps
 from klartext.experiments.errors import KlartextError, NotFoundError, NotReadyError
-from klartext.experiments.experiment import MILLION, Experiment, Metric, Saving
+from klartext.experiments.experiment import (
+    AI_KEYS,
+    AI_METRICS,
+    MILLION,
+    Experiment,
+    Metric,
+    Saving,
+)
 from klartext.experiments.watermark import Watermark
 from klartext.reports import plan_page
 from klartext.reports.language import Language
@@ -126,10 +141,9 @@ def plan(session: Session, subject: str, request: Request) -> Proposal:
     history = _history(session, experiment, treatment, request, given)
     found = dict(given)
     if history is not None:
-        moments = history.moments[experiment.control]
-        for metric in experiment.metrics:
+        for metric in (*experiment.metrics, *AI_METRICS):
             if metric.key not in found:
-                found[metric.key] = baseline.from_moments(experiment, metric, moments)
+                found[metric.key] = _read(experiment, treatment, metric, history)
     money = _money(experiment, treatment, request, found, history)
     return propose(
         experiment,
@@ -204,6 +218,22 @@ def write_page(
     replace_file(output, content.encode())
 
 
+def _read(experiment: Experiment, treatment: str, metric: Metric, history: History) -> Baseline:
+    """Return the control's baseline; of AI metrics the treatment's too, for limits on a level."""
+    control, treated = (
+        baseline.from_history(
+            experiment,
+            metric,
+            history.measured(metric, variant),
+            units=history.moments[variant].n,
+        )
+        for variant in (experiment.control, treatment)
+    )
+    if metric.key not in AI_KEYS or treated.outcome == NO_CALLS:
+        return control
+    return replace(control, treatment=treated.outcome)
+
+
 def _treatment(experiment: Experiment, wanted: str | None) -> str:
     weights = {variant.key: variant.weight for variant in experiment.variants}
     if wanted is not None and wanted not in experiment.treatments:
@@ -272,6 +302,7 @@ def _check_keys(experiment: Experiment, named: Mapping[str, object], option: str
     known = [metric.key for metric in experiment.metrics]
     if experiment.value:
         known.append(MARGIN)
+    known += [metric.key for metric in AI_METRICS]
     for key in named:
         if key not in known:
             near = get_close_matches(key, known, n=1)
@@ -284,7 +315,7 @@ def _check_keys(experiment: Experiment, named: Mapping[str, object], option: str
 
 def _given(experiment: Experiment, stated: Mapping[str, Given]) -> dict[str, Baseline]:
     _check_keys(experiment, stated, "--baseline")
-    metrics: dict[str, Metric | None] = {metric.key: metric for metric in experiment.metrics}
+    metrics = {metric.key: metric for metric in (*experiment.metrics, *AI_METRICS)}
     return {
         key: baseline.from_given(key, one, metric=metrics.get(key)) for key, one in stated.items()
     }

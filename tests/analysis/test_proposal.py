@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import NormalIndPower
 
-from klartext.analysis.baseline import NOT_PLANNED, Baseline, Given, from_given
+from klartext.analysis.baseline import Baseline, Given, from_given
 from klartext.analysis.comparison import Anytime, Fixed, GroupSequential, Mode, evenly
 from klartext.analysis.estimate import Interval, NotEstimable
 from klartext.analysis.guardrails import read_guardrail
+from klartext.analysis.history import NO_CALLS
 from klartext.analysis.look import planned_look
 from klartext.analysis.planning import Plan as UnitsPlan
 from klartext.analysis.proposal import Asked, Proposal, propose
@@ -24,6 +25,7 @@ from klartext.analysis.question import Reading
 from klartext.analysis.result import Number
 from klartext.analysis.stakes import Money
 from klartext.experiments.experiment import (
+    AI_METRICS,
     Assumption,
     ContributionMargin,
     CostLine,
@@ -202,16 +204,77 @@ def test_guardrails_by_hand() -> None:
     assert falls.total_units == pytest.approx(z**2 * 2 * 400 * (1 + 0.98**2) / 0.1**2, abs=3)
 
 
-def test_quantiles_and_ai_metrics_are_not_planned() -> None:
-    median = replace(REVENUE, key="median", kind="quantile", quantile=Decimal("0.5"))
-    spec = experiment(
-        metrics=(CONVERSION, REVENUE, median),
-        guardrails=(Guardrail("ai.error_rate", at_most=Decimal("0.01")),),
+MEDIAN = replace(REVENUE, key="median", kind="quantile", quantile=Decimal("0.5"))
+
+
+def test_a_quantile_and_its_guardrails_by_hand() -> None:
+    # exponential with mean 10: the median is 10 ln 2, its density 1/20, so that the variance per
+    # unit is (1/4) 20^2 = 100
+    z, median = 1.959964 + 0.841621, 10 * math.log(2)
+    baselines = BASELINES | {"median": from_given("median", Given(median, sd=10.0), metric=MEDIAN)}
+
+    def planned_with(**limit: Decimal) -> Proposal:
+        spec = experiment(
+            metrics=(CONVERSION, REVENUE, MEDIAN), guardrails=(Guardrail("median", **limit),)
+        )
+        return plan(spec, baselines=baselines, lifts={"median": 0.05})
+
+    found = planned_with(may_worsen_by=Decimal("0.2"))
+    needed = planned(found.metrics[2].needed)
+    assert needed.total_units == pytest.approx(z**2 * 4 * 100 / (0.05 * median) ** 2, abs=2)
+    assert found.metrics[2].detectable_lift == pytest.approx(
+        z * math.sqrt(400 / float(found.size)) / median,  # type: ignore[arg-type]
+        rel=1e-4,
     )
-    found = plan(spec, baselines=BASELINES | {"median": Baseline(NOT_PLANNED)})
-    for answer in (found.metrics[2], found.guardrails[0]):
-        assert answer.needed == NOT_PLANNED
+    kept = planned(found.guardrails[0].needed)
+    assert kept.total_units == pytest.approx(z**2 * 400 / 0.2**2, abs=2)
+    relative = planned(planned_with(may_worsen_by_relative=Decimal("0.03")).guardrails[0].needed)
+    expected = z**2 * 200 * (1 + 0.97**2) / (0.03 * median) ** 2
+    assert relative.total_units == pytest.approx(expected, abs=2)
+    level = planned(planned_with(at_most=Decimal("7.5")).guardrails[0].needed)
+    assert level.total_units == pytest.approx(z**2 * 200 / (7.5 - median) ** 2, abs=2)
+
+
+def test_ai_metrics_need_a_baseline_of_calls() -> None:
+    p95 = next(metric for metric in AI_METRICS if metric.key == "ai.latency_p95")
+    spec = experiment(
+        guardrails=(
+            Guardrail("ai.error_rate", at_most=Decimal("0.01")),
+            Guardrail("ai.latency_p95", at_most=Decimal(2000)),
+        )
+    )
+    found = plan(spec, lifts={"revenue": 0.1, "ai.tokens": -0.2})
+    assert [answer.question.key for answer in found.metrics] == [
+        "conversion",
+        "revenue",
+        "ai.tokens",
+    ]
+    for answer in (found.metrics[2], *found.guardrails):
+        assert answer.needed == NO_CALLS
     assert found.binding == "net_benefit"
+    # the limit on a level asks the earlier treatment; a control made no calls
+    earlier = from_given("ai.latency_p95", Given(1500, sd=20_000.0), metric=p95).outcome
+    known = BASELINES | {"ai.latency_p95": Baseline(NO_CALLS, treatment=earlier)}
+    level = plan(spec, baselines=known).guardrails[1]
+    z = 1.959964 + 0.841621
+    assert planned(level.needed).total_units == pytest.approx(z**2 * 2 * (20_000 / 500) ** 2, abs=2)
+    assert level.question.baseline.outcome == earlier
+    other = experiment(guardrails=(Guardrail("ai.latency_p95", may_worsen_by=Decimal(100)),))
+    assert plan(other, baselines=known).guardrails[0].needed == NO_CALLS
+
+
+def test_no_look_before_200_units_beyond_the_quantile() -> None:
+    # a large effect: 5 % of units stand beyond, half of them has an observation, half a variant
+    p95 = replace(MEDIAN, quantile=Decimal("0.95"))
+    given = from_given("median", Given(10.0, sd=1.0, nonzero=0.5), metric=p95)
+    spec = experiment(metrics=(p95,), value=())
+    for mode in (Fixed(), Anytime((1.0,))):
+        found = plan(
+            spec, mode=mode, baselines={"median": given}, lifts={"median": 1.0}, total_units=15_999
+        )
+        assert planned(found.lead.needed).total_units == 200 / 0.05 / 0.5 / 0.5
+        assert isinstance(found.lead.at_size, NotEstimable)
+        assert found.lead.at_size.reason == "burn-in"
 
 
 def test_the_dearest_guardrail_binds() -> None:

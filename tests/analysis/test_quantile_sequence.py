@@ -302,3 +302,32 @@ def test_level_of_few_or_none_has_a_reason() -> None:
         )
         assert isinstance(found, NotEstimable)
         assert found.reason == reason
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_the_planned_width_is_that_of_many_observations(calls: int) -> None:
+    # exponential quantiles on a grid: no chance, only the limit; 30 units to 20, a third observed
+    sides = []
+    for units in (30_000, 20_000):
+        grid = -np.log1p(-(np.arange(units * calls) + 0.5) / (units * calls))
+        np.random.default_rng(13).shuffle(grid)
+        sides.append(Observations.of(grid, np.repeat(np.arange(units), calls)))
+    one, base = sides
+    found = anytime(one, base, 0.5, planned=150_000)
+    assert isinstance(found, Estimate)
+    errors = [quantiles.quantile(side, 0.5) for side in sides]
+    variances = [error.variance for error in errors if isinstance(error, quantiles.Quantile)]
+    width = quantile_sequence.multiplier(
+        (30_000, 20_000), (variances[0], variances[1]), alpha=ALPHA, planned_n=150_000
+    )
+    half = width * math.sqrt(sum(variances))
+    assert np.diff(ends(found))[0] / 2 == pytest.approx(half, rel=0.02)
+
+
+def test_the_planned_width_of_a_level_has_one_variance() -> None:
+    # n = g: the root of (1 + 1) (-2 ln a + ln 2)
+    n = 5000 / RATE
+    width = quantile_sequence.multiplier((n, n), (3.0, 0.0), alpha=ALPHA, planned_n=10_000)
+    assert width == pytest.approx(math.sqrt(2 * (-2 * math.log(ALPHA) + math.log(2))))
+    with pytest.raises(ValueError, match="neither"):
+        quantile_sequence.multiplier((1, 1), (0.0, 0.0), alpha=ALPHA, planned_n=10)
