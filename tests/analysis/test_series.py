@@ -186,7 +186,7 @@ def independent(spec: Experiment, facts: nasty.Facts) -> dict[str, dict[Any, flo
         sign = sign_of(one, old)
         if sign > 0:
             firsts[one["unit"]] = min(old, firsts.get(one["unit"], old))
-        if one.get("value") is not None and one.get("currency") in {None, "EUR"}:
+        if one.get("value") is not None and one.get("currency") == "EUR":  # revenue is money
             at = one["occurred_at"].astimezone(BERLIN).date()
             found["revenue"][at, unit["variant"]] += sign * float(one["value"])
             if unit["exposed_at"] + (old // DAY + 1) * DAY <= known:

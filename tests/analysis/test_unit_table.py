@@ -318,9 +318,8 @@ def test_a_count_counts_events_and_a_delay_moves_its_window() -> None:
     orders = Metric("orders", "count", "purchase", None, 7 * DAY, "increase", delay=DAY)
     spec = experiment(metrics=(REVENUE, orders))
     at = [1 - 1e-6, 1, 1, 5, 8 - 1e-6, 8]
-    rows = unit_rows(
-        spec, tables([exposure(1, "ai")], [event(1, days=days, value=Decimal(1)) for days in at])
-    )
+    bought = [purchase(1, "1", days=days) for days in at]
+    rows = unit_rows(spec, tables([exposure(1, "ai")], bought))
     assert (rows[1]["orders"], rows[1]["revenue"]) == (4.0, 6.0)
     assert windows(spec).maturity == 14 * DAY
     late = replace(orders, delay=10 * DAY)
