@@ -129,7 +129,8 @@ def test_hillstrom_gives_the_figures_of_the_imported_file(hillstrom: Session) ->
     assert mens["spend", "lin"].value == pytest.approx(0.7674802348, abs=5e-7)
     womens = _estimates(found, "womens")["spend", "welch"]
     assert womens.value == pytest.approx(0.424412, abs=5e-7)
-    window = found.treatments[0].window
+    assert found.treatments[0].unadjusted is not None  # the spec names a covariate
+    window, _ = found.treatments[0].unadjusted
     assert window.cost == pytest.approx(106.492449, abs=5e-7)
     assert window.roi == pytest.approx(153.0270, abs=5e-5)
     assert found.watermark.cutoff == datetime(2008, 4, 3, 16, tzinfo=UTC)
