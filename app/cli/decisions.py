@@ -216,7 +216,9 @@ def watch(
     context: typer.Context,
     every: Annotated[
         float | None,
-        typer.Option(help="Hours between rounds; without it one round. End it with Ctrl-C.", min=0),
+        typer.Option(
+            help="Hours between rounds; without it one round. End it with Ctrl-C.", min=0.01
+        ),
     ] = None,
     actor: ActorOption = None,
     json: Json = False,

@@ -13,7 +13,7 @@ from klartext.app.session import Session
 from klartext.app.usecases import analysis
 from klartext.app.usecases.enact import Outcome, tell
 from klartext.experiments import lifecycle, registry
-from klartext.experiments.errors import ConflictError, NotReadyError
+from klartext.experiments.errors import KlartextError
 from klartext.experiments.registry import Registered, Status
 from klartext.experiments.state import reading
 from klartext.experiments.tables import looks
@@ -69,7 +69,7 @@ def _watch(session: Session, registered: Registered, *, actor: str) -> Watched:
         return Watched(key, None, None, registered.status, reason)
     try:
         taken = analysis.decide(session, key, actor=actor)
-    except (NotReadyError, ConflictError) as error:
+    except KlartextError as error:
         return Watched(key, None, None, registered.status, str(error))
     verdict, after = taken.analysis.decision, taken.registered
     if verdict.verdict == "INVALID" and after.status == "running":

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import sqlalchemy as sa
 
-from klartext.app.usecases import facts
+from klartext.analysis.engine import EngineError
+from klartext.app.session import Session
+from klartext.app.usecases import analysis, facts, registry
 from klartext.app.usecases.watch import watch
 from klartext.experiments import audit
 from klartext.experiments.state import reading
@@ -58,3 +61,25 @@ def test_data_that_cannot_be_trusted_pause_the_test(shop: Shop) -> None:
             "pause",
         ]
     assert (told["verdict"], told["status"]) == ("INVALID", "paused")
+
+
+def test_an_experiment_that_cannot_be_read_keeps_no_other_from_being_watched(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.begin()
+    other = shop.root / "experiments" / "other.yaml"
+    other.write_text(shop.spec().replace("key: mail", "key: other"))
+    registry.apply(shop.session, [other], actor="lena.vogt")
+    registry.move(shop.session, "other", "running", actor="lena.vogt")
+    shop.deliver(600, lift=0.0, until=START + 25 * DAY)
+    taken = analysis.decide
+
+    def decide(session: Session, key: str, *, actor: str) -> analysis.Taken:
+        if key == "mail":
+            raise EngineError("out of memory")
+        return taken(session, key, actor=actor)
+
+    monkeypatch.setattr(analysis, "decide", decide)
+    found = {one.experiment: one for one in watch(shop.session, actor="scheduler")}
+    assert (found["mail"].look, found["mail"].reason) == (None, "out of memory")
+    assert found["other"].look == 1
