@@ -196,13 +196,13 @@ def _requested(line: bytes, fields: _Fields) -> Iterable[_Span]:
     ):
         raise RowError("broken-row", "not an OTLP export request: it has no resourceSpans")
     spans: list[_Span] = []
-    for group in _objects(request.get("resourceSpans")):
+    for group in _parts(request, "resourceSpans"):
         described = group.get("resource")
         resource = fields.read(described.get("attributes")) if isinstance(described, dict) else {}
-        for scoped in _objects(group.get("scopeSpans")):
+        for scoped in _parts(group, "scopeSpans"):
             scope = scoped.get("scope")
             name = scope.get("name") if isinstance(scope, dict) else None
-            spans += [_Span(span, resource, str(name)) for span in _objects(scoped.get("spans"))]
+            spans += [_Span(span, resource, str(name)) for span in _parts(scoped, "spans")]
     return spans
 
 
@@ -302,6 +302,20 @@ def prompt_name(name: Cell, version: Cell) -> Cell:
         return name
     text = str(version)
     return f"{name}@{text}" if text[0] in _LABELLED_VERSION else f"{name}:{text}"
+
+
+def _parts(request: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:
+    """Return the objects under ``key``, none when it is missing.
+
+    Raises
+    ------
+    RowError
+        Something else is there: spans in it would be lost without a count.
+    """
+    parts = request.get(key) or []
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise RowError("broken-row", f"not an OTLP export request: {key} is no list of objects")
+    return parts
 
 
 def _objects(value: object) -> Iterator[Mapping[str, Any]]:

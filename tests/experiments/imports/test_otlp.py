@@ -274,10 +274,13 @@ def test_broken_lines_do_not_end_the_file(tmp_path: Path, monkeypatch: pytest.Mo
             "x" * 10_000,
             "",
             '{"resourceLogs": []}',
+            '{"resourceSpans": 5}',
+            '{"resourceSpans": [{"scopeSpans": 5}]}',
+            '{"resourceSpans": [{"scopeSpans": [{"spans": [5]}]}]}',
             line(span(CHAT)),
         ],
     )
-    assert reasons(rows) == ["broken-row"] * 5
+    assert reasons(rows) == ["broken-row"] * 8
     assert isinstance(rows[-1], Parsed)
     assert not others
 
