@@ -168,7 +168,14 @@ def listing(
         Period of service to cut costs to.
     lines
         Return the lines too.
+
+    Raises
+    ------
+    KlartextError
+        The period ends before it begins.
     """
+    if start is not None and end is not None and end <= start:
+        raise KlartextError("--until must be later than --from: the period is empty.")
     at = as_of or session.now()
     with reading(session.engine) as connection:
         return LedgerListing(

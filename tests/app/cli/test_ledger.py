@@ -87,6 +87,14 @@ def test_mistakes_are_said_and_nothing_is_booked(run: Run, more: Any, said: str)
 
 
 @pytest.mark.usefixtures("workspace")
+def test_a_period_that_ends_before_it_begins_is_refused(run: Run) -> None:
+    for end in ("2026-10-01", "2026-09-01"):
+        ran = run("costs", "list", "--from", "2026-10-01", "--until", end)
+        assert ran.status == 2
+        assert "--until must be later than --from" in ran.err
+
+
+@pytest.mark.usefixtures("workspace")
 def test_a_credit_has_a_sign(run: Run) -> None:
     arguments = ("--category", "model_fees", *OCTOBER, "--kind", "credit")
     assert run("costs", "add", *arguments, "--", "-50 EUR").status == 0
