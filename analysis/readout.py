@@ -296,6 +296,7 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
         (*_GROUP, _MATURED, *({REGIME} & set(dated.columns))),
         engine=engine,
         totals=totals,
+        merged_over=(_MATURED,),
         matters=_is_compared,
     )
     usage, highest = _usage(calls, engine)

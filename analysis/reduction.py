@@ -107,6 +107,7 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
     *,
     engine: BaseBackend,
     totals: Sequence[str] = (),
+    merged_over: Sequence[str] = (),
     matters: Callable[[Group], bool] = lambda _: True,
 ) -> list[Group]:
     """Return the groups of a unit table.
@@ -123,21 +124,25 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
         The engine of ``units``.
     totals
         Integer columns whose sums are wanted, under their own names.
+    merged_over
+        Columns of ``group`` that the caller adds up over: the origin is judged by the sums, not
+        by a day on which a few units happen to have one value.
     matters
         Of which groups the moments are needed to the last digits.
     """
     by = ("variant",)
     origins = _origins(by, rows_of(engine, origin(units, columns, by)))
     found = _pass(units, columns, group, totals, origins, engine)
-    if any(is_far and matters(row) for row, is_far in found):
+    together = tuple(name for name in group if name not in merged_over)
+    if _any_far(columns, origins, together, filter(matters, found)):
         means = {
             tuple(row[name] for name in group): np.array(
                 [row[_MOMENTS].sample(name).mean for name in columns.base]
             )
-            for row, _ in found
+            for row in found
         }
         found = _pass(units, columns, group, totals, Origins(tuple(group), means), engine)
-    return [row for row, _ in found]
+    return found
 
 
 def moments_of(columns: tuple[str, ...], groups: Iterable[Group]) -> Moments:
@@ -218,8 +223,8 @@ def _pass(  # noqa: PLR0913, PLR0917 - as `reduce`
     totals: Sequence[str],
     origins: Origins,
     engine: BaseBackend,
-) -> list[tuple[Group, bool]]:
-    """Reduce once; with each group whether its origin was too far from it."""
+) -> list[Group]:
+    """Reduce once, about ``origins``."""
     sums = reduced(units, columns, group, totals=totals, origins=origins)
     found = []
     for row in rows_of(engine, sums):
@@ -227,8 +232,23 @@ def _pass(  # noqa: PLR0913, PLR0917 - as `reduce`
         moments = _moments(columns, row, start, rest)
         shared = {name: row[name] for name in (*group, "n")}
         counts = {name: int(row[f"total{i}"]) for i, name in enumerate(totals)}
-        found.append(({**counts, **shared, _MOMENTS: moments}, moments.is_far(start)))
+        found.append({**counts, **shared, _MOMENTS: moments})
     return found
+
+
+def _any_far(
+    columns: Columns, origins: Origins, together: tuple[str, ...], groups: Iterable[Group]
+) -> bool:
+    """Whether an origin is too far from units that share the columns ``together``."""
+    merged: dict[tuple[Any, ...], list[Group]] = {}
+    for group in groups:
+        merged.setdefault(tuple(group[name] for name in together), []).append(group)
+    return any(
+        moments_of(columns.names, several).is_far(
+            columns.of_base(origins.of_group(several[0], len(columns.base)))[0]
+        )
+        for several in merged.values()
+    )
 
 
 def _moments(

@@ -14,7 +14,9 @@ from klartext.analysis.moments import Moments
 from klartext.experiments.experiment import Assumption, CostLine, Costs
 from tests.analysis.samples import (
     CONVERSION,
+    DAY,
     REVENUE,
+    START,
     experiment,
     exposure,
     purchase,
@@ -50,25 +52,51 @@ def test_the_variance_at_a_mean_of_a_billion_is_right_to_1e_6() -> None:
     assert found.m3 == pytest.approx((centred**3).sum(), rel=1e-5, abs=1e-4)
 
 
-def test_an_origin_far_away_costs_a_second_pass_and_no_digits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """One unit of zero among many about 1e9: as the least, it is the origin."""
-    monkeypatch.setattr(reduction, "SAMPLE", 10_000)
-    passes = []
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each pass of the test."""
+    made: list[int] = []
     whole = reduction.reduced
 
     def counted(*given: Any, **more: Any) -> Any:
-        passes.append(1)
+        made.append(1)
         return whole(*given, **more)
 
     monkeypatch.setattr(reduction, "reduced", counted)
+    return made
+
+
+def test_an_origin_far_away_costs_a_second_pass_and_no_digits(
+    monkeypatch: pytest.MonkeyPatch, passes: list[int]
+) -> None:
+    """One unit of zero among many about 1e9: as the least, it is the origin."""
+    monkeypatch.setattr(reduction, "SAMPLE", 10_000)
     rng = np.random.default_rng(6)
     given = facts(["0", *(f"{1e9 + value:.6f}" for value in rng.normal(0, 1, 3_000))])
     found, expected = read(SPEC, given).moments["ai"], in_numpy(given)
     assert len(passes) == 2
     np.testing.assert_allclose(np.diag(found.m2), np.diag(expected.m2), rtol=1e-9)
     np.testing.assert_allclose(found.m3, expected.m3, rtol=1e-9, atol=1e-3)
+
+
+@pytest.mark.parametrize("amount", ["9.99", "0.1", "1234567.89"])
+def test_a_day_on_which_all_units_have_one_value_costs_no_second_pass(
+    passes: list[int], amount: str
+) -> None:
+    """Days are only ever added up, and what a day's sums leave of its variance is 0, not dust."""
+    exposures = [exposure(unit, "ai", occurred_at=START + (unit % 5) * DAY) for unit in range(100)]
+    alike = [purchase(unit, amount, days=4) for unit in range(100) if unit % 5 == 3]
+    given = tables(exposures, [*alike, purchase(0, "3.5")])
+    found = read(SPEC, given)
+    assert len(passes) == 1
+    (day,) = [
+        each.moments["ai"].sample("revenue")
+        for each in found.daily
+        if each.moments["ai"].sample("revenue").mean == pytest.approx(float(amount))
+    ]
+    assert (day.n, day.m2, day.m3) == (20, 0, 0)
+    expected = in_numpy(given).sample("revenue")
+    assert found.moments["ai"].sample("revenue").m2 == pytest.approx(expected.m2, rel=1e-12)
 
 
 def test_a_constant_column_has_no_variance_at_all() -> None:
