@@ -6,16 +6,17 @@ a level, but no error: nobody knows which other calls belong to the same unit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 from ibis.backends import BaseBackend
 
 from klartext.analysis import observed
 from klartext.analysis.attribution import UNIT
-from klartext.analysis.engine import rows_of
+from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
 from klartext.analysis.quantiles import Observations
@@ -98,9 +99,7 @@ class AiCalls:
         )
 
 
-def read(
-    calls: ir.Table, units: ir.Table, variants: Sequence[str], engine: BaseBackend
-) -> AiCalls | None:
+def read(calls: ir.Table, units: Mapping[str, int], engine: BaseBackend) -> AiCalls | None:
     """Reduce the calls that count; None when there are none.
 
     Parameters
@@ -108,11 +107,9 @@ def read(
     calls
         From `klartext.analysis.attribution.attribute`.
     units
-        ``unit``, ``variant``, ``excluded``, ``mature``.
-    variants
-        Keys of all variants.
+        Mature units seen in one variant only, per variant; most may have no call.
     engine
-        The engine of both.
+        The engine of ``calls``.
 
     Notes
     -----
@@ -123,31 +120,36 @@ def read(
     totals = {row["variant"]: row for row in rows_of(engine, _totals(counted))}
     if not totals:
         return None
-    coverage = {key: _coverage(totals.get(key)) for key in variants}
-    compared = units.filter(units.mature, ~units.excluded).select("unit", "variant")
+    coverage = {key: _coverage(totals.get(key)) for key in units}
     direct = counted.filter(counted.charged_to == UNIT)
-    sums = direct.group_by("unit").aggregate(**_sums(direct))
-    joined = compared.left_join(sums, "unit").drop("unit_right")
-    table = joined.select(
-        "variant", **{name: joined[name].fill_null(0).cast("float64") for name in COLUMNS}
+    sums = direct.group_by("variant", "unit").aggregate(**_sums(direct))
+    table = sums.select(
+        "variant", **{name: sums[name].fill_null(0).cast("float64") for name in COLUMNS}
     )
-    groups = reduce(table, Columns(COLUMNS, {}), ("variant",), engine=engine)
+    with materialised(engine, table) as kept:
+        groups = reduce(kept, Columns(COLUMNS, {}), ("variant",), engine=engine)
+    calling = {
+        key: moments_of(COLUMNS, [row for row in groups if row["variant"] == key]) for key in units
+    }
     timed = counted.filter(counted.duration_ms.notnull())
     if all(found["ai.latency_p50"].is_enough for found in coverage.values()):
         timed = timed.filter(timed.charged_to == UNIT)
     timed = timed.select("variant", "unit", value=timed.duration_ms.cast("float64"))
     return AiCalls(
-        moments={
-            key: moments_of(COLUMNS, [row for row in groups if row["variant"] == key])
-            for key in variants
-        },
+        moments={key: calling[key] + _without_calls(units[key] - calling[key].n) for key in units},
         totals={
             key: {name: float(totals[key][name] or 0) if key in totals else 0.0 for name in COLUMNS}
-            for key in variants
+            for key in units
         },
         coverage=coverage,
-        latencies=observed.observations(timed, variants, engine),
+        latencies=observed.observations(timed, tuple(units), engine),
     )
+
+
+def _without_calls(n: int) -> Moments:
+    k = len(COLUMNS)
+    zero, nothing = np.zeros(k), np.zeros(k, dtype=np.int64)
+    return Moments(COLUMNS, n, zero, np.zeros((k, k)), zero, nothing)
 
 
 def _sums(calls: ir.Table) -> dict[str, ir.NumericScalar]:

@@ -70,8 +70,10 @@ def amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.Numer
 
 def refund_amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:
     """Return what a refund takes off a mean metric: the metric's property, else its own amount."""
-    own = _own_amount(experiment, events, metric)
-    return ibis.coalesce(amount(experiment, events, metric), own)
+    taken = amount(experiment, events, metric)
+    if metric.value == "value":
+        return taken
+    return ibis.coalesce(taken, _own_amount(experiment, events, metric))
 
 
 def _own_amount(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.NumericValue:

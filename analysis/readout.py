@@ -366,7 +366,9 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
             for metric in experiment.metrics
             if metric.kind == "quantile"
         },
-        calls=ai_calls.read(calls, exposed, variants, engine) if usage else None,
+        calls=ai_calls.read(calls, {key: _units(_of(compared, key)) for key in variants}, engine)
+        if usage
+        else None,
         segments=segments,
         diagnostics=read_diagnostics(
             experiment, parts, tables.usage_costs, watermark, engine=engine
