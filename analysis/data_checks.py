@@ -184,16 +184,24 @@ def _balance(
 
 
 def _missing(experiment: Experiment, readout: Readout) -> Check:
-    columns = [metric.key for metric in counted_metrics(experiment)]
+    """Ask the columns of the metrics, and the observations of those that have none: quantiles."""
+    outcomes = {
+        metric.key: {
+            variant: int(moments.nonzero[moments.columns.index(metric.key)])
+            for variant, moments in readout.moments.items()
+        }
+        for metric in counted_metrics(experiment)
+    }
+    for metric, found in readout.observations.items():
+        if not isinstance(found, NotEstimable):  # too many of them is not none
+            outcomes[metric] = {variant: one.n for variant, one in found.items()}
     return missing_outcomes.check(
         {
-            column: {
-                variant: missing_outcomes.Outcomes(
-                    moments.n, int(moments.nonzero[moments.columns.index(column)])
-                )
-                for variant, moments in readout.moments.items()
+            metric: {
+                variant: missing_outcomes.Outcomes(readout.moments[variant].n, count)
+                for variant, count in counts.items()
             }
-            for column in columns
+            for metric, counts in outcomes.items()
         }
     )
 

@@ -32,8 +32,8 @@ from klartext.experiments.experiment import DecisionRule, Gate, InferenceMode
 COMPLETE_SHARE = 0.95
 """Share of calls and of money that must be priced and attributed for a GO."""
 
-LIMITED_PROBABILITY = 0.9
-"""P(NB > 0) from which GO_LIMITED is possible at the registered end."""
+LIMITED_ERROR = 0.1
+"""P(NB <= 0) up to which GO_LIMITED is possible at the registered end, shared by all treatments."""
 
 FUTILE_PROBABILITY = 0.05
 """Predictive probability of a GO by the registered end below which a test may be futile."""
@@ -57,6 +57,8 @@ class Evidence:
         Whether the spec declares that it was not.
     adaptive
         Whether the weights follow the outcomes (a bandit).
+    treatments
+        How many there are in the experiment.
     deciding
         Whether intervals may decide at this look.
     mode
@@ -94,6 +96,7 @@ class Evidence:
     registered: bool
     retrospective: bool
     adaptive: bool
+    treatments: int
     deciding: bool
     mode: InferenceMode
     at_end: bool
@@ -306,25 +309,29 @@ def _futility(evidence: Evidence) -> Decision | None:
 
 
 def _end(evidence: Evidence) -> Decision | None:
+    """Decide with what there is, unless all that is missing is a check that nobody has made yet."""
     if not evidence.at_end:
         return None
-    limited = (
-        _condition(
-            "probability_positive",
-            evidence.view.probability_positive,
-            ">=",
-            LIMITED_PROBABILITY,
-            "probability that the net benefit is positive, for a limited go",
-        ),
-        _expected_loss(evidence, evidence.view),
-    )
-    if all(reason.met for reason in limited) and evidence.rule.approvals is not None:
+    approvable = evidence.rule.approvals is not None
+    full, limited = tuple(_conditions(evidence)), tuple(_limited(evidence))
+    for conditions in (full, limited) if approvable else (full,):
+        if _is_awaited(evidence, conditions):
+            return _decision(evidence, "CONTINUE", "awaits_check", conditions)
+    if approvable and all(reason.met for reason in limited):
         return _signed(evidence, "GO_LIMITED", "go_limited", limited)
-    unmet = [reason for reason in _conditions(evidence) if not reason.met]
-    reasons = [*limited, *(reason for reason in unmet if reason.code != "expected_loss")]
+    named = {(reason.code, reason.subject) for reason in limited}
+    unmet = [one for one in full if not one.met and (one.code, one.subject) not in named]
+    reasons = [*limited, *unmet]
     if all(reason.met for reason in limited):
         reasons.append(_approvals(evidence))
     return _decision(evidence, "STOP", "no_evidence", reasons)
+
+
+def _is_awaited(evidence: Evidence, conditions: Sequence[Reason]) -> bool:
+    """Whether preflight checks without a result are all that stands against these conditions."""
+    unmet = {(reason.code, reason.subject) for reason in conditions if not reason.met}
+    awaited = {("preflight", gate.check) for gate, result in evidence.gates if result is None}
+    return bool(unmet) and unmet <= awaited
 
 
 def _signed(
@@ -352,10 +359,77 @@ def _conditions(evidence: Evidence) -> Iterator[Reason]:
     elif not evidence.deciding:
         detail = "the one deciding look comes when the planned units are mature"
         yield _unmet("deciding_look", "inference", detail)
+    yield from _shown_gain(evidence, evidence.view)
+    yield from _besides(evidence)
+    worst = evidence.worst
+    ends = bounds(worst.rule_interval)
+    yield Reason(
+        "cost_bounded",
+        met=all(reason.met for reason in _shown_gain(evidence, worst)),
+        value=None if isinstance(ends, NotEstimable) else ends[0],
+        threshold=0.0,
+        subject="cost",
+        detail="lower bound of the net benefit, with every cost line at its upper bound and every "
+        "open call at the highest price; the other two conditions must hold there as well",
+    )
+
+
+def _limited(evidence: Evidence) -> Iterator[Reason]:
+    """Yield every condition of GO_LIMITED but the signatures: a likely gain, not a shown one."""
+    yield from _likely_gain(evidence, evidence.view)
+    yield from _besides(evidence)
+    worst = evidence.worst
+    chance = worst.probability_positive
+    yield Reason(
+        "cost_bounded_limited",
+        met=all(reason.met for reason in _likely_gain(evidence, worst)),
+        value=None if isinstance(chance, NotEstimable) else chance,
+        threshold=_limited_probability(evidence),
+        subject="cost",
+        detail="probability of a positive net benefit, with every cost line at its upper bound and "
+        "every open call at the highest price; the other two conditions must hold there as well",
+    )
+
+
+def _shown_gain(evidence: Evidence, view: DecisionView) -> tuple[Reason, ...]:
+    return (_net_benefit_lower(view), _hurdle(evidence, view), _expected_loss(evidence, view))
+
+
+def _likely_gain(evidence: Evidence, view: DecisionView) -> tuple[Reason, ...]:
+    """Return the conditions on the money of a limited go.
+
+    The prior expects no effect on the margin. Where the treatment costs less than the control that
+    is no scepticism, it is hope that the margin lost is not real; so the data have to say it alone.
+    """
+    threshold = _limited_probability(evidence)
+    return (
+        _condition(
+            "probability_positive",
+            view.probability_positive,
+            ">=",
+            threshold,
+            "probability that the net benefit is positive, for a limited go",
+        ),
+        _condition(
+            "probability_without_prior",
+            view.probability_without_prior,
+            ">=",
+            threshold,
+            "the same from the data alone, once they can bound the net benefit",
+        ),
+        _expected_loss(evidence, view),
+    )
+
+
+def _limited_probability(evidence: Evidence) -> float:
+    return 1 - LIMITED_ERROR / evidence.treatments
+
+
+def _besides(evidence: Evidence) -> Iterator[Reason]:
+    """Yield what every positive verdict needs, however sure the gain is."""
     if evidence.drift is not None:
         detail = f"since {evidence.drift.since} no value of the effect agrees with every day's"
         yield _unmet("drift", "net_benefit", detail)
-    yield _net_benefit_lower(evidence.view)
     if evidence.uncapped is not None:
         yield _condition(
             "uncapped_net_benefit",
@@ -364,12 +438,10 @@ def _conditions(evidence: Evidence) -> Iterator[Reason]:
             0.0,
             "raw net benefit without the caps on metrics; a cap must not turn a loss into a gain",
         )
-    yield _hurdle(evidence, evidence.view)
-    yield _expected_loss(evidence, evidence.view)
     for reading in evidence.guardrails:
         yield _guardrail(reading)
     yield _min_duration(evidence)
-    yield from _cost_complete(evidence)
+    yield _cost_complete(evidence)
     for gate, result in evidence.gates:
         yield _condition(
             "preflight",
@@ -428,10 +500,10 @@ def _min_duration(evidence: Evidence) -> Reason:
     )
 
 
-def _cost_complete(evidence: Evidence) -> Iterator[Reason]:
+def _cost_complete(evidence: Evidence) -> Reason:
     known = evidence.completeness
     left_out = ", ".join(known.left_out) or "none"
-    yield _condition(
+    return _condition(
         "cost_complete",
         min(known.priced_share, known.money_share),
         ">=",
@@ -439,21 +511,6 @@ def _cost_complete(evidence: Evidence) -> Iterator[Reason]:
         "share of AI calls and of their cost that is priced and belongs to a variant; cost "
         f"categories without any cost: {left_out}",
         subject="cost",
-    )
-    ends = bounds(evidence.worst.rule_interval)
-    still = (
-        _net_benefit_lower(evidence.worst),
-        _hurdle(evidence, evidence.worst),
-        _expected_loss(evidence, evidence.worst),
-    )
-    yield Reason(
-        "cost_bounded",
-        met=all(reason.met for reason in still),
-        value=None if isinstance(ends, NotEstimable) else ends[0],
-        threshold=0.0,
-        subject="cost",
-        detail="lower bound of the net benefit, with every cost line at its upper bound and every "
-        "open call at the highest price; the other two conditions must hold there as well",
     )
 
 

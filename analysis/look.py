@@ -388,7 +388,8 @@ def _place(
     """Return the place of a look, at the clock of mature units: over the planned ones.
 
     At a look that was recorded, with no units more, the same look is read again: late facts
-    correct its figures, and it spends nothing twice.
+    correct its figures, and it spends nothing twice. So is the last one, whatever came after it: a
+    GO that it withholds for a check alone is read with the units that overran.
     """
     total, spending = experiment.plan.total_units, experiment.inference.spending
     fractions = tuple(map(float, experiment.plan.looks))
@@ -400,7 +401,10 @@ def _place(
         due = group.schedule(
             design, taken, fraction=mature / total, information=float(mature), ended=ended
         )
-    again = bool(taken) and mature - taken[-1].information < crossing.CLOSEST * mature
+    again = bool(taken) and (
+        taken[-1].number == len(fractions)
+        or mature - taken[-1].information < crossing.CLOSEST * mature
+    )
     if isinstance(due, group.Unplanned) and again:
         *taken_before, due = taken
         return Place(spending, fractions, tuple(taken_before), due)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Literal
 
 from klartext.analysis import posterior, roi
-from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.estimate import ConfidenceSet, NotEstimable
 from klartext.analysis.look import Look, scaled
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout
@@ -182,6 +182,7 @@ def decision_view(  # noqa: PLR0913 - the experiment, its data, and how both are
         posterior_sd=money.sd,
         posterior_roi=money.roi,
         probability_positive=money.probability_positive,
+        probability_without_prior=_without_prior(effect, horizon, rule_interval),
         probability_hurdle=money.probability_hurdle,
         expected_loss=money.expected_loss,
         full_cost_net_benefit=raw if isinstance(raw, NotEstimable) else raw - horizon.sunk,
@@ -189,6 +190,21 @@ def decision_view(  # noqa: PLR0913 - the experiment, its data, and how both are
         payback_months=_payback(experiment, raw, horizon),
         savings=horizon.savings,
     )
+
+
+def _without_prior(
+    effect: roi.Totals | NotEstimable, horizon: Outlook, interval: ConfidenceSet
+) -> Number:
+    """Return P(NB > 0) under a flat prior, once the data bound the net benefit."""
+    if isinstance(effect, NotEstimable):
+        return effect
+    if isinstance(interval, NotEstimable):
+        return interval
+    benefit = posterior.Normal(
+        horizon.units * effect.one + horizon.savings - horizon.fixed_cost,
+        horizon.units * math.sqrt(effect.var_one),
+    )
+    return benefit.probability_above(0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,8 @@ class DecisionView:
 
     ``net_benefit`` is the raw estimate, ``posterior_mean`` what the prior makes of it.
     ``interval`` is at ``1 - alpha``, ``rule_interval`` at ``1 - alpha / (K - 1)``.
+    ``probability_without_prior`` is ``probability_positive`` under a flat prior, of this one look;
+    there is none before the data can bound the net benefit.
     ``full_cost_net_benefit`` also charges sunk cost: one-off lines in full, amortised ones for
     the twelve months. ``npv`` discounts the monthly share of ``net_benefit``; payback is in months
     of it until what was spent once is back. ``savings`` is the part of ``net_benefit`` that comes
@@ -171,6 +173,7 @@ class DecisionView:
     posterior_sd: Number
     posterior_roi: Number
     probability_positive: Number
+    probability_without_prior: Number
     probability_hurdle: Number
     expected_loss: Number
     full_cost_net_benefit: Number

@@ -58,6 +58,7 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
         registered=subject.registered,
         retrospective=experiment.registration == "retrospective",
         adaptive=experiment.kind == "bandit",
+        treatments=len(experiment.treatments),
         deciding=look.deciding,
         mode=look.mode,
         at_end=subject.is_over or _is_last(look),

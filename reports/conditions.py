@@ -16,6 +16,7 @@ CONDITION_VALUES: Final[dict[str, str]] = {
     "approvals": "count",
     "budget": "money",
     "cost_bounded": "money",
+    "cost_bounded_limited": "probability",
     "cost_complete": "share",
     "expected_loss": "money",
     "expected_net_benefit": "money",
@@ -27,6 +28,7 @@ CONDITION_VALUES: Final[dict[str, str]] = {
     "predictive_probability": "probability",
     "preflight": "number",
     "probability_positive": "probability",
+    "probability_without_prior": "probability",
     "uncapped_net_benefit": "money",
     "value_of_waiting": "money",
     **wording.CHECK_VALUES,
@@ -97,6 +99,7 @@ def _seen(
         "hurdle_probability": outlook.probability_hurdle,
         "expected_loss": outlook.expected_loss,
         "probability_positive": outlook.probability_positive,
+        "probability_without_prior": outlook.probability_without_prior,
     }
     source = sources.get(reason.code)
     if isinstance(source, NotEstimable):

@@ -52,9 +52,9 @@ def banner(document: ReportDocument, locale: Locale) -> Banner:
     key = f"verdict.{verdict}"
     one = f"{key}.headline_one"
     headline = one if variant is not None and locale.has(one) else f"{key}.headline"
+    headline = _by_rule(locale, headline, decision.rule)
     tone = TONES[verdict]
     following = "next" if analysis.registered else "next_unregistered"
-    by_rule = f"{key}.meaning_{decision.rule}"
     return Banner(
         tone=tone,
         symbol=SYMBOLS[tone],
@@ -67,11 +67,17 @@ def banner(document: ReportDocument, locale: Locale) -> Banner:
         if lead is None or verdict == "INVALID"
         else _measured(document, locale, lead),
         also=_also(document, locale),
-        meaning=locale.text(by_rule if locale.has(by_rule) else f"{key}.meaning"),
-        forecast=_forecast(locale, lead) if verdict == "CONTINUE" else None,
-        next_step=locale.text(f"{key}.{following}"),
+        meaning=locale.text(_by_rule(locale, f"{key}.meaning", decision.rule)),
+        forecast=_forecast(locale, lead) if decision.rule == "continue" else None,
+        next_step=locale.text(_by_rule(locale, f"{key}.{following}", decision.rule)),
         rule=rule(locale, decision),
     )
+
+
+def _by_rule(locale: Locale, key: str, rule: str) -> str:
+    """Return the key of the words that a rule has of its own, else ``key``."""
+    own = f"{key}_{rule}"
+    return own if locale.has(own) else key
 
 
 def _expected(document: ReportDocument, locale: Locale, lead: TreatmentResult) -> str | None:

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 _MARKS = {True: "yes", False: "no", None: "–"}
 _SHARES = frozenset(
-    {"hurdle_probability", "probability_positive", "predictive_probability", "cost_complete"}
+    {
+        "cost_bounded_limited",
+        "cost_complete",
+        "hurdle_probability",
+        "predictive_probability",
+        "probability_positive",
+        "probability_without_prior",
+    }
 )
 
 

@@ -32,25 +32,28 @@ def check_open_looks(connection: sa.Connection, registered: Registered) -> None:
     Raises
     ------
     ConflictError
-        The one look of a fixed design, or the last of a group sequential one, is taken.
+        The one look of a fixed design, or the last of a group sequential one, is taken. One that
+        ended in CONTINUE, for it waits for a preflight check alone, may be repeated: a GO then
+        needs both to pass.
     """
     experiment = registered.experiment
     if experiment.registration == "retrospective":
         return
-    if experiment.inference.mode == "group_sequential":
-        taken = planned_looks(connection, registered.key)
-        if taken and taken[-1].number == len(experiment.plan.looks):
-            raise ConflictError(
-                f"{registered.key} has taken its last planned look; a later one is not valid."
-            )
-    if experiment.inference.mode != "fixed":
+    if experiment.inference.mode == "anytime":
         return
     query = sa.select(looks.c.look, looks.c.verdict).where(looks.c.experiment == registered.key)
+    if experiment.inference.mode == "group_sequential":
+        query = query.where(looks.c.planned == len(experiment.plan.looks))
     for row in connection.execute(query.order_by(looks.c.look)):
         if row.verdict not in {"CONTINUE", "INVALID"}:
+            which = (
+                "its one deciding look"
+                if experiment.inference.mode == "fixed"
+                else "its last planned look"
+            )
             raise ConflictError(
-                f"{registered.key} has taken its one deciding look (look {row.look}: "
-                f"{row.verdict}); with inference: fixed a second one is not valid."
+                f"{registered.key} has taken {which} (look {row.look}: {row.verdict}); "
+                "a later one is not valid."
             )
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from klartext.analysis.amounts import Amounts
 from klartext.analysis.data_checks import data_checks
+from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.quantiles import Observations
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import Check, CostCompleteness
 from klartext.analysis.segments import Level, LevelMoments, Segment
@@ -50,6 +52,23 @@ def test_rounded_equal_shares_are_equal() -> None:
     exact = checks(found(900, 1000))["srm"].value
     assert checks(found(900, 1000), variants=third)["srm"].value == exact
     assert checks(found(900, 1000), variants=uneven)["srm"].value != exact
+
+
+def test_a_quantile_without_an_event_in_one_variant_is_missed() -> None:
+    """Of 300 deliveries none came from ai, which has half of the units: a chance of 2^-300."""
+    given = {
+        "control": Observations.of(np.arange(300.0)),
+        "ai": Observations.of(np.empty(0)),
+    }
+    silent = checks(found(observations={"delivery": given}))["missing_outcomes"]
+    assert (silent.severity, silent.detail) == (
+        "warning",
+        "no outcome of delivery in ai, 300 in the others",
+    )
+    heard = given | {"ai": given["control"]}
+    assert checks(found(observations={"delivery": heard}))["missing_outcomes"].severity == "ok"
+    many = NotEstimable("too-many-values", "")
+    assert checks(found(observations={"delivery": many}))["missing_outcomes"].severity == "ok"
 
 
 @pytest.mark.parametrize(("strangers", "severity"), [(0, "ok"), (10, "warning"), (30, "invalid")])

@@ -152,9 +152,27 @@ def test_the_posterior_is_that_of_the_joint_effect() -> None:
     view = view_of(SPEC)
     assert (view.posterior_mean, view.posterior_sd) == pytest.approx((benefit.mean, benefit.sd))
     assert view.probability_positive == pytest.approx(benefit.probability_above(0))
+    flat = posterior.net_benefit(effect, frame)
+    assert view.probability_without_prior == pytest.approx(flat.probability_above(0))
     assert view.probability_hurdle == pytest.approx(over.probability_at_least(0))
     assert view.expected_loss == pytest.approx(benefit.expected_loss())
     assert view.posterior_roi == pytest.approx(benefit.mean / (400_000 * belief.cost + 4200))
+
+
+def test_without_an_interval_the_data_alone_say_nothing() -> None:
+    """Forty units of one in ten: a posterior there is, the burn-in asks for 100 buyers."""
+    anytime = replace(SPEC, inference=Inference("anytime", Decimal("0.05"), Decimal("0.1")))
+    rng = np.random.default_rng(5)
+    rows = {"control": shop(rng, 40, rate=0.1), "ai": shop(rng, 40, rate=0.4)}
+    view = decision_view(
+        anytime,
+        readout(anytime, rows),
+        "ai",
+        test_months=Fraction(3),
+        look=planned_look(anytime, "ai", mature=80),
+    )
+    assert isinstance(view.probability_positive, float)
+    assert isinstance(view.probability_without_prior, NotEstimable)
 
 
 def test_the_hurdle_multiplies_the_cost_and_not_the_savings() -> None:

@@ -252,7 +252,7 @@ def going_on() -> ReportDocument:
     )  # fmt: skip
     outlook = DecisionView(
         400_000.0, 0.7, 3_000.0, BURN_IN, BURN_IN, BURN_IN, BURN_IN, BURN_IN, BURN_IN, BURN_IN,
-        BURN_IN, BURN_IN, BURN_IN, BURN_IN, BURN_IN,
+        BURN_IN, BURN_IN, BURN_IN, BURN_IN, BURN_IN, BURN_IN,
     )  # fmt: skip
     decision = Decision(
         None,
@@ -512,6 +512,7 @@ def _outlook(
         posterior_sd=3_000.0 if mean > 0 else 12_000.0,
         posterior_roi=mean / 20_000,
         probability_positive=0.99999 if mean > 0 else 0.012,
+        probability_without_prior=0.999995 if mean > 0 else 0.008,
         probability_hurdle=0.99998 if mean > 0 else 0.0004,
         expected_loss=0.0,
         full_cost_net_benefit=mean * 1.02 - 7_600,

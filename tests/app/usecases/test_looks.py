@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from decimal import Decimal
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -13,7 +15,7 @@ import sqlalchemy as sa
 from klartext.analysis.document import to_json
 from klartext.analysis.result import Analysis
 from klartext.app.cli.scorecard import scorecard
-from klartext.app.usecases import analysis, registry, reports
+from klartext.app.usecases import analysis, registry, reports, signatures
 from klartext.experiments import audit
 from klartext.experiments.errors import ConflictError
 from klartext.experiments.state import reading
@@ -151,6 +153,31 @@ def test_a_last_look_that_waits_for_approval_is_not_taken_again(shop: Shop) -> N
         analysis.decide(shop.session, "mail", actor="lena.vogt")
     after = analysis.analyze(shop.session, "mail").decision
     assert (after.verdict, after.variant) == ("GO_PENDING_APPROVAL", "ai")
+
+
+@pytest.mark.parametrize("mode", ["anytime", "fixed", "group_sequential"])
+def test_a_go_at_the_end_waits_for_its_preflight_check(
+    shop: Shop, tmp_path: Path, mode: str
+) -> None:
+    """Nothing is stopped for want of a result, nothing goes live, and the look may be repeated."""
+    end = "2026-03-31, looks: 2" if mode == "group_sequential" else "2026-03-31"
+    shop.begin(mode=mode, end=end, rule=", preflight: [{check: load-test, minimum: 0.99}]")
+    shop.deliver(4000, lift=0.15, until=MATURE + 60 * DAY)
+    waits = analysis.decide(shop.session, "mail", actor="lena.vogt")
+    verdict = waits.analysis.decision
+    assert (verdict.verdict, verdict.rule) == ("CONTINUE", "awaits_check")
+    assert waits.registered.status == "running"
+    shown = page.render(reports.document(shop.session, "mail", generated_at=shop.instant), "en")
+    assert "a check outside the data is still missing" in shown
+    # More units come while the check is made.
+    shop.deliver(40, lift=0.15, until=MATURE + 61 * DAY, seed=2)
+    evidence = tmp_path / "load.json"
+    evidence.write_text("{}")
+    signatures.record_preflight(
+        shop.session, "mail", check="load-test", value=Decimal(1), evidence=evidence, actor="ops"
+    )
+    taken = analysis.decide(shop.session, "mail", actor="lena.vogt")
+    assert (taken.analysis.decision.verdict, taken.registered.status) == ("GO", "decided")
 
 
 def test_a_look_that_cannot_be_read_spends_nothing(shop: Shop) -> None:
