@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 TOLERANCE = 1e-9
 COLUMNS = {"cart": 0, "conversion": 1, "revenue": 2, "items": 3, "net": 10}
 """Places of the columns that the other tools compute too."""
 
 BEFORE = {"cart": 4, "conversion": 5, "revenue": 6, "items": 7}
 """Places of their covariates."""
+
+EXACT = (
+    "counts",
+    "usage",
+    "highest",
+    "amounts",
+    "covered",
+    "latencies",
+    "days",
+    "models",
+    "strangers",
+)
 
 Answer = Mapping[str, Any]
 
@@ -19,11 +33,29 @@ def differences(ours: Answer, theirs: Answer) -> list[str]:
     """Return what differs between two whole answers; floats relative to their own scale."""
     found = [
         f"{part}: {ours[part]} against {theirs[part]}"
-        for part in ("counts", "usage", "highest", "amounts", "strangers")
+        for part in EXACT
         if ours[part] != theirs[part]
     ]
-    for variant, one in ours["moments"].items():
-        other = theirs["moments"][variant]
+    for part in ("moments", "call_moments"):
+        found += [f"{part} of {name}" for name in _moment_differences(ours[part], theirs[part])]
+    if set(ours["daily"]) != set(theirs["daily"]):
+        found.append("the days on which units became mature")
+    else:
+        for day, one in ours["daily"].items():
+            found += [f"{day}: {name}" for name in _moment_differences(one, theirs["daily"][day])]
+    for part in ("call_totals", "halves"):
+        found += [
+            f"{part}: {ours[part]} against {theirs[part]}"
+            for variant, one in ours[part].items()
+            if not np.allclose(one, theirs[part][variant], rtol=TOLERANCE, atol=TOLERANCE)
+        ]
+    return found
+
+
+def _moment_differences(ours: Answer, theirs: Answer) -> list[str]:
+    found = []
+    for variant, one in ours.items():
+        other = theirs[variant]
         found += [
             f"{variant} {part}: {one[part]} against {other[part]}"
             for part in ("n", "nonzero")

@@ -3,7 +3,9 @@
 What a good engineer would write who knows the data: facts read once, first exposure found by one
 packed integer, events filtered by name before the join and by age in it, every sum of a unit once,
 amounts as decimals, moments from raw sums in one pass (the means are small here; one that knows
-nothing of the data cannot do that).
+nothing of the data cannot do that). With all that belongs to a readout: moments by the day on which
+units became mature, the AI calls as unit columns, the distribution of their latency, and the counts
+behind the checks.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from benchmarks.facts.scenario import (
     MARGIN_RATE,
     PERSISTENCE,
     REFUND_WINDOW,
+    SUMMER_TIME,
     WATERMARK,
     WINDOW,
 )
@@ -45,11 +48,27 @@ COLUMNS = (
     "outlook_high",
 )
 VARIANTS = ("control", "ai")
+CALL_COLUMNS = (
+    "ai.cost",
+    "ai.priced_tasks",
+    "ai.errors",
+    "ai.calls",
+    "ai.tokens",
+    "ai.tasks",
+    "ai.cached_tokens",
+    "ai.input_tokens",
+)
 _US = DAY // 86_400_000_000
 
 
 def _us(window: Any) -> int:
     return int(window // _US)
+
+
+def _day(us: str) -> str:
+    """Days since 1970 in Berlin, where one clock change falls into the experiment."""
+    summer = f"epoch_us(TIMESTAMPTZ '{SUMMER_TIME.isoformat()}')"
+    return f"({us} + CASE WHEN {us} >= {summer} THEN 7200000000 ELSE 3600000000 END) // 86400000000"
 
 
 _FIRST = f"""
@@ -67,7 +86,13 @@ FROM (SELECT unit, min(epoch_us(occurred_at) * 2 + (variant = 'ai')::BIGINT) AS 
 
 _CALLS = f"""
 CREATE TEMP TABLE calls AS
-SELECT c.unit, f.is_ai, c.variant, c.category, c.model, c.source, c.evidence, c.amount,
+SELECT *,
+       CASE charged_to WHEN 'unit' THEN CASE WHEN is_ai THEN 'ai' ELSE 'control' END
+                       WHEN 'shared' THEN variant END AS bearer,
+       CASE charged_to WHEN 'unit' THEN counted ELSE charged_to = 'shared' END AS is_counted
+FROM (
+SELECT c.unit, f.is_ai, c.variant, c.category, c.model, c.source, c.evidence, c.amount, c.task,
+       c.error, c.input_tokens, c.output_tokens, c.cached_tokens, c.duration_ms,
        CASE WHEN c.source <> 'gateway' THEN 'nobody'
             WHEN f.unit IS NOT NULL AND (c.variant IS NULL OR f.excluded
                  OR c.variant = CASE WHEN f.is_ai THEN 'ai' ELSE 'control' END) THEN 'unit'
@@ -76,6 +101,7 @@ SELECT c.unit, f.is_ai, c.variant, c.category, c.model, c.source, c.evidence, c.
        f.mature AND NOT f.excluded AS counted
 FROM usage_costs c LEFT JOIN first f USING (unit)
 WHERE c.ingest_batch <= {WATERMARK.batch} AND c.experiment = '{KEY}'
+)
 """  # noqa: S608 - constants of this benchmark
 
 _CART = f"name = 'add_to_cart' AND age >= 0 AND age < {_us(CART_WINDOW)}"
@@ -101,7 +127,11 @@ WITH outcome AS (
            count(*) FILTER ((({_BOUGHT}) OR {_RETURNED}) AND value IS NULL) AS missing,
            count(*) FILTER ((({_BOUGHT}) OR {_RETURNED}) AND currency <> 'EUR') AS abroad,
            count(*) FILTER ({_RETURNED} AND value < 0 AND ({_OWN})) AS negative,
-           count(*) FILTER ({_BOUGHT} AND p_items IS NULL) AS without_items
+           count(*) FILTER ({_BOUGHT} AND p_items IS NULL) AS without_items,
+           coalesce(sum(value) FILTER ({_BOUGHT} AND age < {_us(WINDOW / 2)} AND ({_OWN})), 0)
+               AS early,
+           coalesce(sum(value) FILTER ({_BOUGHT} AND age >= {_us(WINDOW / 2)} AND ({_OWN})), 0)
+               AS late
     FROM (SELECT e.unit, e.name, e.value, e.currency, e.p_items,
                  epoch_us(e.occurred_at) - f.exposed_us AS age
           FROM events e JOIN first f ON e.unit = f.unit
@@ -138,6 +168,8 @@ WITH outcome AS (
          JOIN each USING (is_ai)
 )
 SELECT is_ai, excluded, mature, exposed_us,
+       {_day(f"(exposed_us + {_us(REFUND_WINDOW + LATENESS)})")} AS matured,
+       coalesce(early, 0)::DOUBLE AS early, coalesce(late, 0)::DOUBLE AS late,
        (coalesce(carts, 0) > 0)::DOUBLE AS cart,
        (coalesce(purchases, 0) > 0)::DOUBLE AS conversion,
        coalesce(revenue, 0)::DOUBLE AS revenue,
@@ -158,7 +190,7 @@ FROM costed
 
 _BASE = [i for i, name in enumerate(COLUMNS) if name not in {"net", "outlook", "outlook_high"}]
 _MOMENTS = f"""
-SELECT is_ai, excluded, mature, count(*) AS n,
+SELECT is_ai, excluded, mature, matured, count(*) AS n,
        min(exposed_us) AS first_us, max(exposed_us) AS last_us,
        {", ".join(f"count(*) FILTER ({name} <> 0) AS nonzero{i}" for i, name in enumerate(COLUMNS))},
        {", ".join(f"sum({COLUMNS[i]}) AS sum{i}" for i in _BASE)},
@@ -175,14 +207,78 @@ FROM units
 """
 
 _USAGE = """
-SELECT charged_to,
-       CASE charged_to WHEN 'unit' THEN CASE WHEN is_ai THEN 'ai' ELSE 'control' END
-                       WHEN 'shared' THEN variant END AS bearer,
-       CASE charged_to WHEN 'unit' THEN counted ELSE charged_to = 'shared' END AS is_counted,
-       category, model, source, min(evidence) AS evidence, count(*) AS calls,
+SELECT charged_to, bearer, is_counted, category, model, source, min(evidence) AS evidence,
+       count(*) AS calls,
        count(*) FILTER (amount IS NULL) AS unpriced, coalesce(sum(amount), 0) AS amount,
        max(amount) AS highest
 FROM calls GROUP BY charged_to, bearer, is_counted, category, model, source
+"""
+
+_PRICED, _TASKED, _CACHED, _TIMED = (
+    "task IS NOT NULL AND amount IS NOT NULL",
+    "task IS NOT NULL",
+    "cached_tokens IS NOT NULL",
+    "duration_ms IS NOT NULL",
+)
+_CALL_SUMS = f"""
+coalesce(sum(amount) FILTER ({_PRICED}), 0)::DOUBLE AS call0,
+(count(DISTINCT task) FILTER ({_PRICED}))::DOUBLE AS call1,
+count(error)::DOUBLE AS call2,
+count(*)::DOUBLE AS call3,
+coalesce(sum(input_tokens + output_tokens) FILTER ({_TASKED}), 0)::DOUBLE AS call4,
+count(DISTINCT task)::DOUBLE AS call5,
+coalesce(sum(cached_tokens) FILTER ({_CACHED}), 0)::DOUBLE AS call6,
+coalesce(sum(input_tokens) FILTER ({_CACHED}), 0)::DOUBLE AS call7
+"""
+_CALL_TOTALS = f"""
+SELECT bearer, {_CALL_SUMS},
+       {
+    ", ".join(
+        f"count(*) FILTER ({known}) AS known{i}, "
+        f"count(*) FILTER ({known} AND charged_to = 'unit') AS unit{i}"
+        for i, known in enumerate((_PRICED, _TIMED, "true", _TASKED, _CACHED))
+    )
+}
+FROM calls WHERE is_counted GROUP BY bearer
+"""  # noqa: S608 - constants of this benchmark
+_CALL_PLACES = range(len(CALL_COLUMNS))
+_CALL_MOMENTS = f"""
+SELECT bearer, count(*) AS n,
+       {", ".join(f"count(*) FILTER (call{i} <> 0) AS nonzero{i}" for i in _CALL_PLACES)},
+       {", ".join(f"sum(call{i}) AS sum{i}" for i in _CALL_PLACES)},
+       {", ".join(f"sum(call{i} * call{j}) AS product{i}_{j}" for i in _CALL_PLACES for j in _CALL_PLACES if j <= i)},
+       {", ".join(f"sum(call{i} * call{i} * call{i}) AS cube{i}" for i in _CALL_PLACES)}
+FROM (SELECT bearer, unit, {_CALL_SUMS} FROM calls
+      WHERE is_counted AND charged_to = 'unit' GROUP BY bearer, unit)
+GROUP BY bearer
+"""  # noqa: E501, S608 - constants of this benchmark
+
+_LATENCIES = """
+SELECT bearer, duration_ms::DOUBLE AS value, count(*) AS count, sum(earlier) AS earlier,
+       sum(size) AS size
+FROM (SELECT bearer, duration_ms, count(*) OVER mine AS size,
+             row_number() OVER (PARTITION BY bearer, unit ORDER BY duration_ms) - 1 AS earlier
+      FROM calls WHERE is_counted AND charged_to = 'unit' AND duration_ms IS NOT NULL
+      WINDOW mine AS (PARTITION BY bearer, unit))
+GROUP BY bearer, value ORDER BY bearer, value
+"""
+
+_DAYS = f"""
+SELECT is_ai, {_day("exposed_us")} AS day, count(*) AS n FROM first GROUP BY is_ai, day
+"""  # noqa: S608 - constants of this benchmark
+
+_MODELS = f"""
+SELECT variant, model, prompt, count(*) AS calls FROM usage_costs
+WHERE ingest_batch <= {WATERMARK.batch} AND experiment = '{KEY}'
+  AND variant IN ('control', 'ai') AND source = 'gateway'
+GROUP BY variant, model, prompt
+"""  # noqa: S608 - constants of this benchmark
+
+_HALVES = """
+SELECT is_ai, count(*) AS n, avg(early) AS early, avg(late) AS late,
+       var_pop(early) AS early_variance, var_pop(late) AS late_variance,
+       covar_pop(early, late) AS covariance
+FROM units WHERE mature AND NOT excluded GROUP BY is_ai
 """
 
 _STRANGERS = f"""
@@ -206,6 +302,12 @@ def answer(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "groups": _rows(connection, _MOMENTS),
         "amounts": _rows(connection, _AMOUNTS)[0],
         "usage": _rows(connection, _USAGE),
+        "call_totals": _rows(connection, _CALL_TOTALS),
+        "call_moments": _rows(connection, _CALL_MOMENTS),
+        "latencies": _rows(connection, _LATENCIES),
+        "days": _rows(connection, _DAYS),
+        "models": _rows(connection, _MODELS),
+        "halves": _rows(connection, _HALVES),
         "strangers": connection.execute(_STRANGERS).fetchall()[0][0],
     }
 
@@ -238,6 +340,23 @@ def moments(group: Mapping[str, Any]) -> Moments:
     )
 
 
+def call_moments(group: Mapping[str, Any] | None, units: int) -> Moments:
+    """Return the moments of the AI calls of ``units`` units, of which some or all have none."""
+    if group is None:
+        return Moments.of(CALL_COLUMNS, np.zeros((units, len(CALL_COLUMNS))))
+    return Moments.about(
+        CALL_COLUMNS,
+        units,
+        np.zeros(len(CALL_COLUMNS)),
+        sums=np.array([group[f"sum{i}"] for i in _CALL_PLACES]),
+        products=np.array(
+            [[group[f"product{max(i, j)}_{min(i, j)}"] for j in _CALL_PLACES] for i in _CALL_PLACES]
+        ),
+        cubes=np.array([group[f"cube{i}"] for i in _CALL_PLACES]),
+        nonzero=np.array([group[f"nonzero{i}"] for i in _CALL_PLACES]),
+    )
+
+
 def scan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Read every column that the answer needs, and do nothing with it: the limit."""
     needed = {
@@ -260,6 +379,13 @@ def scan(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             "model",
             "evidence",
             "amount",
+            "task",
+            "error",
+            "prompt",
+            "input_tokens",
+            "output_tokens",
+            "cached_tokens",
+            "duration_ms",
             "ingest_batch",
         ),
     }

@@ -12,17 +12,24 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import astuple, fields
+from datetime import date, timedelta
 from decimal import Decimal
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import ibis.backends.duckdb  # noqa: F401 - loaded late otherwise, and imports are not measured
+import numpy as np
 import pandas as pd  # noqa: F401 - Ibis imports it with the first result; imports are not measured
 
 from benchmarks.facts import handwritten
 from benchmarks.facts.scenario import PROPERTIES, WATERMARK, experiment
+from klartext.analysis.checks.novelty import Halves
 from klartext.analysis.engine import open_engine
+from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout, read_out
 from klartext.experiments.engines import DuckDbEngine
@@ -30,6 +37,18 @@ from klartext.experiments.facts import FactsStore
 
 Plan = Mapping[str, Any]
 Answer = dict[str, Any]
+
+
+PARTS = ("known", "unit")
+HALVES = tuple(field.name for field in fields(Halves))
+CALLS_KNOWN = (
+    "ai.cost_per_task",
+    "ai.latency_p95",
+    "ai.error_rate",
+    "ai.tokens",
+    "ai.cache_share",
+)
+"""The AI metrics in the order of `handwritten`: what a call must carry for each."""
 
 
 def klartext(plan: Plan) -> Answer:
@@ -66,8 +85,33 @@ def _connect(plan: Plan) -> duckdb.DuckDBPyConnection:
 
 
 def _of_readout(found: Readout) -> Answer:
+    checks, calls = found.diagnostics, found.calls
+    if checks is None or calls is None or isinstance(calls.latencies, NotEstimable):
+        raise RuntimeError("the readout is not whole")
     return {
         "moments": {variant: _plain(moments) for variant, moments in found.moments.items()},
+        "daily": {
+            one.day.isoformat(): {key: _plain(each) for key, each in one.moments.items()}
+            for one in found.daily
+        },
+        "call_moments": {variant: _plain(moments) for variant, moments in calls.moments.items()},
+        "call_totals": {
+            variant: [totals[name] for name in handwritten.CALL_COLUMNS]
+            for variant, totals in calls.totals.items()
+        },
+        "covered": {
+            variant: [[coverage[key].known, coverage[key].with_unit] for key in CALLS_KNOWN]
+            for variant, coverage in calls.coverage.items()
+        },
+        "latencies": {
+            variant: [
+                getattr(one, name).tolist() for name in ("values", "counts", "earlier", "sizes")
+            ]
+            for variant, one in calls.latencies.items()
+        },
+        "days": {day: dict(sides) for day, sides in checks.days.items()},
+        "models": [[one.variant, one.model, one.prompt, one.calls] for one in checks.calls],
+        "halves": {variant: list(astuple(one)) for variant, one in checks.halves.items()},
         "counts": {
             count.variant: [count.exposed, count.mature, count.excluded] for count in found.counts
         },
@@ -112,24 +156,70 @@ def _plain(moments: Moments) -> Answer:
     }
 
 
+NO_UNITS = _plain(Moments.of(handwritten.COLUMNS, np.empty((0, len(handwritten.COLUMNS)))))
+
+
 def _of_rows(found: dict[str, Any]) -> Answer:
     groups = found["groups"]
     moments: dict[str, Any] = {}
     counts: dict[str, Any] = {}
+    daily: dict[str, Any] = {}
     for place, variant in enumerate(handwritten.VARIANTS):
         own = [group for group in groups if group["is_ai"] == bool(place)]
-        (group,) = (group for group in own if group["mature"] and not group["excluded"])
-        moments[variant] = _plain(handwritten.moments(group))
+        mature = [group for group in own if group["mature"] and not group["excluded"]]
+        parts = {group["matured"]: handwritten.moments(group) for group in mature}
+        for day, one in parts.items():
+            empty = dict.fromkeys(handwritten.VARIANTS, NO_UNITS)
+            daily.setdefault(_date(day), empty)[variant] = _plain(one)
+        together = reduce(add, parts.values())
+        moments[variant] = _plain(together)
         counts[variant] = [
             sum(each["n"] for each in own if not each["excluded"]),
-            group["n"],
+            together.n,
             sum(each["n"] for each in own if each["excluded"]),
         ]
     amounts = {name: int(value) for name, value in found["amounts"].items()}
     bought, in_money = amounts["purchases"], amounts["in_money"] > 0
     prices = [row["highest"] for row in found["usage"] if row["highest"] is not None]
+    days: dict[str, Any] = {}
+    for row in found["days"]:
+        sides = days.setdefault(_date(row["day"]), dict.fromkeys(handwritten.VARIANTS, 0))
+        sides[_variant(row)] = row["n"]
+    totals = {row["bearer"]: row for row in found["call_totals"]}
+    of_calls = {row["bearer"]: row for row in found["call_moments"]}
     return {
         "moments": moments,
+        "daily": daily,
+        "call_moments": {
+            variant: _plain(handwritten.call_moments(of_calls.get(variant), moments[variant]["n"]))
+            for variant in handwritten.VARIANTS
+        },
+        "call_totals": {
+            variant: [
+                totals[variant][f"call{i}"] if variant in totals else 0.0
+                for i in range(len(handwritten.CALL_COLUMNS))
+            ]
+            for variant in handwritten.VARIANTS
+        },
+        "covered": {
+            variant: [
+                [totals[variant][f"{part}{i}"] if variant in totals else 0 for part in PARTS]
+                for i in range(len(CALLS_KNOWN))
+            ]
+            for variant in handwritten.VARIANTS
+        },
+        "latencies": {
+            variant: [
+                [row[name] for row in found["latencies"] if row["bearer"] == variant]
+                for name in ("value", "count", "earlier", "size")
+            ]
+            for variant in handwritten.VARIANTS
+        },
+        "days": dict(sorted(days.items())),
+        "models": sorted(
+            [row["variant"], row["model"], row["prompt"], row["calls"]] for row in found["models"]
+        ),
+        "halves": {_variant(row): [row[name] for name in HALVES] for row in found["halves"]},
         "counts": counts,
         "usage": sorted(
             [
@@ -160,6 +250,14 @@ def _of_rows(found: dict[str, Any]) -> Answer:
         ],
         "strangers": found["strangers"],
     }
+
+
+def _variant(row: Mapping[str, Any]) -> str:
+    return handwritten.VARIANTS[int(row["is_ai"])]
+
+
+def _date(day: int) -> str:
+    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
 
 
 def _exact(amount: Decimal | None) -> str:

@@ -28,6 +28,9 @@ START = datetime(2026, 1, 5, tzinfo=UTC)
 DAYS = 90
 """Days on which units are exposed; the facts are read at the end of the last one."""
 
+SUMMER_TIME = datetime(2026, 3, 29, 1, tzinfo=UTC)
+"""When the clocks of the experiment's time zone change."""
+
 HISTORY_DAYS = 28
 """Days of events before the first exposure."""
 
