@@ -20,8 +20,8 @@ from klartext.experiments.watermark import Watermark
 if TYPE_CHECKING:
     from klartext.experiments.splits import Split
 
-MOST_VARIANTS = 62
-"""As many as fit into the bits of one integer, of which a unit has one for each it has seen."""
+MOST_VARIANTS = 1 << 6
+"""As many as have a place in `_SLOT_BITS`."""
 
 _SLOT_BITS = 6  # a variant's place in the spec, packed under the instant: one MIN finds both
 
@@ -41,7 +41,7 @@ def exposed_units(
     Raises
     ------
     KlartextError
-        There are more variants than bits.
+        There are more variants than `MOST_VARIANTS`.
     """
     keys = [variant.key for variant in experiment.variants]
     if len(keys) > MOST_VARIANTS:
@@ -54,10 +54,7 @@ def exposed_units(
         exposures.variant.isin(keys),
     )
 
-    def per_variant(numbers: Iterable[int]) -> ir.IntegerValue:
-        pairs = zip(keys, numbers, strict=True)
-        return ibis.cases(*((seen.variant == key, number) for key, number in pairs)).cast("int64")
-
+    place = ibis.cases(*((seen.variant == key, i) for i, key in enumerate(keys))).cast("int64")
     instant = microseconds(seen.occurred_at)
     version = {"policy_version"} & set(seen.columns)
     seen = seen.select(
@@ -65,11 +62,13 @@ def exposed_units(
         "occurred_at",
         *version,
         instant=instant,
-        packed=instant * (1 << _SLOT_BITS) + per_variant(range(len(keys))),
-        bit=per_variant(1 << place for place in range(len(keys))),
+        place=place,
+        packed=instant * (1 << _SLOT_BITS) + place,
     )
     first = seen.group_by("unit").aggregate(
-        packed=seen.packed.min(), exposed_at=seen.occurred_at.min(), bits=seen.bit.bit_or()
+        packed=seen.packed.min(),
+        exposed_at=seen.occurred_at.min(),
+        excluded=seen.place.min() != seen.place.max(),
     )
     place = first.packed & ((1 << _SLOT_BITS) - 1)
     units = first.select(
@@ -77,7 +76,7 @@ def exposed_units(
         "exposed_at",
         variant=ibis.cases(*((place == i, key) for i, key in enumerate(keys))),
         exposed_us=first.packed >> _SLOT_BITS,
-        excluded=(first.bits & (first.bits - 1)) != 0,
+        excluded=first.excluded,
     )
     units = units.mutate(mature=_is_mature(experiment, units.exposed_us, watermark))
     return units if len(splits) < 2 else _with_regime(units, seen, splits)

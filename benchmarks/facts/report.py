@@ -14,7 +14,7 @@ from typing import Any
 FLOOR, LIMIT, OURS = "SQL by hand", "column scan", "Klartext"
 GIB = 2**30
 _PACKAGES = {
-    "Klartext": ("duckdb", "ibis-framework", "pyarrow", "deltalake"),
+    "Klartext": ("duckdb", "ibis-framework", "pyarrow", "deltalake", "pyspark"),
     "tea-tasting": ("tea-tasting", "polars", "ibis-framework", "duckdb"),
     "gbstats": ("gbstats", "pandas", "numpy", "pyarrow"),
 }
@@ -39,6 +39,8 @@ of the units are mature.
 - **SQL by hand**: the same answer (counts and money exactly, moments to 1e-9; checked in every
   round) in DuckDB SQL written for this one experiment, by somebody who knows that its means are
   small: raw sums of squares will do.
+- **Klartext, Spark**: the same expression on Spark in one process, its start included; on facts of
+  this size that is a proof that it answers alike, not what Spark is for.
 - **column scan**: reads the columns that are needed and does nothing with them.
 - **tea-tasting, Ibis** and **tea-tasting, polars**: unit rows as a careful user writes them, then
   tea-tasting: tests of the four metrics, adjusted, and of net value. Less than the above: no third

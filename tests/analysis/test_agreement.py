@@ -180,7 +180,7 @@ def test_spark_agrees_on_several_processes(
         assert_mapped_alike(engine, tmp_path, reference)
 
 
-@pytest.mark.parametrize("dialect", ["bigquery", "snowflake", "databricks"])
+@pytest.mark.parametrize("dialect", ["pyspark", "bigquery", "snowflake", "databricks"])
 def test_the_whole_experiment_compiles_for_other_warehouses(dialect: str) -> None:
     """Unit table and moments; with text for keys as with integers."""
     own = FactsStore("x", cases.PROPERTIES).unbound()
