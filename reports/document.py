@@ -192,10 +192,10 @@ def _assumptions(experiment: Experiment) -> Iterator[AssumptionRow]:
         yield _cost_row(line)
     rollout = experiment.rollout
     if rollout is not None:
-        yield AssumptionRow("units_per_year", "", "count", Decimal(rollout.units_per_year))
-        yield AssumptionRow("rollout_share", "", "fraction", rollout.share)
+        yield _row("units_per_year", "", "count", rollout.units_per_year)
+        yield _row("rollout_share", "", "fraction", rollout.share)
         yield _row("persistence", "", "fraction", rollout.persistence)
-        yield AssumptionRow("discount_rate", "", "fraction", rollout.discount_rate)
+        yield _row("discount_rate", "", "fraction", rollout.discount_rate)
 
 
 def _row(

@@ -156,10 +156,10 @@ def experiment(
         inference=Inference("fixed", Decimal("0.05"), Decimal("0.1")),
         decision=DecisionRule(Decimal("0.3"), Decimal("0.8"), Decimal(1000), 14 * day, None),
         rollout=Rollout(
-            500_000,
-            Decimal("0.8"),
+            Assumption(Decimal(500_000)),
+            Assumption(Decimal("0.8")),
             Assumption(Decimal("0.7"), Decimal("0.5"), Decimal("0.9"), "CRM", "lena.vogt"),
-            Decimal("0.1"),
+            Assumption(Decimal("0.1")),
         )
         if rollout
         else None,
