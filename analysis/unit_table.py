@@ -212,10 +212,7 @@ def _project(experiment: Experiment, joined: ir.Table, tallies: Tallies) -> ir.T
         margin=margin,
         cost=calls + lines("base"),
         cost_high=at_worst + lines("high"),
-        **{
-            name: tallies.of(joined, name).cast("int64")
-            for name in amounts.names(experiment)
-        },
+        **{name: tallies.of(joined, name).cast("int64") for name in amounts.names(experiment)},
     )
     return table.mutate(
         **{
