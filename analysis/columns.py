@@ -32,7 +32,9 @@ def uncapped(experiment: Experiment) -> dict[str, str]:
 
 
 def value_columns(experiment: Experiment) -> tuple[str, ...]:
-    """Names of the float64 columns: metrics of one number, uncapped ones, covariates, then money.
+    """Names of the float64 columns: metrics of one number, what stands beside them, then money.
+
+    Beside them: uncapped ones, covariates, and the events that cost lines count.
 
     Raises
     ------
@@ -46,7 +48,11 @@ def value_columns(experiment: Experiment) -> tuple[str, ...]:
             f"metric {taken[0]!r} of {experiment.key} has the name of a column of the unit "
             "table; give it another key"
         )
-    beside = (*uncapped(experiment).values(), *covariates.all_columns(experiment))
+    beside = (
+        *uncapped(experiment).values(),
+        *covariates.all_columns(experiment),
+        *count_columns(experiment).values(),
+    )
     return (*metrics, *beside, *MONEY_COLUMNS)
 
 

@@ -24,6 +24,7 @@ from klartext.analysis.result import (
     DecisionView,
     MetricResult,
     PlannedLook,
+    Sway,
     TreatmentResult,
     WindowView,
 )
@@ -35,6 +36,7 @@ from klartext.experiments.experiment import Json
 SCHEMA = "klartext/analysis/v1"
 MOMENTS_SCHEMA = "klartext/moments/v1"
 
+_NO_END = NotEstimable("no-range", "this end of the range is not stated")
 _NO_LOOK = NotEstimable("unplanned-look", "no planned look is due")
 
 _BELIEFS = (
@@ -385,6 +387,7 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
                 else prospect.forecast.isoformat()
             ),
         ),
+        "tornado": [_sway(sway) for sway in treatment.tornado],
         **({"unadjusted": _unadjusted(*treatment.unadjusted)} if treatment.unadjusted else {}),
         "costs": [_cost(item) for item in treatment.costs],
         "guardrails": [
@@ -401,6 +404,24 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
         ],
         **({"decision": _decision(treatment.decision)} if decided else {}),
     }
+
+
+def _sway(sway: Sway) -> Json:
+    """Return one input: its value and range exactly as stated, what it does, where it ends."""
+    stated = sway.input.assumption
+    unknown = sway.break_even if isinstance(sway.break_even, NotEstimable) else _NO_END
+    return json_object(
+        input=sway.input.path,
+        unit=sway.input.unit,
+        base=stated.base,
+        low=_NO_END if stated.low is None else stated.low,
+        high=_NO_END if stated.high is None else stated.high,
+        net_benefit_at_low=sway.at_low,
+        net_benefit_at_high=sway.at_high,
+        swing=sway.at_low if isinstance(sway.at_low, NotEstimable) else sway.width,
+        break_even=sway.break_even,
+        in_range=unknown if sway.in_range is None else sway.in_range,
+    )
 
 
 def _unadjusted(window: WindowView, outlook: DecisionView) -> Json:

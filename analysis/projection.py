@@ -85,12 +85,12 @@ def outlook_of(
     months = float(MONTHS) if rollout else float(test_months)
     persistence = float(rollout.persistence.base) if rollout else 1.0
     if rollout is not None:
-        units = float(rollout.units_per_year * rollout.share)
+        units = float(rollout.units_per_year.base * rollout.share.base)
     elif total is not None:
         units = total * experiment.variant(treatment).weight / MILLION
     else:
         units = float(mature)
-    replaced = rollout is None or rollout.share == 1
+    replaced = rollout is None or rollout.share.base == 1
     monthly, invested, sunk = Decimal(0), Decimal(0), 0.0
     for line in experiment.costs.lines:
         amount = line_amount(line, bound)
@@ -276,7 +276,7 @@ def _npv(experiment: Experiment, net_benefit: Number) -> Number:
         return net_benefit
     if experiment.rollout is None:
         return NotEstimable("no-rollout", "the spec plans no roll-out whose months to discount")
-    rate = (1 + float(experiment.rollout.discount_rate)) ** (1 / MONTHS) - 1
+    rate = (1 + float(experiment.rollout.discount_rate.base)) ** (1 / MONTHS) - 1
     return math.fsum(net_benefit / MONTHS / (1 + rate) ** t for t in range(1, MONTHS + 1))
 
 

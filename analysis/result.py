@@ -17,6 +17,7 @@ from klartext.analysis.estimate import ConfidenceSet, Estimate, NotEstimable
 from klartext.analysis.guardrails import GuardrailReading
 from klartext.analysis.sequential.replay import Running
 from klartext.experiments.experiment import InferenceMode
+from klartext.experiments.inputs import Input
 from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -229,10 +230,43 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Sway:
+    """What a business input does to the measured net benefit of the decision view.
+
+    Parameters
+    ----------
+    input
+        The input, as registered.
+    at_low, at_high
+        Net benefit with it at either end of its range, all others as registered. An end that is
+        not stated is the registered value; without any it is ``no-range``.
+    break_even
+        Value of the input at which the net benefit is zero, in the input's unit.
+    in_range
+        Whether that value lies in the stated range; None without a range, or when the net benefit
+        does not depend on the input.
+    """
+
+    input: Input
+    at_low: Number
+    at_high: Number
+    break_even: Number
+    in_range: bool | None = None
+
+    @property
+    def width(self) -> float:
+        """How far the range of the input moves the net benefit; 0 without a range."""
+        if isinstance(self.at_low, NotEstimable) or isinstance(self.at_high, NotEstimable):
+            return 0.0
+        return abs(self.at_high - self.at_low)
+
+
+@dataclass(frozen=True, slots=True)
 class TreatmentResult:
     """All the money of one treatment, in both views, with its decision.
 
     Where it is adjusted for covariates ``unadjusted`` holds both views without; None else.
+    ``tornado`` has one entry per business input, the one that moves most first.
     """
 
     variant: str
@@ -244,6 +278,7 @@ class TreatmentResult:
     prospect: Prospect
     guardrails: tuple[GuardrailReading, ...] = ()
     unadjusted: tuple[WindowView, DecisionView] | None = None
+    tornado: tuple[Sway, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,7 +259,8 @@ def _test_and_roll(
     experiment: Experiment, money: Money, population: int | None
 ) -> TestAndRoll | NotEstimable:
     if population is None and experiment.rollout is not None:
-        population = round(experiment.rollout.units_per_year * experiment.rollout.share)
+        rollout = experiment.rollout
+        population = round(rollout.units_per_year.base * rollout.share.base)
     refused = _unrollable(experiment, money, population)
     if refused is not None:
         return refused

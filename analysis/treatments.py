@@ -23,6 +23,7 @@ from klartext.analysis.result import (
 from klartext.analysis.running import drift_of
 from klartext.analysis.sequential import group
 from klartext.analysis.subject import Subject, wait_of
+from klartext.analysis.tornado import tornado
 from klartext.analysis.uncapped import uncapped_net_benefit
 from klartext.analysis.value import spent, window_view
 from klartext.experiments.experiment import Experiment
@@ -105,6 +106,13 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
         prospect=prospect,
         guardrails=evidence.guardrails,
         unadjusted=None if money.adjustment is None else (before, plain),
+        tornado=tornado(
+            experiment,
+            treatment,
+            (one, base),
+            test_months=subject.months,
+            net_benefit=view.net_benefit,
+        ),
     )
 
 

@@ -83,11 +83,11 @@ def build(
     ibis.Table
         ``unit``, ``variant`` (of the first exposure), ``exposed_at``, ``excluded`` (seen in two
         variants), ``mature``, ``regime`` (only with several splits), one column per metric but
-        ratios (capped; ``<metric>.uncapped`` beside it), one per covariate, ``margin`` (value
-        entries except savings), ``cost`` (variable AI cost), ``net`` = margin - cost, ``outlook``
-        = persistence margin - cost, ``cost_high`` and ``outlook_high`` (lines at their upper
-        bound, unpriced calls at the highest priced one, calls of nobody charged to every
-        treatment), and ``events.<name>`` counts of cost lines. Money is in the reporting currency.
+        ratios (capped; ``<metric>.uncapped`` beside it), one per covariate, ``events.<name>``
+        counts of cost lines, ``margin`` (value entries except savings), ``cost`` (variable AI
+        cost), ``net`` = margin - cost, ``outlook`` = persistence margin - cost, ``cost_high`` and
+        ``outlook_high`` (lines at their upper bound, unpriced calls at the highest priced one,
+        calls of nobody charged to every treatment). Money is in the reporting currency.
 
     Notes
     -----
@@ -99,7 +99,7 @@ def build(
     """
     table = whole_table(experiment, tables, watermark, splits)
     keys = (*KEY_COLUMNS, *({REGIME} & set(table.columns)))
-    return table.select(*keys, *value_columns(experiment), *count_columns(experiment).values())
+    return table.select(*keys, *value_columns(experiment))
 
 
 def whole_table(
@@ -174,6 +174,7 @@ def _project(experiment: Experiment, joined: ir.Table, tallies: Tallies) -> ir.T
     before = covariates.lookbacks(experiment)
     metrics = {name: value(f"metric.{name}", metric) for name, metric in _counted(experiment)}
     beside = {column: metrics[key] for key, column in uncapped(experiment).items()}
+    beside |= {name: tally(name) for name in count_columns(experiment).values()}
     beside |= {
         name: value(f"pre.{name}", before[name][0]) if name in before else number(f"pre.{name}")
         for name in covariates.all_columns(experiment)
@@ -211,10 +212,7 @@ def _project(experiment: Experiment, joined: ir.Table, tallies: Tallies) -> ir.T
         margin=margin,
         cost=calls + lines("base"),
         cost_high=at_worst + lines("high"),
-        **{
-            name: tallies.of(joined, name).cast("int64")
-            for name in (*count_columns(experiment).values(), *amounts.names(experiment))
-        },
+        **{name: tallies.of(joined, name).cast("int64") for name in amounts.names(experiment)},
     )
     return table.mutate(
         **{

@@ -344,10 +344,10 @@ class DecisionRule:
 class Rollout:
     """What happens after a GO: who gets it, how much of the effect stays, at which discount."""
 
-    units_per_year: int
-    share: Decimal
+    units_per_year: Assumption
+    share: Assumption
     persistence: Assumption
-    discount_rate: Decimal
+    discount_rate: Assumption
 
 
 @dataclass(frozen=True, slots=True)

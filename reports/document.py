@@ -10,44 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
 
 from klartext.analysis.estimate import NotEstimable, Unbounded
 from klartext.analysis.result import Analysis, CostItem, TreatmentResult
 from klartext.analysis.series import Series
-from klartext.experiments.experiment import (
-    Assumption,
-    ContributionMargin,
-    CostLine,
-    Experiment,
-    Saving,
-    Worth,
-)
-
-AssumptionUnit: TypeAlias = Literal["fraction", "money", "hours", "count"]
-
-
-@dataclass(frozen=True, slots=True)
-class AssumptionRow:
-    """A business input that somebody stated, and who answers for it.
-
-    ``topic`` says what it is (``contribution_margin``, ``cost_month``, ``persistence``, …),
-    ``subject`` the metric, saving or cost line it belongs to. Costs of hours times a rate keep
-    both factors.
-    """
-
-    topic: str
-    subject: str
-    unit: AssumptionUnit
-    base: Decimal
-    low: Decimal | None = None
-    high: Decimal | None = None
-    source: str | None = None
-    owner: str | None = None
-    variant: str | None = None
-    hours: Decimal | None = None
-    rate: Decimal | None = None
-    life_months: int | None = None
+from klartext.experiments.experiment import Experiment
+from klartext.experiments.inputs import Input, inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +83,7 @@ class ReportDocument:
     analysis: Analysis
     experiment: Experiment
     costs: tuple[CostBlock, ...]
-    assumptions: tuple[AssumptionRow, ...]
+    assumptions: tuple[Input, ...]
     glossary: tuple[str, ...]
     audit: AuditAppendix
     generated_at: datetime
@@ -154,7 +122,7 @@ def build(
         analysis=analysis,
         experiment=experiment,
         costs=tuple(_cost_block(treatment) for treatment in analysis.treatments),
-        assumptions=tuple(_assumptions(experiment)),
+        assumptions=inputs(experiment),
         glossary=tuple(_glossary(analysis, experiment)),
         audit=audit,
         generated_at=generated_at,
@@ -174,66 +142,6 @@ def _cost_block(treatment: TreatmentResult) -> CostBlock:
         items=treatment.costs,
         total=sum(amounts, Decimal(0)),
         unpriced=len(treatment.costs) - len(amounts),
-    )
-
-
-def _assumptions(experiment: Experiment) -> Iterator[AssumptionRow]:
-    for entry in experiment.value:
-        match entry:
-            case ContributionMargin(metric, rate):
-                yield _row("contribution_margin", metric, "fraction", rate)
-            case Worth(metric, amount):
-                yield _row("worth", metric, "money", amount)
-            case Saving(name, hours, rate, realised, variant):
-                yield _row("saving_hours", name, "hours", hours, variant=variant)
-                yield _row("saving_rate", name, "money", rate, variant=variant)
-                yield _row("saving_realised", name, "fraction", realised, variant=variant)
-    for line in experiment.costs.lines:
-        yield _cost_row(line)
-    rollout = experiment.rollout
-    if rollout is not None:
-        yield AssumptionRow("units_per_year", "", "count", Decimal(rollout.units_per_year))
-        yield AssumptionRow("rollout_share", "", "fraction", rollout.share)
-        yield _row("persistence", "", "fraction", rollout.persistence)
-        yield AssumptionRow("discount_rate", "", "fraction", rollout.discount_rate)
-
-
-def _row(
-    topic: str,
-    subject: str,
-    unit: AssumptionUnit,
-    assumption: Assumption,
-    *,
-    variant: str | None = None,
-) -> AssumptionRow:
-    return AssumptionRow(
-        topic=topic,
-        subject=subject,
-        unit=unit,
-        base=assumption.base,
-        low=assumption.low,
-        high=assumption.high,
-        source=assumption.source,
-        owner=assumption.owner,
-        variant=variant,
-    )
-
-
-def _cost_row(line: CostLine) -> AssumptionRow:
-    amount = line.amount
-    return AssumptionRow(
-        topic=f"cost_{line.behaviour}",
-        subject=line.label or line.category,
-        unit="money",
-        base=amount.base,
-        low=amount.low,
-        high=amount.high,
-        source=amount.source,
-        owner=amount.owner,
-        variant=line.variant,
-        hours=line.hours,
-        rate=line.rate,
-        life_months=line.life_months,
     )
 
 

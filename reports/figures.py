@@ -85,23 +85,25 @@ class Forest:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One amount."""
+    """One amount from zero, or what lies between two: from ``start`` to ``value``."""
 
     label: str
     sublabel: str
     value: float
     text: str
+    start: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Amounts from zero, one bar each."""
+    """Amounts, one bar each, and a level that they are compared with."""
 
     key: str
     title: str
     alt: str
     axis: Axis
     bars: tuple[Bar, ...]
+    level: float | None = None
 
     @property
     def has_anything(self) -> bool:

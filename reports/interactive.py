@@ -107,14 +107,20 @@ def _bars(figure: Bars) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     trace = {
         "type": "bar",
         "orientation": "h",
-        "x": [bar.value for bar in figure.bars],
+        "base": [bar.start for bar in figure.bars],
+        "x": [bar.value - bar.start for bar in figure.bars],
         "y": labels,
         "hovertext": [_hover(bar.label, bar.sublabel, bar.text) for bar in figure.bars],
         "hoverinfo": "text",
         "marker": {"color": COLOURS["bar"]},
         "width": 0.5,
     }
-    return [trace], _axes(figure, labels)
+    layout = _axes(figure, labels)
+    if figure.level is not None:
+        across = {"x0": figure.level, "x1": figure.level, "y0": 0, "y1": 1, "yref": "paper"}
+        line = {"color": "#1b2430", "width": 1.25, "dash": "dash"}
+        layout["shapes"] = [{"type": "line", **across, "line": line}]
+    return [trace], layout
 
 
 def _lines(figure: Lines) -> tuple[list[dict[str, Any]], dict[str, Any]]:

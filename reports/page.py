@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from klartext.analysis.result import TreatmentResult
-from klartext.reports import courses, figures, segments, svg, tables, verdict, wording
+from klartext.reports import courses, figures, segments, svg, tables, tornado, verdict, wording
 from klartext.reports.document import ReportDocument
 from klartext.reports.language import Language, Locale
 from klartext.reports.self_contained import policy, style, template
@@ -43,6 +43,7 @@ def render(document: ReportDocument, language: Language, *, interactive: bool = 
         policy=policy(scripts),
         banner=verdict.banner(document, locale),
         segments=segments.blocks(document, locale),
+        tornados=tornado.blocks(document, locale),
         cohorts=courses.cohorts(document, locale),
         treatments=[_treatment(document, locale, one) for one in document.analysis.treatments],
         figures=drawn,
@@ -93,6 +94,7 @@ def _figures(document: ReportDocument, locale: Locale) -> dict[str, figures.Figu
     found: dict[str, figures.Figure] = {}
     if document.analysis.decision.verdict != "INVALID":
         found["net_benefit"] = figures.net_benefit(document, locale)
+        found |= tornado.drawn(document, locale)
         found["effects"] = figures.effects(document, locale)
         found |= segments.forests(document, locale)
         found |= courses.drawn(document, locale)

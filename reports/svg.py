@@ -228,8 +228,8 @@ def _bars(canvas: _Canvas, frame: _Frame, figure: Bars) -> int:
         canvas.lines("strong", 0, first, label)
         canvas.lines("soft", 0, first + len(label) * _LINE, sublabel)
         labels = (len(label) + len(sublabel)) * _LINE
-        zero, end = frame.x(figure.axis, 0), frame.x(figure.axis, bar.value)
-        left, width = min(zero, end), round(max(abs(end - zero), 1), 2)
+        start, end = frame.x(figure.axis, bar.start), frame.x(figure.axis, bar.value)
+        left, width = min(start, end), round(max(abs(end - start), 1), 2)
         if frame.stacked:
             canvas.text("strong value", 0, first + labels, bar.text)
             upper = first + labels + 8
@@ -237,6 +237,9 @@ def _bars(canvas: _Canvas, frame: _Frame, figure: Bars) -> int:
             canvas.text("strong", frame.text_left, top + labels / 2 + 9, bar.text)
             upper = top + labels / 2 - 4
         canvas.path("bar", f"M{left} {upper}h{width}v16h{-width}z")
+        if figure.level is not None:
+            x = frame.x(figure.axis, figure.level)
+            canvas.line("level", x, upper - 5, x, upper + 21)
     return int(y) + 28
 
 

@@ -285,8 +285,8 @@ def assumptions(document: ReportDocument, locale: Locale) -> Table:
                 Cell(wording.assumption(locale, row)),
                 Cell(wording.assumption_value(locale, row)),
                 Cell(span.text, span.reason),
-                _stated(locale, row.source, "source"),
-                _stated(locale, row.owner, "owner"),
+                _stated(locale, row.assumption.source, "source"),
+                _stated(locale, row.assumption.owner, "owner"),
             )
         )
     columns = (

@@ -96,7 +96,7 @@ def _rollout(
 ) -> tuple[Tile, ...]:
     """Return what only a planned roll-out has: the full-cost view, present value, payback."""
     outlook, rollout = treatment.outlook, document.experiment.rollout
-    rate = "" if rollout is None else locale.share(rollout.discount_rate)
+    rate = "" if rollout is None else locale.share(rollout.discount_rate.base)
 
     def months(x: float) -> str:
         return locale.text("unit.months", number=locale.number(x, decimals=1))

@@ -22,7 +22,8 @@ from klartext.analysis.result import (
     MetricResult,
     Number,
 )
-from klartext.reports.document import AssumptionRow, ReportDocument
+from klartext.experiments.inputs import Input
+from klartext.reports.document import ReportDocument
 from klartext.reports.language import MISSING, Language, Locale
 
 NBSP = "\N{NO-BREAK SPACE}"
@@ -336,26 +337,26 @@ def completeness(locale: Locale, analysis: Analysis) -> list[str]:
     return said
 
 
-def assumption(locale: Locale, row: AssumptionRow) -> str:
+def assumption(locale: Locale, one: Input) -> str:
     """Name a stated input."""
-    subject = coded(locale, "cost_category", row.subject)
-    months = "" if row.life_months is None else locale.integer(row.life_months)
-    said = locale.text(f"assumptions.{row.topic}", subject=subject, months=months)
-    if row.hours is not None and row.rate is not None:
-        hours = locale.text("unit.hours", number=locale.plain(row.hours))
+    subject, line = coded(locale, "cost_category", one.subject), one.line
+    months = "" if line is None or line.life_months is None else locale.integer(line.life_months)
+    said = locale.text(f"assumptions.{one.topic}", subject=subject, months=months)
+    if line is not None and line.hours is not None and line.rate is not None:
+        hours = locale.text("unit.hours", number=locale.plain(line.hours))
         factors = locale.text(
-            "assumptions.hours_times_rate", hours=hours, rate=locale.money(row.rate)
+            "assumptions.hours_times_rate", hours=hours, rate=locale.money(line.rate)
         )
         said += f" ({factors})"
-    if row.variant is not None:
-        said += ", " + locale.text("assumptions.for_variant", variant=row.variant)
+    if one.variant is not None:
+        said += ", " + locale.text("assumptions.for_variant", variant=one.variant)
     return said
 
 
-def assumption_value(locale: Locale, row: AssumptionRow, which: str = "base") -> str:
+def assumption_value(locale: Locale, one: Input, which: str = "base") -> str:
     """Return a stated value, exactly as stated."""
-    value = getattr(row, which)
-    match row.unit:
+    value = getattr(one.assumption, which)
+    match one.unit:
         case "fraction":
             return locale.share(value)
         case "money":
@@ -366,12 +367,25 @@ def assumption_value(locale: Locale, row: AssumptionRow, which: str = "base") ->
             return locale.plain(value)
 
 
-def assumption_span(locale: Locale, row: AssumptionRow) -> Said:
+def input_value(locale: Locale, one: Input, value: float) -> str:
+    """Return a computed value of an input in its unit, rounded."""
+    match one.unit:
+        case "fraction":
+            return locale.percent(value, like=0.05)
+        case "money":
+            return locale.money(value)
+        case "hours":
+            return locale.text("unit.hours", number=locale.number(value, decimals=1))
+        case "count":
+            return locale.number(value, decimals=0)
+
+
+def assumption_span(locale: Locale, one: Input) -> Said:
     """Return the stated range, or that none was given."""
-    if row.low is None and row.high is None:
+    if one.assumption.low is None and one.assumption.high is None:
         return Said(MISSING, locale.text("assumptions.missing_span"))
     low, high = (
-        MISSING if getattr(row, end) is None else assumption_value(locale, row, end)
+        MISSING if getattr(one.assumption, end) is None else assumption_value(locale, one, end)
         for end in ("low", "high")
     )
     return Said(locale.text("range.between", low=low, high=high))

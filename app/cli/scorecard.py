@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from klartext.app.cli.columns import columns
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         MetricResult,
         Number,
         Reason,
+        Sway,
         TreatmentResult,
     )
     from klartext.analysis.segment_effects import SegmentEffect
@@ -33,6 +35,9 @@ _SHARES = frozenset(
 )
 
 
+_SWAYS = 5
+"""Inputs that the scorecard shows of a tornado."""
+
 _CORRECTED = {
     "holm": "P HOLM",
     "benjamini_hochberg": "P BH",
@@ -47,6 +52,7 @@ def scorecard(analysis: Analysis) -> str:
         _head(analysis),
         _conditions(analysis),
         _money(analysis),
+        *(_tornado(analysis, one) for one in analysis.treatments),
         _metrics(analysis),
         _adjustments(analysis),
         _intention_to_treat(analysis),
@@ -178,6 +184,47 @@ def _prospect(one: TreatmentResult) -> Iterator[tuple[str, str | None]]:
             expected = f"{one.prospect.forecast:%Y-%m-%d %H:%M} UTC"
     yield "shown > 0 by the end, at most", chance
     yield "decision expected by", expected
+
+
+def _tornado(analysis: Analysis, one: TreatmentResult) -> str:
+    """One line per input that moves the net benefit most; all of them are in the JSON."""
+    if analysis.decision.verdict == "INVALID":
+        return ""
+    widest = [sway for sway in one.tornado if sway.width][:_SWAYS]
+    if not widest:
+        return ""
+    named = f" of {one.variant}" if len(analysis.treatments) > 1 else ""
+    header = [
+        f"WHAT MOVES THE NET BENEFIT{named}, {analysis.currency}",
+        "RANGE",
+        "AT LOW",
+        "AT HIGH",
+        "ZERO AT",
+    ]
+    return columns(header, [_sway(sway) for sway in widest])
+
+
+def _sway(sway: Sway) -> list[str]:
+    from klartext.analysis.estimate import NotEstimable  # noqa: PLC0415 - heavy
+
+    stated, fraction = sway.input.assumption, sway.input.unit == "fraction"
+
+    def said(value: Decimal) -> str:
+        shown = value * 100 if fraction else value
+        return f"{shown.normalize():,f}%" if fraction else f"{shown.normalize():,f}"
+
+    low, high = (stated.base if end is None else end for end in (stated.low, stated.high))
+    zero = f"– ({sway.break_even.reason})" if isinstance(sway.break_even, NotEstimable) else ""
+    if not isinstance(sway.break_even, NotEstimable):
+        shown = f"{sway.break_even:.2%}" if fraction else f"{sway.break_even:,.2f}"
+        zero = shown if sway.in_range else f"{shown}, outside"
+    return [
+        sway.input.path,
+        f"{said(low)} to {said(high)}",
+        _figure(sway.at_low),
+        _figure(sway.at_high),
+        zero,
+    ]
 
 
 def _metrics(analysis: Analysis) -> str:

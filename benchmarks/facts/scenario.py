@@ -141,7 +141,7 @@ def experiment() -> Experiment:
         plan=Plan(START, None, None, {}),
         inference=Inference("anytime", Decimal("0.05"), Decimal("0.1")),
         decision=DecisionRule(Decimal(0), Decimal("0.8"), Decimal(1000), 14 * DAY, None),
-        rollout=Rollout(1_000_000, Decimal(1), Assumption(PERSISTENCE), Decimal(0)),
+        rollout=Rollout(*(Assumption(Decimal(x)) for x in (1_000_000, 1, PERSISTENCE, 0))),
         bandit=None,
         currency="EUR",
         timezone="Europe/Berlin",

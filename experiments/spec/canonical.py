@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from klartext.experiments import experiment as vocabulary
 from klartext.experiments.errors import ConflictError
-from klartext.experiments.experiment import Experiment, Json
+from klartext.experiments.experiment import Assumption, Experiment, Json
 
 SCHEMA = "klartext/experiment/v1"
 _UNITS = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("s", timedelta(seconds=1)))
@@ -128,8 +128,13 @@ def _read_union(options: tuple[Any, ...], value: Any) -> Any:
     return _read(several[0], value) if len(several) == 1 else value
 
 
-def _built(cls: Any, value: Mapping[str, Any]) -> Any:
-    """Return a dataclass from its canonical form; fields added since then take their default."""
+def _built(cls: Any, value: Any) -> Any:
+    """Return a dataclass from its canonical form; fields added since then take their default.
+
+    An input that had no range when it was registered is its value alone.
+    """
+    if cls is Assumption and not isinstance(value, Mapping):
+        return Assumption(Decimal(value))
     hints = _hints(cls)
     known = {
         item.name: value[item.name]

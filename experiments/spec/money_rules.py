@@ -146,6 +146,12 @@ def check_rollout(document: ExperimentDocument, _known: Known) -> Iterator[Findi
     rollout = document.rollout
     if rollout is None or not valid(rollout):
         return
-    if valid(rollout.discount_rate) and not 0 <= rollout.discount_rate < 10:
-        message = f"is {rate_text(rollout.discount_rate)}: must be between 0% and 1000%"
-        yield ("rollout", "discount_rate"), ("range", message, "Write a rate per year.")
+    at: Loc = ("rollout", "discount_rate")
+    written: Any = rollout.discount_rate
+    rates = {at: written}
+    if isinstance(written, Range):
+        rates = {(*at, end): getattr(written, end) for end in ("low", "base", "high")}
+    for loc, rate in rates.items():
+        if rate is not None and valid(rate) and not 0 <= rate < 10:
+            message = f"is {rate_text(rate)}: must be between 0% and 1000%"
+            yield loc, ("range", message, "Write a rate per year.")

@@ -122,9 +122,10 @@ def equal_weights(count: int) -> tuple[int, ...]:
 
 def assumption(written: Any) -> Assumption:
     """Return a business input, written as a value or with its range."""
-    if isinstance(written, Range):
-        return Assumption(written.base, written.low, written.high, written.source, written.owner)
-    return Assumption(written)
+    if not isinstance(written, Range):
+        return Assumption(Decimal(written))
+    low, high = (None if end is None else Decimal(end) for end in (written.low, written.high))
+    return Assumption(Decimal(written.base), low, high, written.source, written.owner)
 
 
 def _exposure(
@@ -335,8 +336,8 @@ def _rollout(document: ExperimentDocument) -> Rollout | None:
     if written is None:
         return None
     return Rollout(
-        units_per_year=written.units_per_year,
-        share=written.share,
+        units_per_year=assumption(written.units_per_year),
+        share=assumption(written.share),
         persistence=assumption(written.persistence),
-        discount_rate=written.discount_rate,
+        discount_rate=assumption(written.discount_rate),
     )

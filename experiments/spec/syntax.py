@@ -88,6 +88,14 @@ class CostRange(Range[AmountFromZero]):
     """Money from zero with its range and where it comes from."""
 
 
+class CountRange(Range[Count]):
+    """A number of things with its range and where it comes from."""
+
+
+class RateRange(Range[Percent]):
+    """A rate with its range and where it comes from."""
+
+
 _FORM = Discriminator(_has_range)
 ShareInput = Annotated[
     Annotated[ShareRange, Tag("<range>")] | Annotated[Share, Tag("<value>")], _FORM
@@ -100,6 +108,12 @@ AmountInput = Annotated[
 ]
 CostInput = Annotated[
     Annotated[CostRange, Tag("<range>")] | Annotated[AmountFromZero, Tag("<value>")], _FORM
+]
+CountInput = Annotated[
+    Annotated[CountRange, Tag("<range>")] | Annotated[Count, Tag("<value>")], _FORM
+]
+RateInput = Annotated[
+    Annotated[RateRange, Tag("<range>")] | Annotated[Percent, Tag("<value>")], _FORM
 ]
 
 
@@ -409,13 +423,13 @@ class DecisionSyntax(Model):
 class RolloutSyntax(Model):
     """What a GO means for the twelve months after it."""
 
-    units_per_year: Count
+    units_per_year: CountInput
     """Units per year that would come into question."""
-    share: Share = Decimal(1)
+    share: ShareInput = Decimal(1)
     """Share of them that gets the treatment; default 100%."""
     persistence: ShareInput = Decimal(1)
     """Share of the margin effect that lasts; default 100%."""
-    discount_rate: Percent = Decimal(0)
+    discount_rate: RateInput = Decimal(0)
     """Yearly discount rate of the present value; default 0%."""
 
 

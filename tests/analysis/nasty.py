@@ -81,7 +81,7 @@ def spec() -> Experiment:
         ),
         metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS, huge, net, typical),
         costs=Costs(None, "gateway", lines),
-        rollout=Rollout(1000, Decimal(1), Assumption(Decimal("0.7")), Decimal(0)),
+        rollout=Rollout(*(Assumption(Decimal(x)) for x in ("1000", "1", "0.7", "0"))),
     )  # fmt: skip
 
 

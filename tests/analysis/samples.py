@@ -264,6 +264,8 @@ def columns_of(spec: Experiment, rows: Mapping[str, npt.NDArray[np.float64]]) ->
     }
     known["outlook_high"] = persistence * margin - known["cost_high"]
     names = value_columns(spec)
+    counts = [name for name in names if name.startswith("events.")]
+    known = {**dict.fromkeys(counts, np.zeros(len(cost))), **known}
     return Moments.of(names, np.column_stack([known[name] for name in names]))
 
 

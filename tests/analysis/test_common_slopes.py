@@ -165,7 +165,7 @@ def spec(*, covariate: bool, mode: str = "fixed") -> Experiment:
         metrics=(CONVERSION, HISTORY if covariate else REVENUE),
         plan=Plan(START, None, 2000, {}),
         inference=Inference(mode, Decimal("0.05"), Decimal("0.1")),  # type: ignore[arg-type]
-        rollout=Rollout(1000, Decimal(1), Assumption(Decimal(1)), Decimal(0)),
+        rollout=Rollout(*(Assumption(Decimal(x)) for x in (1000, 1, 1, 0))),
         guardrails=(Guardrail("revenue", may_worsen_by=Decimal(1)),),
     )
 

@@ -390,7 +390,7 @@ SPECS = [
     experiment(plan=Plan(START, None, 8, {}), inference=FIXED),
     replace(
         FINISHED,
-        rollout=Rollout(1000, Decimal("0.5"), Assumption(Decimal("0.7")), Decimal("0.1")),
+        rollout=Rollout(*(Assumption(Decimal(x)) for x in ("1000", "0.5", "0.7", "0.1"))),
         guardrails=(
             Guardrail("conversion", may_worsen_by=Decimal("0.01")),
             Guardrail("revenue", may_worsen_by_relative=Decimal("0.05")),

@@ -31,7 +31,7 @@ from klartext.experiments.experiment import (
 from tests.analysis.samples import DAY, START, experiment, readout, shop
 
 FIXED = Inference("fixed", Decimal("0.05"), Decimal("0.1"))
-ROLLOUT = Rollout(500_000, Decimal("0.8"), Assumption(Decimal("0.7")), Decimal("0.1"))
+ROLLOUT = Rollout(*(Assumption(Decimal(x)) for x in ("500000", "0.8", "0.7", "0.1")))
 LINES = (
     CostLine("engineering", "amortised", Assumption(Decimal(24_000)), "ai", life_months=24),
     CostLine("qa", "once", Assumption(Decimal(1000)), None),
@@ -82,7 +82,7 @@ def test_the_horizon_holds_future_avoidable_cost_only() -> None:
 
 
 def test_the_controls_cost_ends_when_everybody_gets_the_treatment() -> None:
-    whole = replace(SPEC, rollout=replace(ROLLOUT, share=Decimal(1)))
+    whole = replace(SPEC, rollout=replace(ROLLOUT, share=Assumption(Decimal(1))))
     assert outlook_of(whole, "ai", mature=10, test_months=Fraction(3)).fixed_cost == 12 * 290
 
 
@@ -196,7 +196,7 @@ def test_net_present_value_discounts_twelve_month_ends() -> None:
     rate = 1.1 ** (1 / 12) - 1
     annuity = (1 - (1 + rate) ** -12) / rate
     assert view.npv == pytest.approx(monthly * annuity)
-    undiscounted = replace(SPEC, rollout=replace(ROLLOUT, discount_rate=Decimal(0)))
+    undiscounted = replace(SPEC, rollout=replace(ROLLOUT, discount_rate=Assumption(Decimal(0))))
     assert view_of(undiscounted).npv == pytest.approx(view.net_benefit)
 
 

@@ -53,7 +53,7 @@ BASELINES: dict[str, Baseline] = {
     "revenue": from_given("revenue", Given(5.0, sd=20.0, nonzero=0.1), metric=REVENUE),
 }
 MONEY = Money(margin=5.0, net_sd=20.0, treated_net_sd=None, nonzero=0.1, cost=0.1)
-YEAR = Rollout(100_000, Decimal("0.5"), Assumption(Decimal("0.8")), Decimal("0.1"))
+YEAR = Rollout(*(Assumption(Decimal(x)) for x in ("100000", "0.5", "0.8", "0.1")))
 MONTHLY = Costs(
     None, None, (CostLine("monitoring", "month", Assumption(Decimal(250)), "ai"),
                  CostLine("engineering", "once", Assumption(Decimal(4000)), "ai")),

@@ -34,7 +34,7 @@ from tests.analysis.samples import DAY, START, evaluated, experiment, readout, s
 ANYTIME = Inference("anytime", Decimal("0.05"), Decimal("0.1"))
 WEEK = 7 * DAY
 RULE = DecisionRule(Decimal(0), Decimal("0.8"), Decimal(1000), 14 * DAY, None)
-ROLLOUT = Rollout(100_000, Decimal(1), Assumption(Decimal(1)), Decimal(0))
+ROLLOUT = Rollout(*(Assumption(Decimal(x)) for x in (100000, 1, 1, 0)))
 NOW = START + 60 * DAY
 
 
@@ -160,7 +160,7 @@ def test_a_hopeless_test_is_stopped_and_says_why() -> None:
         costs=Costs(
             None, None, (CostLine("monitoring", "month", Assumption(Decimal(3000)), "ai"),)
         ),
-        rollout=replace(ROLLOUT, units_per_year=2000),
+        rollout=replace(ROLLOUT, units_per_year=Assumption(Decimal(2000))),
     )
     rng = np.random.default_rng(8)
     rows = {"control": shop(rng, 4000, rate=0.1), "ai": shop(rng, 4000, rate=0.1, cost=0.1)}

@@ -306,7 +306,7 @@ def test_cost_lines_per_unit_and_per_event_enter_the_unit() -> None:
 
 
 def test_net_and_outlook_follow_from_margin_and_cost() -> None:
-    rollout = Rollout(1000, Decimal(1), Assumption(Decimal("0.7")), Decimal(0))
+    rollout = Rollout(*(Assumption(Decimal(x)) for x in ("1000", "1", "0.7", "0")))
     rows = unit_rows(
         experiment(rollout=rollout),
         tables([exposure(1, "ai")], [purchase(1, "10")], [call("4", unit=1)]),

@@ -84,7 +84,7 @@ def experiment() -> Experiment:
             min_duration=timedelta(days=14),
             approvals=Approvals(("cfo",), timedelta(days=10)),
         ),
-        rollout=Rollout(500_000, Decimal("0.8"), Assumption(Decimal("0.7")), Decimal("0.1")),
+        rollout=Rollout(*(Assumption(Decimal(x)) for x in ("500000", "0.8", "0.7", "0.1"))),
         bandit=None,
         currency="EUR",
         timezone="Europe/Berlin",

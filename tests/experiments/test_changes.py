@@ -61,7 +61,7 @@ OLD = Experiment(
         Decimal("0.3"), Decimal("0.8"), Decimal(1000), timedelta(days=14),
         Approvals(("cfo",), timedelta(days=10)),
     ),
-    rollout=Rollout(500_000, Decimal("0.8"), Assumption(Decimal("0.7")), Decimal("0.1")),
+    rollout=Rollout(*(Assumption(Decimal(x)) for x in ("500000", "0.8", "0.7", "0.1"))),
     bandit=None,
     currency="EUR",
     timezone="Europe/Berlin",

@@ -25,6 +25,7 @@ from klartext.analysis.result import (
     PlannedLook,
     Prospect,
     Reason,
+    Sway,
     TreatmentResult,
     VariantCounts,
     WindowView,
@@ -46,6 +47,7 @@ from klartext.experiments.experiment import (
     Variant,
     Worth,
 )
+from klartext.experiments.inputs import inputs
 from klartext.experiments.watermark import Watermark
 from klartext.reports.document import AuditAppendix, BatchRow, ReportDocument, TrailRow, build
 
@@ -156,10 +158,10 @@ def experiment(
         inference=Inference("fixed", Decimal("0.05"), Decimal("0.1")),
         decision=DecisionRule(Decimal("0.3"), Decimal("0.8"), Decimal(1000), 14 * day, None),
         rollout=Rollout(
-            500_000,
-            Decimal("0.8"),
+            Assumption(Decimal(500_000)),
+            Assumption(Decimal("0.8")),
             Assumption(Decimal("0.7"), Decimal("0.5"), Decimal("0.9"), "CRM", "lena.vogt"),
-            Decimal("0.1"),
+            Assumption(Decimal("0.1")),
         )
         if rollout
         else None,
@@ -221,8 +223,11 @@ def stop() -> ReportDocument:
             _reason("hurdle_probability", 0.0004, 0.8, met=False),
         ),
     )
+    treatment = replace(
+        _treatment("bot", window, _outlook(-35_070.0, interval), decision), tornado=_tornado(spec)
+    )
     analysis = replace(
-        _analysis(spec, (_treatment("bot", window, _outlook(-35_070.0, interval), decision),)),
+        _analysis(spec, (treatment,)),
         decision=decision,
         completeness=CostCompleteness(8_200, 8_118, 41, 0.99, ("qa", "media")),
         metrics=(
@@ -231,6 +236,39 @@ def stop() -> ReportDocument:
         ),
     )
     return _document(spec, analysis)
+
+
+def _tornado(spec: Experiment) -> tuple[Sway, ...]:
+    """Return a range for what has one, and every kind of break-even value."""
+    no_range = NotEstimable("no-range", "English that no page may show")
+    known = {one.path: one for one in inputs(spec)}
+    wide = (
+        Sway(known.pop("rollout.persistence"), -52_400.0, 4_180.5, 0.8715, in_range=True),
+        Sway(
+            known.pop("value.spend.contribution_margin"), -41_000.0, -29_000.0, 0.61, in_range=False
+        ),
+        Sway(
+            known.pop("value.copywriting.realised"),
+            -36_000.0,
+            -34_500.0,
+            NotEstimable("no-break-even", "English that no page may show"),
+            in_range=False,
+        ),
+    )
+    values = {"value.copywriting.hours": 83.27, "rollout.units_per_year": 812_345.6,
+              "value.conversion.worth": 7.3519}  # fmt: skip
+    independent = {"costs.engineering.amount": "sunk", "rollout.discount_rate": "present-value"}
+    others = tuple(
+        Sway(
+            one,
+            no_range,
+            no_range,
+            values.get(path)
+            or NotEstimable(independent.get(path, "no-dependence"), "English no page may show"),
+        )
+        for path, one in sorted(known.items())
+    )
+    return (*wide, *others)
 
 
 def going_on() -> ReportDocument:
@@ -279,7 +317,11 @@ def going_on() -> ReportDocument:
         completeness=CostCompleteness(310, 280, 12, 0.9032, ()),
     )
     unpriced = replace(analysis.treatments[0].costs[0], amount=None)
-    treatment = replace(analysis.treatments[0], costs=(*analysis.treatments[0].costs, unpriced))
+    treatment = replace(
+        analysis.treatments[0],
+        costs=(*analysis.treatments[0].costs, unpriced),
+        tornado=tuple(Sway(one, BURN_IN, BURN_IN, BURN_IN) for one in inputs(spec)),
+    )
     return _document(spec, replace(analysis, treatments=(treatment,)))
 
 

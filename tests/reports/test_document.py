@@ -25,13 +25,15 @@ def test_every_assumption_of_the_spec_is_listed() -> None:
         ("discount_rate", ""),
     ]
     margin = rows["contribution_margin", "spend"]
-    assert (margin.base, margin.low, margin.high) == (
+    stated = margin.assumption
+    assert (stated.base, stated.low, stated.high) == (
         Decimal("0.42"),
         Decimal("0.38"),
         Decimal("0.45"),
     )
-    assert (margin.source, margin.owner) == ("DB-Rechnung 2026", "m.huber")
-    engineering = rows["cost_amortised", "engineering"]
+    assert (stated.source, stated.owner) == ("DB-Rechnung 2026", "m.huber")
+    engineering = rows["cost_amortised", "engineering"].line
+    assert engineering is not None
     assert (engineering.hours, engineering.rate, engineering.life_months) == (
         Decimal(160),
         Decimal(95),

@@ -169,7 +169,7 @@ experiments = st.builds(
         durations,
         maybe() | st.builds(Approvals, many(texts), durations),
     ),
-    rollout=maybe() | st.builds(Rollout, counts, decimals, inputs, decimals),
+    rollout=maybe() | st.builds(Rollout, inputs, inputs, inputs, inputs),
     bandit=maybe() | st.builds(BanditPolicy, st.just("thompson"), texts, counts),
     currency=texts,
     timezone=texts,
@@ -258,4 +258,18 @@ def test_the_canonical_form_of_a_small_experiment_is_this_one() -> None:
         '"plan":{"expected_lift":{},"latest_end":null,"looks":[],"start":null,"total_units":null},'
         '"registration":"prospective","rollout":null,"schema":"klartext/experiment/v1",'
         '"segments":[],"timezone":"UTC","title":"t","traffic":1000000,"unit":"u","value":[],"variants":[]}'
+    )
+
+
+def test_a_roll_out_registered_before_its_inputs_had_ranges_is_still_read() -> None:
+    document = json.loads(canonical(example(Decimal("0.05"))))
+    whole = {"base": "0.7", "low": "0.5", "high": None, "source": None, "owner": None}
+    document["rollout"] = {
+        "units_per_year": 500_000, "share": "0.8", "persistence": whole, "discount_rate": "0.1",
+    }  # fmt: skip
+    assert restore(json.dumps(document)).rollout == Rollout(
+        Assumption(Decimal(500_000)),
+        Assumption(Decimal("0.8")),
+        Assumption(Decimal("0.7"), Decimal("0.5")),
+        Assumption(Decimal("0.1")),
     )

@@ -151,7 +151,7 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
 # Only one value is accepted, so there is nothing to change; another version will know more.
 ONE_VALUE = {"ExperimentDocument.schema", "SavingSyntax.per", "BanditSyntax.policy"}
 # The same keys as ShareRange, for another kind of input.
-LIKE_SHARE_RANGE = {"HoursRange", "AmountRange", "CostRange"}
+LIKE_SHARE_RANGE = {"HoursRange", "AmountRange", "CostRange", "CountRange", "RateRange"}
 
 
 def keys_of(model: type[Model], seen: set[type[Model]]) -> Iterator[str]:

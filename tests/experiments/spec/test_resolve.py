@@ -119,7 +119,10 @@ def test_the_example_of_the_design(read: Read) -> None:
         D("0.3"), D("0.8"), D(1000), 14 * DAY, Approvals(("controlling", "cfo"), 10 * DAY)
     )
     assert experiment.rollout == Rollout(
-        500_000, D("0.8"), Assumption(D("0.7"), D("0.5"), D("0.9")), D("0.1")
+        Assumption(D(500_000)),
+        Assumption(D("0.8")),
+        Assumption(D("0.7"), D("0.5"), D("0.9")),
+        Assumption(D("0.1")),
     )
     assert experiment.bandit is None
     assert (experiment.currency, experiment.timezone, experiment.lateness) == (
@@ -279,3 +282,18 @@ def test_an_exposure_event_keeps_every_allocation(read: Read) -> None:
     assert (found.exposure, found.exposure_event) == ("on_allocation", "mail_sent")
     elsewhere = read(changed(("unit: customer", f"{event}\nassignment: external"))).experiment
     assert (elsewhere.exposure, elsewhere.exposure_event) == ("posted", "mail_sent")
+
+
+def test_what_a_roll_out_plans_may_have_a_range(read: Read) -> None:
+    rollout = """\
+rollout:
+  units_per_year: {base: 500000, low: 300000, source: CRM, owner: lena.vogt}
+  share: {base: 80%, high: 100%}
+  discount_rate: {base: 10%, low: 8%, high: 12%}
+"""
+    assert read(SMALL + rollout).experiment.rollout == Rollout(
+        Assumption(D(500_000), D(300_000), None, "CRM", "lena.vogt"),
+        Assumption(D("0.8"), None, D(1)),
+        Assumption(D(1)),
+        Assumption(D("0.1"), D("0.08"), D("0.12")),
+    )

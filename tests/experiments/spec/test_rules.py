@@ -179,6 +179,8 @@ def test_the_example_has_no_mistake(mistakes: Mistakes) -> None:
         ("expected_loss: 1000 EUR, ", "", "decision.expected_loss", "is missing"),
         # the rest
         (LAST, LAST.replace("10%", "-1%"), "rollout.discount_rate", "between 0% and 1000%"),
+        (LAST, LAST.replace("10%", "{base: 10%, high: 1000%}"), "rollout.discount_rate.high",
+         "between 0% and 1000%"),
         ("[DE, AT, NO]", "[]", "audience.country", "at least 1 needed"),
         ("kind: ab ", "kind: bandit ", "kind", "is bandit, but bandit is missing"),
         (LAST, LAST + "bandit: {policy: thompson, reward: conversion}\n", "bandit",
