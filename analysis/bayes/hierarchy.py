@@ -25,19 +25,24 @@ class Hierarchy:
         ``m`` quantities: the common means.
     scale
         Standard deviation of the effects around their means.
+    combinations
+        The linear combinations of effects that were asked for.
     """
 
     effects: NormalMixture
     means: NormalMixture
     scale: ScalePosterior
+    combinations: NormalMixture
 
 
-def posterior(
+def posterior(  # noqa: PLR0913 - the data, both priors, and what is asked, by name
     estimates: FloatArray,
     covariances: FloatArray,
     *,
     mean_prior_sd: float | None,
     scale_prior_sd: float,
+    one_mean: bool = False,
+    combinations: FloatArray | None = None,
 ) -> Hierarchy:
     r"""Posterior of the normal-normal hierarchical model with a half-normal scale.
 
@@ -53,6 +58,11 @@ def posterior(
         Prior sd of each common mean around 0; None is flat, 0 fixes the means at 0.
     scale_prior_sd
         Of the half-normal prior of the scale.
+    one_mean
+        Whether the m treatments have one common mean instead of one each.
+    combinations
+        ``(C, G, m)`` coefficients l of linear combinations ``sum_g l_g' delta_g``, such as a total
+        over groups; 0 where a group does not have the treatment.
 
     Raises
     ------
@@ -75,7 +85,9 @@ def posterior(
 
     and with ``B_g = tau^2 W_g`` the effects have mean ``m + B_g (y_g - m)`` and covariance
     ``B_g V_g + (I - B_g) P^-1 (I - B_g)'``. One integral over tau remains; it is done by
-    `klartext.analysis.bayes.scale.posterior`.
+    `klartext.analysis.bayes.scale.posterior`. Effects of different groups share only the error of
+    m: a combination has variance ``sum l_g' B_g V_g l_g + u' P^-1 u``, ``u = sum (I - B_g)' l_g``.
+    With one mean m is ``X b``, X a column of ones, and X surrounds ``P^-1`` alike.
 
     The effects of different treatments of one group are taken as exchangeable deviations with
     one scale for all treatments. Not valid when the estimates are not normal or their variances
@@ -100,14 +112,16 @@ def posterior(
     known = np.where(seen_roots, roots, 1.0)
     precision = 0.0 if mean_prior_sd is None else _inverse_square(mean_prior_sd)
 
+    design = np.ones((m, 1)) if one_mean else np.eye(m)
+
     def log_likelihood(tau: FloatArray) -> FloatArray:
         weight = _weights(tau, roots, vectors)
         log_inverse = np.where(seen_roots, -np.log(known + tau[:, None, None] ** 2), 0.0)
-        _, log_total, mean = _common(weight, estimates, precision)
-        gap = estimates - mean[:, None, :]
+        _, log_total, common = _common(weight, estimates, design, precision)
+        gap = estimates - (common @ design.T)[:, None, :]
         misfit = np.einsum("tgi,tgij,tgj->t", gap, weight, gap)
         if 0 < precision < math.inf:
-            misfit += precision * (mean**2).sum(axis=1)
+            misfit += precision * (common**2).sum(axis=1)
         return np.asarray(0.5 * (log_inverse.sum(axis=(1, 2)) - log_total - misfit))
 
     between = scale.posterior(
@@ -115,21 +129,30 @@ def posterior(
     )
     tau = between.nodes
     weight = _weights(tau, roots, vectors)
-    covariance, _, mean = _common(weight, estimates, precision)
+    inverse, _, common = _common(weight, estimates, design, precision)
+    mean, covariance = common @ design.T, design @ inverse @ design.T
     kept = tau[:, None, None, None] ** 2 * weight  # B
     lost = np.eye(m) - kept
     gap = estimates - mean[:, None, :]
     means = mean[:, None, :] + np.einsum("tgij,tgj->tgi", kept, gap)
     within = np.einsum("tgij,gji->tgi", kept, covariances)
-    common = np.einsum("tgij,tjk,tgik->tgi", lost, covariance, lost)
+    between_groups = np.einsum("tgij,tjk,tgik->tgi", lost, covariance, lost)
+    wanted = np.zeros((0, groups, m)) if combinations is None else combinations
+    own = np.einsum("cgi,tgij,gjk,cgk->tc", wanted, kept, covariances, wanted, optimize=True)
+    leaning = np.einsum("cgi,tgij->tcj", wanted, lost)
     return Hierarchy(
         effects=NormalMixture(
             between.weights,
             means.reshape(len(tau), groups * m),
-            (within + common).reshape(len(tau), groups * m),
+            (within + between_groups).reshape(len(tau), groups * m),
         ),
         means=NormalMixture(between.weights, mean, np.einsum("tii->ti", covariance)),
         scale=between,
+        combinations=NormalMixture(
+            between.weights,
+            np.einsum("cgi,tgi->tc", wanted, means),
+            own + np.einsum("tci,tij,tcj->tc", leaning, covariance, leaning),
+        ),
     )
 
 
@@ -154,15 +177,19 @@ def _weights(tau: FloatArray, roots: FloatArray, vectors: FloatArray) -> FloatAr
 
 
 def _common(
-    weight: FloatArray, estimates: FloatArray, precision: float
+    weight: FloatArray, estimates: FloatArray, design: FloatArray, precision: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Covariance, log determinant of its inverse, and mean of the common means given the scale."""
-    nodes, _, m, _ = weight.shape
+    """Covariance, log determinant of its inverse, and mean of the common means given the scale.
+
+    ``design`` ``(m, p)`` makes the m means of the p free ones.
+    """
+    nodes, free = len(weight), design.shape[1]
     if precision == math.inf:
-        return np.zeros((nodes, m, m)), np.zeros(nodes), np.zeros((nodes, m))
-    total = weight.sum(axis=1) + precision * np.eye(m)
+        return np.zeros((nodes, free, free)), np.zeros(nodes), np.zeros((nodes, free))
+    total = design.T @ weight.sum(axis=1) @ design + precision * np.eye(free)
     covariance = np.linalg.inv(total)
-    mean = np.einsum("tij,tgjk,gk->ti", covariance, weight, estimates, optimize=True)
+    seen = np.einsum("tgjk,gk->tj", weight, estimates, optimize=True) @ design
+    mean = np.einsum("tij,tj->ti", covariance, seen)
     return covariance, np.asarray(np.linalg.slogdet(total)[1]), mean
 
 

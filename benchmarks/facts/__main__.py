@@ -115,7 +115,11 @@ def _measure(
 
 
 def _paths(size: Size, options: argparse.Namespace) -> list[str]:
-    return [path for path in (*OWN, *PEERS) if path in options.only and (fits or path not in SMALL)]
+    return [
+        path
+        for path in (*OWN, *PEERS)
+        if path in options.only and size.rows <= MOST_ROWS.get(path, size.rows)
+    ]
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:

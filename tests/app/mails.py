@@ -85,8 +85,9 @@ class Shop:
         registry.apply(self.session, [spec], actor="lena.vogt")
         registry.move(self.session, "mail", "running", actor="lena.vogt")
 
-    def deliver(self, units: int, *, lift: float, until: datetime, seed: int = 1) -> None:
-        """Bring in a unit table of mails of fifteen days."""
+    @staticmethod
+    def rows(units: int, *, lift: float, seed: int = 1) -> list[str]:
+        """Return a unit table of mails of fifteen days, as CSV lines."""
         rng = np.random.default_rng(seed)
         lines = ["customer,variant,sent_at,purchase,revenue"]
         for unit in range(units):
@@ -96,6 +97,11 @@ class Shop:
             amount = f"{rng.exponential(50) + 0.01:.2f}" if bought else "0"
             variant = "ai" if treated else "control"
             lines.append(f"c{seed}-{unit},{variant},{sent},{int(bought)},{amount}")
+        return lines
+
+    def deliver(self, units: int, *, lift: float, until: datetime, seed: int = 1) -> None:
+        """Bring in a unit table of mails of fifteen days."""
+        lines = self.rows(units, lift=lift, seed=seed)
         table, mapping = self.root / f"units-{seed}.csv", self.root / f"mapping-{seed}.yaml"
         table.write_text("\n".join(lines) + "\n")
         mapping.write_text(MAPPING.replace("UNTIL", until.isoformat()))

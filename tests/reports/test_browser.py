@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from klartext.reports import page
+from klartext.reports import page, portfolio_page
 from klartext.reports.language import Language
-from tests.reports import samples
+from tests.reports import portfolios, samples
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,23 @@ def test_every_page_opens_offline_without_a_word(
         assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
         assert shown.page.locator(".plot:visible").count() >= 1
         shown.page.context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_the_portfolio_opens_offline_without_a_word(
+    browser: Browser, tmp_path: Path, width: int, language: Language
+) -> None:
+    path = tmp_path / "portfolio.html"
+    shown_to = portfolio_page.render(portfolios.many(), language, version="0")
+    path.write_text(shown_to, encoding="utf-8")
+    shown = opened(browser, path, width=width)
+    assert (shown.requests, shown.complaints) == ([], [])
+    assert shown.page.locator("h1").count() == 1
+    assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert shown.page.locator(".experiments tbody tr").count() == 9
+    assert shown.page.locator(".unreadable tbody tr").count() == 1
+    shown.page.context.close()
 
 
 def test_styles_pass_their_own_policy(browser: Browser, written: dict[str, Path]) -> None:

@@ -168,13 +168,14 @@ def test_every_recorded_action_has_words() -> None:
     assert {one for one in actions if f"action.{one}" not in KEYS} == set()
 
 
-PLANNING = (
+OTHER_PAGES = (
     "baseline", "break_even", "history", "outcome", "planning", "proposal", "question", "stakes",
+    "portfolio", "winners_curse",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("module", PLANNING)
-def test_every_reason_and_note_of_a_plan_has_words(module: str) -> None:
+@pytest.mark.parametrize("module", OTHER_PAGES)
+def test_every_reason_and_note_of_plan_and_portfolio_has_words(module: str) -> None:
     tree = ast.parse((ROOT / "analysis" / f"{module}.py").read_text(encoding="utf-8"))
     for call in ast.walk(tree):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):

@@ -152,6 +152,56 @@ def test_against_one_large_gaussian(groups: int, m: int, prior: float) -> None:
 
 
 @pytest.mark.golden("scipy 1.17: stats.multivariate_normal and integrate.quad")
+@pytest.mark.parametrize("prior", [0.3, 2.0])
+def test_a_total_around_one_mean_against_one_large_gaussian(prior: float) -> None:
+    # one mean for both treatments of all groups; a total over the first three groups
+    estimates, covariances = blocks(13, 4, 2)
+    noise = np.zeros((8, 8))
+    for g in range(4):
+        noise[2 * g : 2 * g + 2, 2 * g : 2 * g + 2] = covariances[g]
+    y = estimates.ravel()
+    wanted = np.array([[2.0, 0.0], [0.0, -1.0], [0.5, 1.5], [0.0, 0.0]])
+    line = wanted.ravel()
+
+    def density(tau: float) -> float:
+        law = stats.multivariate_normal(cov=noise + tau**2 * np.eye(8) + prior**2)
+        return float(law.pdf(y) * math.exp(-(tau**2) / 2))
+
+    def conditional(tau: float) -> tuple[float, float]:
+        own = tau**2 * np.eye(8) + prior**2
+        gain = own @ np.linalg.inv(own + noise)
+        return float(line @ gain @ y), float(line @ (own - gain @ own) @ line)
+
+    def expected(power: int) -> float:
+        def integrand(tau: float) -> float:
+            mean, variance = conditional(tau)
+            return density(tau) * (1.0, mean, variance + mean**2)[power]
+
+        return float(integrate.quad(integrand, 0, 12, epsabs=0, epsrel=1e-10)[0])
+
+    found = hierarchy.posterior(
+        estimates, covariances, mean_prior_sd=prior, scale_prior_sd=1.0,
+        one_mean=True, combinations=wanted[None],
+    )  # fmt: skip
+    mean = expected(1) / expected(0)
+    assert found.combinations.mean[0] == pytest.approx(mean, rel=1e-8)
+    sd = math.sqrt(expected(2) / expected(0) - mean**2)
+    assert found.combinations.sd[0] == pytest.approx(sd, rel=1e-7)
+    assert found.means.mean[0] == found.means.mean[1]
+
+
+def test_a_combination_of_one_effect_is_that_effect() -> None:
+    estimates, covariances = blocks(14, 3, 2)
+    single = np.zeros((1, 3, 2))
+    single[0, 1, 1] = 1.0
+    found = hierarchy.posterior(
+        estimates, covariances, mean_prior_sd=None, scale_prior_sd=0.5, combinations=single
+    )
+    for p in (0.1, 0.5, 0.9):
+        assert found.combinations.quantile(p)[0] == pytest.approx(found.effects.quantile(p)[3])
+
+
+@pytest.mark.golden("scipy 1.17: stats.multivariate_normal and integrate.quad")
 def test_missing_treatments_and_means_fixed_at_zero() -> None:
     # a group without its second treatment: the same as leaving that row and column out of one
     # large Gaussian with means 0

@@ -1,0 +1,103 @@
+"""What an experiment has cost so far, all of it: also of one that lost or was given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from klartext.analysis.readout import Readout
+from klartext.analysis.value import FIXED_BEHAVIOURS, Period, spent
+from klartext.experiments.experiment import Experiment
+from klartext.experiments.ledger.accrual import accrue, months_between
+
+
+@dataclass(frozen=True, slots=True)
+class Outlay:
+    """Money spent on an experiment, exactly, in its currency.
+
+    Parameters
+    ----------
+    variable
+        AI calls and lines per unit and event of all exposed units: what the budget caps.
+    monthly
+        Lines per month, over the test.
+    invested
+        One-off lines, and amortised ones in full: they are spent whatever came of it.
+    budget
+        The cap on ``variable``; None without.
+    unpriced_calls
+        Calls that cost something unknown, which is in none of these.
+    """
+
+    variable: Decimal
+    monthly: Decimal
+    invested: Decimal
+    budget: Decimal | None
+    unpriced_calls: int
+
+    @property
+    def total(self) -> Decimal:
+        """All of it."""
+        return self.variable + self.monthly + self.invested
+
+
+def outlay_of(
+    experiment: Experiment, readout: Readout | None, period: Period | None, *, begun: bool
+) -> Outlay:
+    """Return what was spent on an experiment.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    readout
+        None without any facts.
+    period
+        The time it has cost money; None: none yet.
+    begun
+        Whether its one-off cost is spent: it is more than a draft.
+
+    Notes
+    -----
+    Unlike the cost of the window view this is no comparison: the control counts too, and nothing is
+    in proportion to units that are mature.
+    """
+    fixed = tuple(line for line in experiment.costs.lines if line.behaviour in FIXED_BEHAVIOURS)
+    monthly = tuple(line for line in fixed if line.behaviour == "month")
+    accrued = (
+        ()
+        if period is None
+        else accrue(
+            monthly,
+            start=period.start,
+            end=period.end,
+            timezone=experiment.timezone,
+            units={},
+            events={},
+            treatments=experiment.treatments,
+        )
+    )
+    return Outlay(
+        variable=Decimal(0) if readout is None else spent(experiment, readout),
+        monthly=sum((one.amount for one in accrued), Decimal(0)),
+        invested=sum(
+            (line.amount.base for line in fixed if begun and line.behaviour != "month"), Decimal(0)
+        ),
+        budget=experiment.costs.budget,
+        unpriced_calls=0 if readout is None else _unpriced(experiment, readout),
+    )
+
+
+def running_period(
+    started_at: datetime | None, ended_at: datetime, *, timezone: str
+) -> Period | None:
+    """Return the period of a test without exposures: since its start; None before it."""
+    if started_at is None or ended_at <= started_at:
+        return None
+    return Period(started_at, ended_at, months_between(started_at, ended_at, timezone))
+
+
+def _unpriced(experiment: Experiment, readout: Readout) -> int:
+    declared = experiment.costs.usage_source
+    return sum(usage.unpriced for usage in readout.usage if declared in {None, usage.source})
