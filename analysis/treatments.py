@@ -17,7 +17,9 @@ from klartext.analysis.projection import decision_view
 from klartext.analysis.prospect import prospect_of
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
+    DecisionView,
     PlannedLook,
+    Prospect,
     TreatmentResult,
 )
 from klartext.analysis.running import drift_of
@@ -52,7 +54,37 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
         for bound in _BOUNDS
     )
     prospect = prospect_of(experiment, readout, treatment, look=look, view=view)
-    evidence = decision.Evidence(
+    evidence = evidence_of(subject, treatment, view=view, worst=worst, prospect=prospect)
+    window, before = (
+        window_view(experiment, seen, subject.accruals, treatment, months=subject.months, look=look)
+        for seen in (readout, raw)
+    )
+    plain = decision_view(experiment, raw, treatment, test_months=subject.months, look=look)
+    return TreatmentResult(
+        variant=treatment,
+        baseline=experiment.control,
+        window=window,
+        outlook=view,
+        costs=cost_items(experiment, readout, subject.accruals, treatment),
+        decision=decision.decide(evidence),
+        prospect=prospect,
+        guardrails=evidence.guardrails,
+        unadjusted=None if money.adjustment is None else (before, plain),
+    )
+
+
+def evidence_of(
+    subject: Subject,
+    treatment: str,
+    *,
+    view: DecisionView,
+    worst: DecisionView,
+    prospect: Prospect,
+) -> decision.Evidence:
+    """Return what the rules read about one treatment, from its money and all that stands beside."""
+    experiment, readout, look = subject.experiment, subject.readout, subject.look(treatment)
+    alpha = float(experiment.inference.alpha)
+    return decision.Evidence(
         variant=treatment,
         rule=experiment.decision,
         registered=subject.registered,
@@ -69,8 +101,8 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
             read_guardrail(
                 experiment,
                 guardrail,
-                raw.measured(experiment.metric(guardrail.metric), treatment),
-                raw.measured(experiment.metric(guardrail.metric), experiment.control),
+                readout.measured(experiment.metric(guardrail.metric), treatment),
+                readout.measured(experiment.metric(guardrail.metric), experiment.control),
                 look=look,
                 alpha=alpha / len(experiment.treatments),
             )
@@ -79,7 +111,9 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
         view=view,
         worst=worst,
         duration=_duration(experiment, readout),
-        uncapped=uncapped_net_benefit(experiment, one, base, view),
+        uncapped=uncapped_net_benefit(
+            experiment, readout.moments[treatment], readout.moments[experiment.control], view
+        ),
         drift=drift_of(subject.values[treatment]) if subject.values else None,
         completeness=subject.completeness,
         approved=subject.registration.approved,
@@ -89,22 +123,6 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
         ),
         incidents=subject.registration.incidents,
         prospect=prospect,
-    )
-    window, before = (
-        window_view(experiment, seen, subject.accruals, treatment, months=subject.months, look=look)
-        for seen in (readout, raw)
-    )
-    plain = decision_view(experiment, raw, treatment, test_months=subject.months, look=look)
-    return TreatmentResult(
-        variant=treatment,
-        baseline=experiment.control,
-        window=window,
-        outlook=view,
-        costs=cost_items(experiment, readout, subject.accruals, treatment),
-        decision=decision.decide(evidence),
-        prospect=prospect,
-        guardrails=evidence.guardrails,
-        unadjusted=None if money.adjustment is None else (before, plain),
     )
 
 
