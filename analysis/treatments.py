@@ -17,7 +17,9 @@ from klartext.analysis.projection import decision_view
 from klartext.analysis.prospect import prospect_of
 from klartext.analysis.readout import Readout
 from klartext.analysis.result import (
+    DecisionView,
     PlannedLook,
+    Prospect,
     TreatmentResult,
 )
 from klartext.analysis.running import drift_of
@@ -53,44 +55,7 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
         for bound in _BOUNDS
     )
     prospect = prospect_of(experiment, readout, treatment, look=look, view=view)
-    evidence = decision.Evidence(
-        variant=treatment,
-        rule=experiment.decision,
-        registered=subject.registered,
-        retrospective=experiment.registration == "retrospective",
-        adaptive=experiment.kind == "bandit",
-        treatments=len(experiment.treatments),
-        deciding=look.deciding,
-        mode=look.mode,
-        at_end=subject.is_over or _is_last(look),
-        checks=subject.checks,
-        spent=spent(experiment, readout),
-        budget=experiment.costs.budget,
-        guardrails=tuple(
-            read_guardrail(
-                experiment,
-                guardrail,
-                raw.measured(experiment.metric(guardrail.metric), treatment),
-                raw.measured(experiment.metric(guardrail.metric), experiment.control),
-                look=look,
-                alpha=alpha / len(experiment.treatments),
-            )
-            for guardrail in experiment.guardrails
-        ),
-        view=view,
-        worst=worst,
-        duration=_duration(experiment, readout),
-        uncapped=uncapped_net_benefit(experiment, one, base, view),
-        drift=drift_of(subject.values[treatment]) if subject.values else None,
-        completeness=subject.completeness,
-        approved=subject.registration.approved,
-        gates=tuple(
-            (gate, subject.registration.gates.get(gate.check))
-            for gate in experiment.decision.preflight
-        ),
-        incidents=subject.registration.incidents,
-        prospect=prospect,
-    )
+    evidence = evidence_of(subject, treatment, view=view, worst=worst, prospect=prospect)
     window, before = (
         window_view(experiment, seen, subject.accruals, treatment, months=subject.months, look=look)
         for seen in (readout, raw)
@@ -113,6 +78,59 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
             test_months=subject.months,
             net_benefit=view.net_benefit,
         ),
+    )
+
+
+def evidence_of(
+    subject: Subject,
+    treatment: str,
+    *,
+    view: DecisionView,
+    worst: DecisionView,
+    prospect: Prospect,
+) -> decision.Evidence:
+    """Return what the rules read about one treatment, from its money and all that stands beside."""
+    experiment, readout, look = subject.experiment, subject.readout, subject.look(treatment)
+    alpha = float(experiment.inference.alpha)
+    return decision.Evidence(
+        variant=treatment,
+        rule=experiment.decision,
+        registered=subject.registered,
+        retrospective=experiment.registration == "retrospective",
+        adaptive=experiment.kind == "bandit",
+        treatments=len(experiment.treatments),
+        deciding=look.deciding,
+        mode=look.mode,
+        at_end=subject.is_over or _is_last(look),
+        checks=subject.checks,
+        spent=spent(experiment, readout),
+        budget=experiment.costs.budget,
+        guardrails=tuple(
+            read_guardrail(
+                experiment,
+                guardrail,
+                readout.measured(experiment.metric(guardrail.metric), treatment),
+                readout.measured(experiment.metric(guardrail.metric), experiment.control),
+                look=look,
+                alpha=alpha / len(experiment.treatments),
+            )
+            for guardrail in experiment.guardrails
+        ),
+        view=view,
+        worst=worst,
+        duration=_duration(experiment, readout),
+        uncapped=uncapped_net_benefit(
+            experiment, readout.moments[treatment], readout.moments[experiment.control], view
+        ),
+        drift=drift_of(subject.values[treatment]) if subject.values else None,
+        completeness=subject.completeness,
+        approved=subject.registration.approved,
+        gates=tuple(
+            (gate, subject.registration.gates.get(gate.check))
+            for gate in experiment.decision.preflight
+        ),
+        incidents=subject.registration.incidents,
+        prospect=prospect,
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from benchmarks.calibrate import coverage, peeking, power
+from benchmarks.calibrate import coverage, peeking, power, returns, verdicts
 from benchmarks.calibrate.judgement import Row, failures
 from benchmarks.calibrate.page import page
 
@@ -20,11 +21,24 @@ REPLICATIONS = 2500
 DESTINATION = Path(__file__).parents[2] / "docs" / "calibration.md"
 
 
-CELLS: tuple[coverage.Cell | coverage.RatioCell | peeking.Cell | power.Cell, ...] = (
+class Cell(Protocol):
+    """One drawn setting with several methods."""
+
+    @property
+    def name(self) -> str:
+        """Return what is drawn."""
+
+    def run(self, rng: np.random.Generator, replications: int) -> Iterator[Row]:
+        """Yield one row per method."""
+
+
+CELLS: tuple[Cell, ...] = (
     *coverage.CELLS,
     *coverage.RATIO_CELLS,
     *peeking.CELLS,
     *power.CELLS,
+    *returns.CELLS,
+    *verdicts.CELLS,
 )
 
 

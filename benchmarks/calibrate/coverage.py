@@ -253,7 +253,8 @@ def _ratio_fieller(a: float, b: float, var_a: float, var_b: float, cov: float) -
     return ratios.fieller(a, b, var_a, var_b, cov, multiplier=Z, level=1 - ALPHA)
 
 
-def _ratio_delta(a: float, b: float, var_a: float, var_b: float, cov: float) -> ConfidenceSet:
+def delta(a: float, b: float, var_a: float, var_b: float, cov: float) -> Interval:
+    """Return what the delta method says of a ratio, for contrast."""
     ratio = a / b
     half = Z * math.sqrt(max(0.0, var_a - 2 * ratio * cov + ratio * ratio * var_b)) / abs(b)
     return Interval(ratio - half, ratio + half, 1 - ALPHA)
@@ -270,7 +271,7 @@ class RatioCell:
     name: str
     effect: tuple[float, float] | None
     n: int
-    delta: Judged
+    approximate: Judged
 
     def run(self, rng: np.random.Generator, replications: int) -> Iterator[Row]:
         """Yield one row per method."""
@@ -286,7 +287,7 @@ class RatioCell:
         numbers = [_contrast(*moments) for moments in zip(*variants, strict=True)]
         methods = (
             RatioMethod("Fieller", "not below", _ratio_fieller),
-            RatioMethod("delta", self.delta, _ratio_delta),
+            RatioMethod("delta", self.approximate, delta),
         )
         for method in methods:
             regions = [method.call(*five) for five in numbers]

@@ -102,18 +102,15 @@ def draw(
         return Cumulative(n, mean, square - n * mean**2, zero, np.broadcast_to(n, shape))
     buyers = rng.binomial(steps.astype(np.int64), population.rate, shape)
     count = buyers.cumsum(axis=1).astype(np.float64)
-    if population.kind == "binary":
-        raw = (count, count, count)
-    else:
-        raw = _amounts(population, buyers, rng)
-    total, square, cube = raw
+    binary = population.kind == "binary"
+    total, square, cube = (count,) * 3 if binary else amounts(population, buyers, rng)
     mean = total / n
     m2 = square - n * mean**2
     m3 = cube - 3 * mean * square + 2 * n * mean**3
     return Cumulative(n, mean, m2, m3, count)
 
 
-def _amounts(
+def amounts(
     population: Population, buyers: np.ndarray, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Cumulative sums of the buyers' amounts, their squares and cubes."""

@@ -37,6 +37,31 @@ _SECTIONS = {
         ),
         ("truth below", "truth above"),
     ),
+    "returns": (
+        "ROI and cost per incremental conversion, alpha 5 %",
+        (
+            "What the window view of a test reports, on drawn shops: margin, cost and conversions "
+            "of a unit belong together. Fieller's set at one look has to cover 95 %, the anytime "
+            "set at all looks together. *Refused* is the share without an answer: no cost, or no "
+            "gain, to divide by. The delta method stands beside them for contrast: it fails where "
+            "the denominator is weak."
+        ),
+        ("truth below", "truth above"),
+    ),
+    "verdicts": (
+        "Verdicts of the whole rule over fifty looks",
+        (
+            "Every experiment is decided by the registered rule at up to fifty looks, until it "
+            "says GO, GO_LIMITED or STOP. Where nothing is gained a GO may come in 2.5 % of them "
+            "at most, a GO_LIMITED at the end in 10 %, with several treatments for all of them "
+            "together; STOP (loss) in 2.5 % where nothing is lost. The rule asks for nothing but "
+            "the bounds (hurdle 0, any expected loss, one approval that is given), so that no "
+            "other condition hides an error; futility is left out, for it can only take a GO "
+            "away. For contrast: how often the prior alone would have found a likely gain at the "
+            "end (ADR 26)."
+        ),
+        ("stopped", "went live"),
+    ),
     "peeking": (
         "False alarms over fifty looks, alpha 5 %, no effect",
         (
@@ -55,7 +80,14 @@ _SECTIONS = {
     ),
 }
 
-_COLUMN = {"coverage": "coverage", "ratios": "coverage", "peeking": "alarms", "power": "power"}
+_COLUMN = {
+    "coverage": "coverage",
+    "ratios": "coverage",
+    "returns": "coverage",
+    "verdicts": "share",
+    "peeking": "alarms",
+    "power": "power",
+}
 
 
 def page(rows: Sequence[Row], *, seed: int) -> str:
