@@ -7,19 +7,30 @@ units; the rest belongs to nobody, and is reported so that it does not vanish.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 import ibis
 import ibis.expr.types as ir
 
 from klartext.experiments.experiment import Experiment
+from klartext.experiments.ledger.bills import Bill
 from klartext.experiments.watermark import Watermark
 
 UNIT = "unit"
 SHARED = "shared"
 NOBODY = "nobody"
 
+NO_BILL = -1
+"""In the place of a bill: no bill speaks of the call."""
+
 
 def attribute(
-    experiment: Experiment, usage_costs: ir.Table, watermark: Watermark, units: ir.Table
+    experiment: Experiment,
+    usage_costs: ir.Table,
+    watermark: Watermark,
+    units: ir.Table,
+    bills: Sequence[Bill] = (),
 ) -> ir.Table:
     """Return the calls of ``experiment`` with ``charged_to`` and the variant they are charged to.
 
@@ -33,13 +44,17 @@ def attribute(
         Calls of later batches are not seen.
     units
         ``unit``, ``variant``, ``excluded``, ``mature``.
+    bills
+        Bills of AI calls, in order: a call belongs to the first that it fits.
 
     Returns
     -------
     ibis.Table
         ``unit``, ``charged_to`` (``unit``, ``shared``, ``nobody``), ``variant`` (null for
         nobody), ``counted`` (shared, or of a mature unit seen in one variant only),
-        ``category``, ``model``, ``source``, ``evidence``, ``amount`` (null when unpriced),
+        ``excluded`` (of a unit seen in several), ``category``, ``provider``, ``model``,
+        ``source``, ``evidence``, ``amount`` (null when unpriced), ``bill`` (place of the bill that
+        speaks of it, or `NO_BILL`), ``is_billed`` (that is a provider's bill, no estimate),
         ``input_tokens``, ``output_tokens``, ``cached_tokens``, ``task``, ``duration_ms``,
         ``error``, ``occurred_at``.
 
@@ -69,10 +84,11 @@ def attribute(
         rules.insert(0, (calls.source != declared, NOBODY))
     charged = ibis.cases(*rules, else_=NOBODY)
     calls = calls.mutate(charged_to=charged)
-    return calls.select(
+    calls = calls.select(
         "unit",
         "charged_to",
         "category",
+        "provider",
         "model",
         "source",
         "evidence",
@@ -92,7 +108,35 @@ def attribute(
             (calls.charged_to == UNIT, calls.mature & ~calls.excluded),
             else_=calls.charged_to == SHARED,
         ),
+        excluded=(calls.charged_to == UNIT) & calls.excluded.fill_null(False),  # noqa: FBT003 - Ibis
     )
+    billed = sum(bill.is_billed for bill in bills)  # they come first
+    place = _place(experiment, calls, bills)
+    return calls.mutate(bill=place, is_billed=(place >= 0) & (place < billed))
+
+
+def _place(experiment: Experiment, calls: ir.Table, bills: Sequence[Bill]) -> ir.IntegerValue:
+    """Return the place of the bill that each call belongs to."""
+    declared = experiment.costs.usage_source
+    branches = []
+    for place, bill in enumerate(bills):
+        fits = (
+            (calls.category == bill.category)
+            & (calls.provider.lower() == bill.provider)
+            & (calls.occurred_at >= _instant(bill.start))
+            & (calls.occurred_at < _instant(bill.end))
+        )
+        if bill.variant is not None:
+            fits &= calls.variant == bill.variant
+        if declared is not None:
+            fits &= calls.source == declared
+        branches.append((fits.fill_null(False), ibis.literal(place, "int64")))  # noqa: FBT003 - Ibis
+    nothing = ibis.literal(NO_BILL, "int64")
+    return ibis.cases(*branches, else_=nothing) if branches else nothing
+
+
+def _instant(at: datetime) -> ir.TimestampScalar:
+    return ibis.literal(at, type="timestamp('UTC', 6)")
 
 
 def per_unit(calls: ir.Table) -> ir.Table:
@@ -101,7 +145,7 @@ def per_unit(calls: ir.Table) -> ir.Table:
     return direct.group_by("unit").aggregate(
         **{
             "unit.amount": direct.amount.sum(),
-            "unit.unpriced": direct.count(where=direct.amount.isnull()),
+            "unit.unpriced": direct.count(where=direct.amount.isnull() & ~direct.is_billed),
         }
     )
 
@@ -128,13 +172,16 @@ def shares(calls: ir.Table, units: ir.Table) -> ir.Table:
     )
     shared = calls.filter(calls.charged_to == SHARED)
     sums = shared.group_by("variant").aggregate(
-        **{"variant.amount": shared.amount.sum(), "variant.unpriced": shared.amount.isnull().sum()}
+        **{
+            "variant.amount": shared.amount.sum(),
+            "variant.unpriced": (shared.amount.isnull() & ~shared.is_billed).sum(),
+        }
     )
     nobody = calls.charged_to == NOBODY
     rest = calls.aggregate(
         **{
             "nobody.amount": calls.amount.sum(where=nobody),
-            "nobody.unpriced": (nobody & calls.amount.isnull()).sum(),
+            "nobody.unpriced": (nobody & calls.amount.isnull() & ~calls.is_billed).sum(),
             "highest": calls.amount.max(),
         }
     )

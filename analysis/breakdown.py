@@ -8,29 +8,29 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 from klartext.analysis import attribution
-from klartext.analysis.readout import Readout, UsageSum
+from klartext.analysis.booked import Booked
+from klartext.analysis.readout import UsageSum
 from klartext.analysis.result import CostItem, VariantCounts
 from klartext.analysis.value import FIXED_BEHAVIOURS
-from klartext.experiments.experiment import Experiment
 from klartext.experiments.ledger.accrual import Accrual
 from klartext.experiments.money import stored
 
 _PRECISION = 60
 
 
-def cost_items(
-    experiment: Experiment, readout: Readout, accruals: Iterable[Accrual], treatment: str
-) -> tuple[CostItem, ...]:
+def cost_items(booked: Booked, accruals: Iterable[Accrual], treatment: str) -> tuple[CostItem, ...]:
     """Return the rows of the treatment's cost in the window.
 
     Calls of mature units at their price; shared calls, one-off, amortised and monthly lines in
-    proportion mature / exposed; lines per unit and per event for mature units. What the control's
+    proportion mature / exposed, and so variable cost of the ledger; lines per unit and per event
+    for mature units. What the control's
     AI costs, scaled to as many units, is taken off under the behaviour ``baseline``. Together the
     amounts are the ``cost`` of the window view, each rounded to twelve decimal places.
     """
     accruals = tuple(accruals)
+    experiment, readout = booked.experiment, booked.readout
     count, base = readout.count(treatment), readout.count(experiment.control)
-    own = _items(readout, accruals, count)
+    own = _items(booked, accruals, count)
     if not base.mature:
         return own
     scale = Fraction(count.mature, base.mature)
@@ -43,20 +43,33 @@ def cost_items(
             if item.amount is None
             else -_times(item.amount, 1 if _is_fixed(item) else scale),
         )
-        for item in _items(readout, accruals, base)
+        for item in _items(booked, accruals, base)
     ]
     return (*own, *taken_off)
 
 
 def _items(
-    readout: Readout, accruals: tuple[Accrual, ...], count: VariantCounts
+    booked: Booked, accruals: tuple[Accrual, ...], count: VariantCounts
 ) -> tuple[CostItem, ...]:
     share = Fraction(count.mature, count.exposed) if count.exposed else Fraction(0)
     rows: list[CostItem] = []
-    for usage in readout.usage:
+    for usage in booked.readout.usage:
         if usage.variant == count.variant and usage.counted:
             part = share if usage.charged_to == attribution.SHARED else Fraction(1)
             rows.extend(_calls(usage, part))
+    rows.extend(
+        CostItem(
+            category=charge.category,
+            behaviour=charge.behaviour,
+            label=charge.label,
+            variant=count.variant,
+            quantity=_times(Decimal(1), share),
+            amount=_times(charge.amount, share),
+            evidence=charge.evidence,
+        )
+        for charge in booked.charges
+        if charge.variant == count.variant and charge.compared
+    )
     for accrual in accruals:
         if accrual.variant != count.variant:
             continue
@@ -70,7 +83,7 @@ def _items(
                 variant=count.variant,
                 quantity=_times(accrual.quantity, part),
                 amount=_times(accrual.amount, part),
-                evidence="cost line of the spec",
+                evidence=accrual.evidence,
             )
         )
     return tuple(rows)

@@ -5,22 +5,27 @@ from __future__ import annotations
 from decimal import Decimal
 
 from klartext.analysis import attribution
-from klartext.analysis.readout import Readout
+from klartext.analysis.booked import Booked
 from klartext.analysis.result import (
     CostCompleteness,
 )
-from klartext.experiments.experiment import Experiment
 from klartext.experiments.ledger.accrual import left_out
 
 
-def completeness_of(experiment: Experiment, readout: Readout) -> CostCompleteness:
-    """Return how much of the calls and of their money is priced and belongs to a variant."""
+def completeness_of(booked: Booked) -> CostCompleteness:
+    """Return how much of the calls and of their money is priced and belongs to a variant.
+
+    What a provider's bill pays for is known, whether calls have prices or not.
+    """
+    experiment, readout = booked.experiment, booked.readout
     calls = sum(usage.calls for usage in readout.usage)
     unpriced = sum(usage.unpriced for usage in readout.usage)
     nobody = [usage for usage in readout.usage if usage.charged_to == attribution.NOBODY]
     owned = [usage for usage in readout.usage if usage.charged_to != attribution.NOBODY]
     known = sum((usage.amount for usage in owned), Decimal(0))
+    known += sum((one.amount for one in booked.charges if one.variant is not None), Decimal(0))
     possible = known + sum((usage.amount for usage in nobody), Decimal(0))
+    possible += sum((one.amount for one in booked.charges if one.variant is None), Decimal(0))
     possible += unpriced * (readout.highest_price or Decimal(0))
     if calls:
         calls_share = sum(usage.calls - usage.unpriced for usage in owned) / calls
@@ -28,6 +33,7 @@ def completeness_of(experiment: Experiment, readout: Readout) -> CostCompletenes
     else:  # a source that was promised and delivered nothing is not complete
         calls_share = money_share = 1.0 if experiment.costs.usage_source is None else 0.0
     used = {usage.category for usage in owned}
+    used |= {one.category for one in booked.charges} | {one.line.category for one in booked.fixed}
     return CostCompleteness(
         calls=calls,
         priced_calls=calls - unpriced,

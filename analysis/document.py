@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 
 from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.estimate import Estimate, NotEstimable
@@ -20,8 +21,10 @@ from klartext.analysis.result import (
     Analysis,
     Beliefs,
     CostItem,
+    CostSource,
     Decision,
     DecisionView,
+    LedgerView,
     MetricResult,
     PlannedLook,
     Sway,
@@ -99,6 +102,7 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
             "left_out": list(completeness.left_out),
         },
         **({} if analysis.look is None else {"look": _look(analysis.look)}),
+        "ledger": _ledger(analysis.ledger),
         "decision": _decision(analysis.decision),
         **_intention_to_treat(analysis.intention_to_treat),
         **({"segments": [_segment(one) for one in analysis.segments]} if analysis.segments else {}),
@@ -454,6 +458,37 @@ def _cost(item: CostItem) -> dict[str, Json]:
         amount=unpriced if item.amount is None else item.amount,
         evidence=item.evidence,
     )
+
+
+def _ledger(view: LedgerView) -> dict[str, Json]:
+    return {
+        **_instants(as_of=view.as_of, recorded_until=view.recorded_until),
+        **json_object(lines=view.lines, total=view.total, outside=view.outside, unused=view.unused),
+        "sources": [_source(one) for one in view.sources],
+    }
+
+
+def _source(one: CostSource) -> dict[str, Json]:
+    """Return by whom some calls are paid for; no variant is all."""
+    return {
+        "category": one.category,
+        "provider": one.provider,
+        **({} if one.variant is None else {"variant": one.variant}),
+        **_instants(start=one.start, end=one.end),
+        **json_object(
+            source=one.source,
+            booked=one.booked,
+            priced=one.priced,
+            difference=one.difference,
+            calls=one.calls,
+            unpriced=one.unpriced,
+        ),
+        "lines": list(one.lines),
+    }
+
+
+def _instants(**known: datetime | None) -> dict[str, Json]:
+    return {name: at.isoformat() for name, at in known.items() if at is not None}
 
 
 def _decision(decision: Decision) -> dict[str, Json]:

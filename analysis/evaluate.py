@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from klartext.analysis import decision
 from klartext.analysis.beliefs import believed
+from klartext.analysis.booked import book
 from klartext.analysis.corrections import corrected
 from klartext.analysis.metric_results import metric_results, segment_effects
 from klartext.analysis.readout import Readout
@@ -15,16 +15,14 @@ from klartext.analysis.result import (
 )
 from klartext.analysis.subject import Registration, Subject, subject_of
 from klartext.analysis.treatments import planned_place, treatment_result
-from klartext.analysis.value import Period, accruals_of
+from klartext.analysis.value import Period
 from klartext.experiments.experiment import Experiment
-from klartext.experiments.ledger.accrual import Accrual
 
 
 def analyse(
     experiment: Experiment,
     registration: Registration,
     readout: Readout,
-    accruals: Iterable[Accrual],
     *,
     period: Period | None,
 ) -> Analysis:
@@ -37,11 +35,9 @@ def analyse(
     registration
         Version, hash and time of registration.
     readout
-        Moments, counts and sums.
-    accruals
-        Cost lines of the window, from `klartext.analysis.value.accruals_of`.
+        Moments, counts and sums, and the ledger as it stood.
     period
-        The time they cover, from `klartext.analysis.value.period_of`.
+        The time the test has cost money, from `klartext.analysis.value.period_of`.
 
     Returns
     -------
@@ -50,16 +46,16 @@ def analyse(
     """
     experiment = _as_started(experiment, readout)
     mature = sum(count.mature for count in readout.counts)
-    subject = subject_of(experiment, registration, readout, accruals, period=period, mature=mature)
+    window = None if period is None else (period.start, period.end)
+    booked = book(experiment, readout, window)
+    subject = subject_of(registration, booked, period=period, mature=mature)
     found = _analysed(subject, registration)
     if readout.assigned is None:
         return found
     # Whether a look decides is said by the units that the plan counts, those of the analysis.
     every = replace(experiment, exposure_event=None, segments=())
-    charged = accruals_of(every, readout.assigned, period)
-    of_all = subject_of(
-        every, registration, readout.assigned, charged, period=period, mature=mature
-    )
+    booked = book(every, readout.assigned, window)
+    of_all = subject_of(registration, booked, period=period, mature=mature)
     return replace(found, intention_to_treat=_analysed(of_all, registration))
 
 
@@ -88,6 +84,7 @@ def _analysed(subject: Subject, registration: Registration) -> Analysis:
         decision=decision.decide_overall(treatments),
         look=planned_place(subject, subject.look(experiment.treatments[0]), treatments),
         segments=tuple(segment_effects(subject, metrics)),
+        ledger=subject.booked.view,
     )
 
 

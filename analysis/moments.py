@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -215,6 +216,17 @@ class Moments:
         )
         mean, rest = two_sum(self.mean, delta * (other.n / n) + self.rest)
         return Moments(self.columns, n, mean, m2, m3, self.nonzero + other.nonzero, rest=rest)
+
+    def shifted(self, by: Mapping[str, float]) -> Moments:
+        """Return the moments with a constant added to every unit's value of some columns.
+
+        Only means move. ``nonzero`` stays that of the facts: a constant is no outcome.
+        """
+        constants = np.array([by.get(column, 0.0) for column in self.columns])
+        if not constants.any():
+            return self
+        mean, rest = two_sum(self.mean, constants + self.rest)
+        return replace(self, mean=mean, rest=rest)
 
     def sample(self, column: str) -> Sample:
         """Return one column as a `Sample`.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from klartext.analysis.booked import Booked
 from klartext.analysis.readout import Readout
 from klartext.analysis.value import FIXED_BEHAVIOURS, Period, spent
 from klartext.experiments.experiment import Experiment
@@ -21,7 +22,7 @@ class Outlay:
     variable
         AI calls and lines per unit and event of all exposed units: what the budget caps.
     monthly
-        Lines per month, over the test.
+        Lines per month, over the test, and what the ledger charges the test beside the spec.
     invested
         One-off lines, and amortised ones in full: they are spent whatever came of it.
     budget
@@ -43,7 +44,7 @@ class Outlay:
 
 
 def outlay_of(
-    experiment: Experiment, readout: Readout | None, period: Period | None, *, begun: bool
+    experiment: Experiment, booked: Booked | None, period: Period | None, *, begun: bool
 ) -> Outlay:
     """Return what was spent on an experiment.
 
@@ -51,8 +52,8 @@ def outlay_of(
     ----------
     experiment
         Resolved spec.
-    readout
-        None without any facts.
+    booked
+        From `klartext.analysis.booked.book`; None without any facts.
     period
         The time it has cost money; None: none yet.
     begun
@@ -63,7 +64,8 @@ def outlay_of(
     Unlike the cost of the window view this is no comparison: the control counts too, and nothing is
     in proportion to units that are mature.
     """
-    fixed = tuple(line for line in experiment.costs.lines if line.behaviour in FIXED_BEHAVIOURS)
+    known = experiment if booked is None else booked.experiment
+    fixed = tuple(line for line in known.costs.lines if line.behaviour in FIXED_BEHAVIOURS)
     monthly = tuple(line for line in fixed if line.behaviour == "month")
     accrued = (
         ()
@@ -79,13 +81,16 @@ def outlay_of(
         )
     )
     return Outlay(
-        variable=Decimal(0) if readout is None else spent(experiment, readout),
-        monthly=sum((one.amount for one in accrued), Decimal(0)),
+        variable=Decimal(0) if booked is None else spent(booked),
+        monthly=sum(
+            (one.amount for one in (*accrued, *(() if booked is None else booked.fixed))),
+            Decimal(0),
+        ),
         invested=sum(
             (line.amount.base for line in fixed if begun and line.behaviour != "month"), Decimal(0)
         ),
         budget=experiment.costs.budget,
-        unpriced_calls=0 if readout is None else _unpriced(experiment, readout),
+        unpriced_calls=0 if booked is None else _unpriced(experiment, booked.readout),
     )
 
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Literal
 
 from klartext.analysis import posterior, roi
+from klartext.analysis.ahead import Ahead
 from klartext.analysis.estimate import ConfidenceSet, NotEstimable
 from klartext.analysis.look import Look, scaled
 from klartext.analysis.moments import Moments
@@ -52,13 +53,14 @@ class Outlook:
     sunk: float
 
 
-def outlook_of(
+def outlook_of(  # noqa: PLR0913 - the experiment, its size, and how it is read
     experiment: Experiment,
     treatment: str,
     *,
     mature: int,
     test_months: Fraction,
     bound: Literal["base", "high"] = "base",
+    books: Ahead | None = None,
 ) -> Outlook:
     """Return the horizon of ``treatment``.
 
@@ -74,6 +76,8 @@ def outlook_of(
         Calendar months of the test.
     bound
         ``high`` takes every cost line at the upper end of its range.
+    books
+        What the ledger adds; default: nothing.
 
     Notes
     -----
@@ -107,15 +111,16 @@ def outlook_of(
             life = line.life_months or 1
             invested += amount
             sunk += float(amount) * min(1.0, months / life)
+    books = books or Ahead()
     saving = monthly_saving(experiment, treatment) - monthly_saving(experiment, experiment.control)
     return Outlook(
         units=units,
         persistence=persistence,
         months=months,
-        fixed_cost=months * float(monthly),
+        fixed_cost=months * float(monthly) + books.fixed,
         savings=persistence * months * float(saving),
-        invested=float(invested),
-        sunk=sunk,
+        invested=float(invested) + books.invested,
+        sunk=sunk + books.sunk,
     )
 
 
@@ -127,6 +132,7 @@ def decision_view(  # noqa: PLR0913 - the experiment, its data, and how both are
     test_months: Fraction,
     look: Look,
     bound: Literal["base", "high"] = "base",
+    books: Ahead | None = None,
 ) -> DecisionView:
     """Return what the decision rule reads about ``treatment``.
 
@@ -144,6 +150,8 @@ def decision_view(  # noqa: PLR0913 - the experiment, its data, and how both are
         How intervals are made.
     bound
         ``high``: cost lines at their upper bound, unpriced calls at the highest priced one.
+    books
+        What the ledger adds to the horizon.
 
     Returns
     -------
@@ -157,7 +165,9 @@ def decision_view(  # noqa: PLR0913 - the experiment, its data, and how both are
     before the burn-in has passed, but a GO needs the interval, which is not.
     """
     one, base = readout.moments[treatment], readout.moments[experiment.control]
-    horizon = outlook_of(experiment, treatment, mature=one.n, test_months=test_months, bound=bound)
+    horizon = outlook_of(
+        experiment, treatment, mature=one.n, test_months=test_months, bound=bound, books=books
+    )
     alpha = float(experiment.inference.alpha)
     columns = ("outlook", "cost") if bound == "base" else ("outlook_high", "cost_high")
     shift = horizon.savings - horizon.fixed_cost

@@ -38,6 +38,7 @@ from klartext.analysis.unit_table import complete, gather
 from klartext.analysis.windows import windows
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
+from klartext.experiments.ledger.bills import Ledger
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
 
@@ -68,9 +69,16 @@ class UsageSum:
     evidence
         The price used; the first one in alphabetical order when there are several.
     calls, unpriced
-        Number of calls, and of those without a price.
+        Number of calls, and of those without a price that no provider's bill pays for either.
     amount
         Sum of the priced ones, in the reporting currency.
+    excluded
+        Whether their units are out of the comparison for good: seen in two variants.
+    bill
+        Place among the bills of the ledger of the one that speaks of them;
+        `klartext.analysis.attribution.NO_BILL` when none does.
+    paid
+        Calls without a price that a provider's bill pays for.
     """
 
     charged_to: str
@@ -83,6 +91,9 @@ class UsageSum:
     calls: int
     unpriced: int
     amount: Decimal
+    excluded: bool = False
+    bill: int = attribution.NO_BILL
+    paid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +177,8 @@ class Readout:
         Ids merged into exposed units; None when there never was an alias.
     regimes
         What ``moments`` are combined from, per split; empty before the start.
+    ledger
+        What the books say; its bills are those of the calls. ``moments`` know nothing of it.
     """
 
     watermark: Watermark
@@ -191,6 +204,7 @@ class Readout:
     diagnostics: Diagnostics | None = None
     aliases: AliasCounts | None = None
     regimes: tuple[Regime, ...] = ()
+    ledger: Ledger = field(default_factory=Ledger)
 
     def measured(self, metric: Metric, variant: str) -> Measured:
         """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
@@ -213,13 +227,14 @@ class Readout:
         return next(count for count in self.counts if count.variant == variant)
 
 
-def read_out(
+def read_out(  # noqa: PLR0913 - facts of an experiment, and how they are computed
     experiment: Experiment,
     tables: FactTables,
     watermark: Watermark,
     *,
     engine: BaseBackend,
     splits: Sequence[Split] = (),
+    ledger: Ledger | None = None,
 ) -> Readout:
     """Reduce the facts of ``experiment`` up to ``watermark``.
 
@@ -236,6 +251,8 @@ def read_out(
     splits
         By which weights units were assigned, oldest first. With several, moments are those of
         `klartext.analysis.regimes`.
+    ledger
+        What the books say of the experiment; default: nothing.
 
     Notes
     -----
@@ -248,12 +265,14 @@ def read_out(
             watermark,
             engine=engine,
             splits=splits,
+            ledger=ledger or Ledger(),
             keep=lambda lazy: kept.enter_context(materialised(engine, lazy)),
         )
     if experiment.exposure_event is None:
         return found
     whole = replace(experiment, exposure_event=None, segments=())
-    return replace(found, assigned=read_out(whole, tables, watermark, engine=engine, splits=splits))
+    every = read_out(whole, tables, watermark, engine=engine, splits=splits, ledger=ledger)
+    return replace(found, assigned=every)
 
 
 def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
@@ -263,6 +282,7 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
     *,
     engine: BaseBackend,
     splits: Sequence[Split],
+    ledger: Ledger,
     keep: Callable[[ir.Table], ir.Table],
 ) -> Readout:
     delivered = tables.aliases
@@ -284,7 +304,8 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
         known_before(experiment, exposed, events, watermark),
     )
     parts = replace(parts, table=keep(parts.table))
-    calls = keep(attribution.attribute(experiment, tables.usage_costs, watermark, exposed))
+    bills = ledger.bills(watermark.cutoff)
+    calls = keep(attribution.attribute(experiment, tables.usage_costs, watermark, exposed, bills))
     own, shares = keep(attribution.per_unit(calls)), keep(attribution.shares(calls, exposed))
     units = complete(experiment, parts, own, shares)
     dated = units.mutate(**{_MATURED: _matured_on(experiment, units, watermark)})
@@ -359,6 +380,7 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
         ),
         aliases=count(delivered, first, watermark, engine),
         regimes=regimes,
+        ledger=ledger,
         observations={
             metric.key: observed.observations(
                 observed.of_events(experiment, near, exposed, metric), variants, engine
@@ -446,11 +468,12 @@ def _events(experiment: Experiment, groups: Iterable[Group]) -> dict[tuple[str, 
 
 def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[tuple[UsageSum, ...], Decimal | None]:
     """Sum the calls by who bears them, and find the dearest."""
-    keys = ("charged_to", "variant", "counted", "category", "model", "source")
+    keys = ("charged_to", "variant", "counted", "excluded", "bill", "category", "model", "source")
     sums = calls.group_by(*keys).aggregate(
         evidence=calls.evidence.min(),
         calls=calls.count(),
-        unpriced=calls.amount.isnull().sum(),
+        unpriced=(calls.amount.isnull() & ~calls.is_billed).sum(),
+        paid=(calls.amount.isnull() & calls.is_billed).sum(),
         amount=calls.amount.sum().fill_null(0),
         highest=calls.amount.max(),
     )
@@ -467,6 +490,8 @@ def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[tuple[UsageSum, ...], 
                 row.category,
                 row.model,
                 row.source,
+                row.bill,
+                row.excluded,
             ),
         )
     )

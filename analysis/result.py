@@ -7,7 +7,7 @@ in `CostItem`, which comes from the ledger and stays `Decimal`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -300,6 +300,74 @@ class CostCompleteness:
 
 
 @dataclass(frozen=True, slots=True)
+class CostSource:
+    """By whom some AI calls are paid for: what the ledger says of them, and what their prices say.
+
+    Parameters
+    ----------
+    category, provider, variant
+        Of the calls; ``variant`` None is all.
+    start, end
+        Their time, end exclusive.
+    source
+        Which of the two counts: a provider's ``bill``, the prices of ``calls``, or an ``estimate``
+        because no call has a price.
+    booked, priced
+        Both, exactly.
+    calls, unpriced
+        How many there are, and how many have no price.
+    lines
+        Numbers of the lines of the ledger.
+    """
+
+    category: str
+    provider: str
+    variant: str | None
+    start: datetime
+    end: datetime
+    source: Literal["bill", "calls", "estimate"]
+    booked: Decimal
+    priced: Decimal
+    calls: int
+    unpriced: int
+    lines: tuple[int, ...]
+
+    @property
+    def difference(self) -> Decimal:
+        """What the ledger says more than the prices do."""
+        return self.booked - self.priced
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerView:
+    """The part of the ledger that an analysis has read, in the currency of the workspace.
+
+    Parameters
+    ----------
+    as_of
+        The instant that was asked for; None is the latest state.
+    recorded_until
+        When the latest of the lines was recorded; None without any.
+    lines, total
+        Lines of the experiment in force, and their net cost.
+    outside
+        Of it, service outside the test: before it, after it, or beyond the facts.
+    unused
+        Of it, estimates of AI calls whose prices are known.
+    sources
+        By whom AI calls are paid for.
+    """
+
+    as_of: datetime | None = None
+    recorded_until: datetime | None = None
+    lines: int = 0
+    total: Decimal = Decimal(0)
+    outside: Decimal = Decimal(0)
+    unused: Decimal = Decimal(0)
+    sources: tuple[CostSource, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedLook:
     """Where in its group sequential design an analysis stands.
 
@@ -356,6 +424,7 @@ class Analysis:
     look: PlannedLook | None = None
     intention_to_treat: Analysis | None = None
     segments: tuple[SegmentEffect, ...] = ()
+    ledger: LedgerView = field(default_factory=LedgerView)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the estimates as a table: one row per metric, treatment and method.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
+from klartext.analysis.booked import Booked
 from klartext.analysis.completeness import completeness_of
 from klartext.analysis.data_checks import data_checks
 from klartext.analysis.estimate import NotEstimable
@@ -20,7 +21,7 @@ from klartext.analysis.result import (
 from klartext.analysis.running import Calendar, calendar, drift_check, running
 from klartext.analysis.sequential import group
 from klartext.analysis.sequential.replay import Running
-from klartext.analysis.value import Period
+from klartext.analysis.value import Period, accruals_of
 from klartext.analysis.windows import windows
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.ledger.accrual import Accrual
@@ -73,6 +74,7 @@ class Subject:
     values: Mapping[str, Running | NotEstimable]
     completeness: CostCompleteness
     mature: int
+    booked: Booked
 
     def look(self, treatment: str) -> Look:
         """Return how ``treatment`` is read against the control now."""
@@ -105,34 +107,38 @@ class Subject:
         return stopped is None or (end is not None and stopped >= end)
 
 
-def subject_of(  # noqa: PLR0913 - everything that an analysis is made of
-    experiment: Experiment,
-    registration: Registration,
-    readout: Readout,
-    accruals: Iterable[Accrual],
-    *,
-    period: Period | None,
-    mature: int,
+def subject_of(
+    registration: Registration, booked: Booked, *, period: Period | None, mature: int
 ) -> Subject:
     """Gather what is the same for all treatments; ``mature`` are the units the plan counts."""
-    completeness = completeness_of(experiment, readout)
+    experiment, readout = booked.experiment, booked.readout
+    accruals = accruals_of(experiment, readout, period)
+    completeness = completeness_of(booked)
     days = calendar(readout.daily, moved=len(readout.regimes) > 1)
     values = _running_values(experiment, days)
     return Subject(
         experiment=experiment,
         readout=readout,
-        accruals=tuple(accruals),
+        accruals=(
+            *(
+                replace(one, evidence=booked.evidence.get(one.line, one.evidence))
+                for one in accruals
+            ),
+            *booked.fixed,
+        ),
         months=Fraction(0) if period is None else period.months,
         registered=_is_registered(experiment, registration, readout),
         registration=registration,
         checks=(
             *data_checks(experiment, readout, completeness),
+            *booked.checks,
             *((drift_check(values.items()),) if values else ()),
         ),
         days=days,
         values=values,
         completeness=completeness,
         mature=mature,
+        booked=booked,
     )
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from klartext.analysis import common_slopes, covariates
+from klartext.analysis.ahead import Ahead
 from klartext.analysis.columns import count_columns
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
@@ -48,12 +49,13 @@ class Effects:
     lines: tuple[float, ...]
 
 
-def tornado(
+def tornado(  # noqa: PLR0913 - the experiment, its data, and what is added to them
     experiment: Experiment,
     treatment: str,
     moments: tuple[Moments, Moments],
     *,
     test_months: Fraction,
+    books: Ahead | None = None,
     net_benefit: Number,
 ) -> tuple[Sway, ...]:
     """Return what each business input does to the net benefit of the decision view.
@@ -68,6 +70,8 @@ def tornado(
         Of the treatment and of the control, before they are adjusted for covariates.
     test_months
         Calendar months of the test.
+    books
+        What the ledger adds to the horizon; default: nothing.
     net_benefit
         The measured one, `klartext.analysis.result.DecisionView.net_benefit`.
 
@@ -91,7 +95,7 @@ def tornado(
     if isinstance(net_benefit, NotEstimable):
         return tuple(Sway(one, net_benefit, net_benefit, net_benefit) for one in _by_path(known))
     effects = effects_of(experiment, treatment, moments)
-    case = _Case(experiment, treatment, effects, moments[0].n, test_months)
+    case = _Case(experiment, treatment, effects, moments[0].n, test_months, books)
     found = [_sway(case, one) for one in known]
     return tuple(sorted(found, key=lambda sway: (-sway.width, sway.input.path)))
 
@@ -161,11 +165,18 @@ class _Case:
     effects: Effects
     mature: int
     test_months: Fraction
+    books: Ahead | None
 
     def net_benefit(self, one: Input, value: Decimal) -> float:
         """Return NB with ``value`` for one input and all others as registered."""
         spec = with_value(self.experiment, one, value)
-        horizon = outlook_of(spec, self.treatment, mature=self.mature, test_months=self.test_months)
+        horizon = outlook_of(
+            spec,
+            self.treatment,
+            mature=self.mature,
+            test_months=self.test_months,
+            books=self.books,
+        )
         margin, cost = self.effects.margin, self.effects.cost
         for old, new in zip(self.experiment.value, spec.value, strict=True):
             if not isinstance(old, Saving) and not isinstance(new, Saving):

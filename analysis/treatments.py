@@ -9,6 +9,7 @@ from typing import Literal
 
 from klartext.analysis import decision
 from klartext.analysis.adjusted import money as adjusted_money
+from klartext.analysis.ahead import ahead
 from klartext.analysis.breakdown import cost_items
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.guardrails import read_guardrail
@@ -50,7 +51,13 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
     )
     view, worst = (
         decision_view(
-            experiment, readout, treatment, test_months=subject.months, look=look, bound=bound
+            experiment,
+            readout,
+            treatment,
+            test_months=subject.months,
+            look=look,
+            bound=bound,
+            books=ahead(subject.booked, treatment, bound=bound),
         )
         for bound in _BOUNDS
     )
@@ -60,13 +67,16 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
         window_view(experiment, seen, subject.accruals, treatment, months=subject.months, look=look)
         for seen in (readout, raw)
     )
-    plain = decision_view(experiment, raw, treatment, test_months=subject.months, look=look)
+    books = ahead(subject.booked, treatment)
+    plain = decision_view(
+        experiment, raw, treatment, test_months=subject.months, look=look, books=books
+    )
     return TreatmentResult(
         variant=treatment,
         baseline=experiment.control,
         window=window,
         outlook=view,
-        costs=cost_items(experiment, readout, subject.accruals, treatment),
+        costs=cost_items(subject.booked, subject.accruals, treatment),
         decision=decision.decide(evidence),
         prospect=prospect,
         guardrails=evidence.guardrails,
@@ -76,6 +86,7 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
             treatment,
             (one, base),
             test_months=subject.months,
+            books=books,
             net_benefit=view.net_benefit,
         ),
     )
@@ -103,7 +114,7 @@ def evidence_of(
         mode=look.mode,
         at_end=subject.is_over or _is_last(look),
         checks=subject.checks,
-        spent=spent(experiment, readout),
+        spent=spent(subject.booked),
         budget=experiment.costs.budget,
         guardrails=tuple(
             read_guardrail(

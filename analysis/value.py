@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from klartext.analysis import roi
+from klartext.analysis.booked import Booked
 from klartext.analysis.estimate import ConfidenceSet, NotEstimable
 from klartext.analysis.look import Look, scaled
 from klartext.analysis.moments import Moments
@@ -67,16 +68,18 @@ def accruals_of(
     )
 
 
-def spent(experiment: Experiment, readout: Readout) -> Decimal:
+def spent(booked: Booked) -> Decimal:
     """Return the variable cost of the whole test so far, exactly: what the budget caps.
 
     All calls of the experiment (of the declared source, if the spec declares one), also those of
-    nobody, and the lines per unit and per event of all exposed units, mature or not, in all
-    variants.
+    nobody, at what their bills say where there are bills; variable lines of the ledger; and the
+    spec's lines per unit and per event of all exposed units, mature or not, in all variants.
     """
+    experiment, readout = booked.experiment, booked.readout
     declared = experiment.costs.usage_source
     calls = [usage for usage in readout.usage if declared in {None, usage.source}]
     total = sum((usage.amount for usage in calls), Decimal(0))
+    total += sum((charge.amount for charge in booked.charges), Decimal(0))
     for line in experiment.costs.lines:
         if line.behaviour in FIXED_BEHAVIOURS:
             continue

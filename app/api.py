@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from ibis.expr.types import Table
@@ -23,10 +24,11 @@ class OpenWorkspace(Session):
         """Return the registered experiments; ``to_frame()`` gives a pandas table."""
         return analysis.experiments(self)
 
-    def analyze(self, key: str) -> Analysis:
+    def analyze(self, key: str, *, as_of: datetime | None = None) -> Analysis:
         """Return the analysis of an experiment on the facts so far; looking changes nothing.
 
-        ``to_frame()`` gives its estimates as a pandas table.
+        ``to_frame()`` gives its estimates as a pandas table. With ``as_of`` the facts that had been
+        imported and the ledger as it stood at that instant.
 
         Raises
         ------
@@ -35,7 +37,7 @@ class OpenWorkspace(Session):
         klartext.experiments.errors.NotReadyError
             It is not registered, or no facts were delivered yet.
         """
-        return analysis.analyze(self, key)
+        return analysis.analyze(self, key, as_of=as_of)
 
     def moments(self, key: str) -> VariantMoments:
         """Return count, means and central moments of the unit columns, per variant.

@@ -55,14 +55,18 @@ class Session:
 
         return fact_tables(self.facts, self.workspace.mapped, connection)
 
-    def see(self, connection: BaseBackend, *, usage: bool) -> tuple[FactTables, Watermark | None]:
+    def see(
+        self, connection: BaseBackend, *, usage: bool, as_of: datetime | None = None
+    ) -> tuple[FactTables, Watermark | None]:
         """Return these tables, and which facts in them an analysis may rely on; None: none yet."""
         from klartext.experiments import seen  # noqa: PLC0415 - pyarrow is heavy
         from klartext.experiments.state import reading  # noqa: PLC0415
 
         mapped = self.workspace.mapped
         with reading(self.engine) as state:
-            return seen.see(self.facts, mapped, state, connection, usage=usage, now=self.now())
+            return seen.see(
+                self.facts, mapped, state, connection, usage=usage, now=self.now(), as_of=as_of
+            )
 
     @cached_property
     def pseudonymiser(self) -> Pseudonymiser:

@@ -67,7 +67,9 @@ class Source:
     complete_until: datetime | Literal["latest", "received"]
 
 
-def watermark(connection: sa.Connection, *, usage: bool) -> Watermark | None:
+def watermark(
+    connection: sa.Connection, *, usage: bool, as_of: datetime | None = None
+) -> Watermark | None:
     """Return which facts an analysis may rely on, None when there are none yet.
 
     Parameters
@@ -76,6 +78,8 @@ def watermark(connection: sa.Connection, *, usage: bool) -> Watermark | None:
         State.
     usage
         Whether priced AI calls are needed as well as events.
+    as_of
+        What had been imported by this instant; None is now.
 
     Notes
     -----
@@ -83,39 +87,44 @@ def watermark(connection: sa.Connection, *, usage: bool) -> Watermark | None:
     a batch will add rows under its old number. The cutoff is the earliest, over the kinds needed,
     of the latest instant up to which a finished batch declared itself complete.
     """
-    cutoffs = [complete_until(connection, "events", "unit_table", "inbox")]
+    cutoffs = [complete_until(connection, "events", "unit_table", "inbox", as_of=as_of)]
     if usage:
-        cutoffs.append(complete_until(connection, "usage"))
-    batch = highest(connection)
+        cutoffs.append(complete_until(connection, "usage", as_of=as_of))
+    batch = highest(connection, as_of=as_of)
     known = [cutoff for cutoff in cutoffs if cutoff is not None]
     if batch is None or len(known) < len(cutoffs):
         return None
     return Watermark(batch, min(known))
 
 
-def highest(connection: sa.Connection) -> int | None:
+def highest(connection: sa.Connection, *, as_of: datetime | None = None) -> int | None:
     """Return the number of the latest batch an analysis may see, None when there is none."""
-    query = sa.select(sa.func.max(batches.c.batch)).where(_usable(connection))
+    query = sa.select(sa.func.max(batches.c.batch)).where(_usable(connection, as_of))
     found: int | None = connection.scalar(query)
     return found
 
 
-def complete_until(connection: sa.Connection, *kinds: BatchKind) -> datetime | None:
+def complete_until(
+    connection: sa.Connection, *kinds: BatchKind, as_of: datetime | None = None
+) -> datetime | None:
     """Return the latest instant up to which a batch of one of ``kinds`` is complete."""
-    usable = _usable(connection) & batches.c.kind.in_(kinds)
+    usable = _usable(connection, as_of) & batches.c.kind.in_(kinds)
     query = sa.select(sa.func.max(batches.c.complete_until)).where(usable)
     found: datetime | None = connection.scalar(query)
     return found
 
 
-def _usable(connection: sa.Connection) -> sa.ColumnElement[bool]:
-    """Which batches have ended, and no earlier one of the inbox is still to be resumed."""
-    pending = connection.scalar(
-        sa.select(sa.func.min(batches.c.batch)).where(
-            batches.c.kind == "inbox", batches.c.finished_at.is_(None)
-        )
-    )
-    finished = batches.c.finished_at.is_not(None)
+def _usable(connection: sa.Connection, as_of: datetime | None) -> sa.ColumnElement[bool]:
+    """Which batches had ended, with no earlier one of the inbox still to be resumed."""
+    finished: sa.ColumnElement[bool] = batches.c.finished_at.is_not(None)
+    pending_inbox = sa.and_(batches.c.kind == "inbox", batches.c.finished_at.is_(None))
+    resumable: sa.ColumnElement[bool] = pending_inbox
+    if as_of is not None:
+        finished = batches.c.finished_at <= as_of
+        # Rows of a batch are seen by its number, whenever it ended: a later end hides it.
+        later = sa.and_(batches.c.received_at <= as_of, batches.c.finished_at > as_of)
+        resumable = sa.or_(pending_inbox, later)
+    pending = connection.scalar(sa.select(sa.func.min(batches.c.batch)).where(resumable))
     return finished if pending is None else finished & (batches.c.batch < pending)
 
 

@@ -57,6 +57,7 @@ def see(  # noqa: PLR0913 - which facts, whose batches, what is needed, when
     *,
     usage: bool,
     now: datetime,
+    as_of: datetime | None = None,
 ) -> tuple[FactTables, Watermark | None]:
     """Return the facts, and up to where an analysis may rely on them: None when there are none.
 
@@ -73,6 +74,9 @@ def see(  # noqa: PLR0913 - which facts, whose batches, what is needed, when
         events are waited for, and the cost is incomplete.
     now
         Rows after it say nothing about completeness.
+    as_of
+        What had been imported by this instant; None is ``now``. Rows of mapped tables do not say
+        when they came.
 
     Raises
     ------
@@ -86,9 +90,11 @@ def see(  # noqa: PLR0913 - which facts, whose batches, what is needed, when
     where maturity is judged, as for imported facts.
     """
     # Batches first: what arrives between them and the tables is not in the watermark.
-    own = batches.watermark(state, usage=usage) or batches.watermark(state, usage=False)
-    batch = batches.highest(state) or NO_BATCH
-    calls = batches.complete_until(state, "usage")
+    own = batches.watermark(state, usage=usage, as_of=as_of)
+    own = own or batches.watermark(state, usage=False, as_of=as_of)
+    batch = batches.highest(state, as_of=as_of) or NO_BATCH
+    calls = batches.complete_until(state, "usage", as_of=as_of)
+    now = now if as_of is None else min(now, as_of)
     tables = fact_tables(store, mapped, connection)
     if mapped is None:
         return tables, own

@@ -160,6 +160,8 @@ ledger_lines = sa.Table(
     sa.Column("label", sa.Text),
     sa.Column("billing_start", Instant),
     sa.Column("supersedes", sa.ForeignKey("ledger_lines.number"), unique=True),
+    sa.Column("provider", sa.Text, comment="whose AI calls it bills"),
+    sa.Column("replaces", sa.Text, comment="cost line of the spec whose place it takes"),
     comment="Append-only and bitemporal: period of service, and when it was recorded.",
 )
 

@@ -79,8 +79,9 @@ def _treatment(
     }
 
 
-def _tables(document: ReportDocument, locale: Locale) -> dict[str, tables.Table]:
+def _tables(document: ReportDocument, locale: Locale) -> dict[str, tables.Table | None]:
     return {
+        "sources": tables.sources(document, locale),
         "variants": tables.variants(document, locale),
         "checks": tables.checks(document, locale),
         "assumptions": tables.assumptions(document, locale),

@@ -115,6 +115,43 @@ def _cost_row(locale: Locale, item: CostItem) -> tuple[Cell, ...]:
     )
 
 
+def sources(document: ReportDocument, locale: Locale) -> Table | None:
+    """Say by whom AI calls are paid for: the ledger beside prices; None when it has no bills."""
+    found = document.analysis.ledger.sources
+    if not found:
+        return None
+    rows = tuple(
+        (
+            Cell(
+                wording.coded(locale, "cost_category", one.category),
+                f"{one.provider}, {one.variant or locale.text('costs.all_variants')}",
+            ),
+            Cell(f"{locale.instant(one.start)} – {locale.instant(one.end)}"),
+            Cell(locale.text(f"costs.source_{one.source}")),
+            Cell(locale.exact(one.booked)),
+            Cell(
+                locale.exact(one.priced),
+                locale.text(
+                    "costs.calls_unpriced",
+                    calls=locale.integer(one.calls),
+                    unpriced=locale.integer(one.unpriced),
+                ),
+            ),
+            Cell(locale.exact(one.difference)),
+        )
+        for one in found
+    )
+    columns = (
+        Column(locale.text("costs.provider")),
+        Column(locale.text("costs.period")),
+        Column(locale.text("costs.source")),
+        Column(locale.text("costs.booked"), numeric=True),
+        Column(locale.text("costs.priced"), numeric=True),
+        Column(locale.text("costs.difference"), numeric=True),
+    )
+    return Table(locale.text("costs.sources"), columns, rows)
+
+
 def variants(document: ReportDocument, locale: Locale) -> Table:
     """Units per variant: planned share, exposed, mature, excluded."""
     total = sum(count.weight for count in document.analysis.counts) or MILLION

@@ -317,6 +317,32 @@ def left_out(locale: Locale, analysis: Analysis) -> str:
     return locale.text("costs.left_out", categories=", ".join(names))
 
 
+def ledger(locale: Locale, analysis: Analysis) -> list[str]:
+    """Say what the books hold of the experiment, and what of it does not count."""
+    view = analysis.ledger
+    currency = analysis.currency
+    said = []
+    if view.as_of is not None:
+        said.append(locale.text("costs.ledger_as_of", as_of=locale.instant(view.as_of)))
+    if view.recorded_until is None:
+        return said
+    said.insert(
+        0,
+        locale.text(
+            "costs.ledger",
+            lines=locale.integer(view.lines),
+            total=locale.exact(view.total),
+            currency=currency,
+            until=locale.instant(view.recorded_until),
+        ),
+    )
+    for name, amount in (("outside", view.outside), ("unused", view.unused)):
+        if amount:
+            shown = locale.exact(amount)
+            said.append(locale.text(f"costs.{name}", amount=shown, currency=currency))
+    return said
+
+
 def completeness(locale: Locale, analysis: Analysis) -> list[str]:
     """Say how many calls are priced, and how many name no variant."""
     found = analysis.completeness

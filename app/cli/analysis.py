@@ -8,6 +8,7 @@ import typer
 
 from klartext.app.cli.actor import ActorOption, actor_name
 from klartext.app.cli.context import log, open_session, print_json
+from klartext.app.cli.ledger import as_of_option
 from klartext.experiments.errors import KlartextError
 
 Key: TypeAlias = Annotated[str, typer.Argument(help="Key of the experiment.", show_default=False)]
@@ -51,6 +52,9 @@ def analyze(
             min=0, max=2**32 - 1, help="With --model: same seed, same figures; default: 1."
         ),
     ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Facts and ledger as they stood at this day or instant.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show what an experiment has brought, what it cost, and the verdict so far.
@@ -63,6 +67,8 @@ def analyze(
 
       klartext analyze mail-subject --json > analysis.json
 
+      klartext analyze mail-subject --as-of 2026-11-01T12:00Z
+
       klartext analyze mail-subject --show-sql --dialect bigquery
 
       klartext analyze mail-subject --series --json
@@ -73,6 +79,8 @@ def analyze(
     from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
     from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
 
+    if as_of is not None and (model is not None or show_sql or dialect or series):
+        raise KlartextError("--as-of belongs to the analysis, not to --model, --show-sql, --series")
     if model is None and not (metric is None and seed is None):
         raise KlartextError("--metric and --seed belong to --model")
     if model is not None:
@@ -86,7 +94,8 @@ def analyze(
     if series:
         _series(context, key, json=json)
         return
-    found = analysis.analyze(open_session(context), key)
+    session = open_session(context)
+    found = analysis.analyze(session, key, as_of=as_of_option(as_of, session))
     if json:
         print_json(to_json(found))
         return

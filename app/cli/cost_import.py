@@ -45,7 +45,7 @@ _OPTIONS = {
     Format.litellm: ("experiment", "variant", "unit", "task"),
     Format.langfuse: ("experiment", "variant", "unit", "task"),
     Format.scores: (),
-    Format.focus: ("experiment", "variant", "restates"),
+    Format.focus: ("experiment", "variant", "provider", "restates"),
 }
 """Which options a format takes, beside ``--source``."""
 
@@ -79,7 +79,8 @@ def import_costs(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Token trace: model of all calls.")] = None,
     provider: Annotated[
-        str | None, typer.Option(help="Token trace: provider of all calls.")
+        str | None,
+        typer.Option(help="Token trace, FOCUS: provider of all calls, or of the calls billed."),
     ] = None,
     experiment: Annotated[
         str | None, typer.Option(help="Experiment of calls that name none.")
@@ -154,7 +155,7 @@ def import_costs(
         bill = ledger.import_focus(
             session,
             file,
-            BillOptions(source or "", experiment, variant),
+            BillOptions(source or "", experiment, variant, provider),
             actor=actor_name(actor),
             restates=restates,
         )

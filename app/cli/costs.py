@@ -77,7 +77,7 @@ def list_costs(
     zone = session.workspace.timezone
     booked = books.listing(
         session,
-        as_of=None if as_of is None else ledger.instant_of(as_of, "--as-of", zone),
+        as_of=ledger.as_of_option(as_of, session),
         start=None if start is None else ledger.instant_of(start, "--from", zone),
         end=None if end is None else ledger.instant_of(end, "--until", zone),
         lines=lines,

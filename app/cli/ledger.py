@@ -15,6 +15,7 @@ from klartext.app.cli.context import log, open_session, print_json
 from klartext.app.cli.cost_documents import money, plain
 
 if TYPE_CHECKING:
+    from klartext.app.session import Session
     from klartext.app.usecases.ledger import LedgerImport, LedgerListing
     from klartext.experiments.ingest import Delivered
     from klartext.experiments.ledger.book import Recorded
@@ -74,7 +75,14 @@ def add(
     label: Annotated[str | None, typer.Option(help="What it is, for people.")] = None,
     evidence: Annotated[str | None, typer.Option(help="Proof, such as an invoice number.")] = None,
     supersedes: Annotated[
-        int | None, typer.Option(help="Number of the line that it replaces.")
+        int | None, typer.Option(help="Number of the ledger line in whose place it comes.")
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Whose AI calls it bills, as the calls name it.")
+    ] = None,
+    replaces: Annotated[
+        str | None,
+        typer.Option(help="Cost line of the spec in whose place it comes: label or category."),
     ] = None,
     actor: ActorOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -89,6 +97,10 @@ def add(
 
       klartext costs add '900 EUR' --category media --from 2026-10-01 --until 2026-10-15
       --status invoiced --supersedes 1 --evidence 'invoice 2026-118'
+
+      klartext costs add '812.40 EUR' --category model_fees --provider openai
+      --behaviour per_event --from 2026-10-01 --until 2026-11-01 --status invoiced
+      --experiment mail-subject
     """
     from klartext.app.usecases import ledger  # noqa: PLC0415 - heavy
     from klartext.experiments.money import Money, MoneyError  # noqa: PLC0415
@@ -115,6 +127,8 @@ def add(
         label,
         evidence,
         supersedes,
+        provider,
+        replaces,
     )
     recorded = ledger.add(session, entry, actor=actor_name(actor))
     if json:
@@ -130,6 +144,11 @@ def _number(text: str, option: str) -> Decimal:
         return decimal(text, option)
     except RowError as error:
         raise typer.BadParameter(error.detail, param_hint=option) from None
+
+
+def as_of_option(text: str | None, session: Session) -> datetime | None:
+    """Return the instant of ``--as-of``; a day is its first instant in the workspace."""
+    return None if text is None else instant_of(text, "--as-of", session.workspace.timezone)
 
 
 def instant_of(text: str, option: str, zone: str) -> datetime:
@@ -276,6 +295,8 @@ def line_document(recorded: Recorded) -> dict[str, Any]:
         "account": line.account,
         "label": line.label,
         "supersedes": line.supersedes,
+        "provider": line.provider,
+        "replaces": line.replaces,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from klartext.app.cli.context import log, open_session, print_json
+from klartext.app.cli.ledger import as_of_option
 
 SCHEMA = "klartext/report/v1"
 
@@ -32,6 +33,9 @@ def report(
         bool,
         typer.Option("--interactive", help="Add Plotly figures (4.8 MB; needs the extra of it)."),
     ] = False,
+    as_of: Annotated[
+        str | None, typer.Option(help="Facts and ledger as they stood at this day or instant.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write the report that a CFO can sign: one HTML page that needs no network.
@@ -47,12 +51,14 @@ def report(
     """
     from klartext.app.usecases import reports  # noqa: PLC0415 - heavy
 
+    session = open_session(context)
     written = reports.report(
-        open_session(context),
+        session,
         key,
         output or Path(f"{key}.html"),
         language=language,
         interactive=interactive,
+        as_of=as_of_option(as_of, session),
     )
     if json:
         print_json(

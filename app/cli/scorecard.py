@@ -57,6 +57,7 @@ def scorecard(analysis: Analysis) -> str:
         _adjustments(analysis),
         _intention_to_treat(analysis),
         *(_segment(effect) for effect in analysis.segments if effect.primary),
+        _ledger(analysis),
         _checks(analysis),
     ]
     return "\n\n".join(section for section in sections if section)
@@ -317,6 +318,31 @@ def _metric(result: MetricResult) -> list[str]:
         ),
         f"{estimate.value:+.4g} {_interval(estimate.interval, places=None)}",
     ]
+
+
+def _ledger(analysis: Analysis) -> str:
+    """Say what the books hold, and for which AI calls a bill, a price or an estimate counts."""
+    view = analysis.ledger
+    if not view.lines:
+        return ""
+    head = f"LEDGER: {view.lines:,} lines, {view.total:,.2f} {analysis.currency}"
+    head += "" if view.as_of is None else f", as of {view.as_of:%Y-%m-%d %H:%M} UTC"
+    head += f"; outside the test {view.outside:,.2f}" if view.outside else ""
+    head += f"; estimates of priced calls {view.unused:,.2f}" if view.unused else ""
+    rows = [
+        [
+            one.provider,
+            f"{one.start:%Y-%m-%d}",
+            one.variant or "all",
+            one.source,
+            f"{one.booked:,.2f}",
+            f"{one.priced:,.2f}",
+            f"{one.difference:+,.2f}",
+        ]
+        for one in view.sources
+    ]
+    header = ["CALLS OF", "FROM", "VARIANT", "COUNTS", "LEDGER", "BY PRICE", "DIFFERENCE"]
+    return f"{head}\n{columns(header, rows)}" if rows else head
 
 
 def _checks(analysis: Analysis) -> str:

@@ -19,7 +19,7 @@ from klartext.analysis.readout import Readout, read_out, sums
 from klartext.analysis.result import Analysis
 from klartext.analysis.series import Series, read_series
 from klartext.analysis.subject import Registration
-from klartext.analysis.value import accruals_of, period_of
+from klartext.analysis.value import period_of
 from klartext.app.session import Session
 from klartext.app.usecases import looks
 from klartext.app.usecases.enact import Outcome, enact
@@ -29,6 +29,8 @@ from klartext.experiments.caps import PercentileCap
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
 from klartext.experiments.experiment import Experiment
+from klartext.experiments.ledger.bills import Ledger
+from klartext.experiments.ledger.book import standing
 from klartext.experiments.registry import Registered, Status
 from klartext.experiments.splits import Split, splits
 from klartext.experiments.state import reading
@@ -93,6 +95,7 @@ class OpenFacts:
     splits: tuple[Split, ...]
     engine: BaseBackend
     caps: tuple[PercentileCap, ...]
+    ledger: Ledger
 
     def read_out(self) -> Readout:
         """Reduce them to moments, counts and sums."""
@@ -102,6 +105,7 @@ class OpenFacts:
             self.watermark,
             engine=self.engine,
             splits=self.splits,
+            ledger=self.ledger,
         )
 
 
@@ -111,25 +115,39 @@ def experiments(session: Session) -> Experiments:
         return Experiments(registry.registered(connection))
 
 
-def analyze(session: Session, key: str) -> Analysis:
+def analyze(session: Session, key: str, *, as_of: datetime | None = None) -> Analysis:
     """Return the analysis of an experiment on the facts so far; looking changes nothing.
+
+    Parameters
+    ----------
+    session
+        The workspace.
+    key
+        Experiment.
+    as_of
+        The facts that had been imported and the ledger as it stood at this instant; None is now.
+        Spec, signatures and incidents are always those of now.
 
     Raises
     ------
     NotFoundError
         There is no such experiment.
     NotReadyError
-        It is not registered, or no facts were delivered yet.
+        It is not registered, or no facts were delivered by then.
+    KlartextError
+        ``as_of`` is still to come.
     """
     registered = load(session, key)
-    readout = _read(session, registered)
+    readout = _read(session, registered, as_of=as_of)
     with reading(session.engine) as connection:
         signed = approvals.current(connection, registered)
         registration = _registration(connection, registered, signed)
     return _evaluate(registered, readout, registration)
 
 
-def series(session: Session, key: str) -> tuple[Registered, Watermark, Series]:
+def series(
+    session: Session, key: str, *, as_of: datetime | None = None
+) -> tuple[Registered, Watermark, Series]:
     """Return the course of an experiment by day, by age and by cohort: charts, no estimates.
 
     Raises
@@ -141,7 +159,7 @@ def series(session: Session, key: str) -> tuple[Registered, Watermark, Series]:
     """
     registered = load(session, key)
     with open_engine(session.workspace.engine) as engine:
-        tables, watermark = _seen(session, registered, engine)
+        tables, watermark = _seen(session, registered, engine, as_of)
         found = read_series(registered.experiment, tables, watermark, engine=engine)
     return registered, watermark, found
 
@@ -276,11 +294,13 @@ def load(session: Session, key: str) -> Registered:
 
 
 def _seen(
-    session: Session, registered: Registered, engine: BaseBackend
+    session: Session, registered: Registered, engine: BaseBackend, as_of: datetime | None = None
 ) -> tuple[FactTables, Watermark]:
     """Return the facts as tables of ``engine``, and which of them may be relied on."""
+    if as_of is not None and as_of > session.now():
+        raise KlartextError(f"{as_of:%Y-%m-%dT%H:%M:%SZ} is still to come: nothing is known of it.")
     promised = registered.experiment.costs.usage_source is not None
-    tables, found = session.see(engine, usage=promised)
+    tables, found = session.see(engine, usage=promised, as_of=as_of)
     if found is not None:
         return tables, found
     mapped = session.workspace.mapped
@@ -296,7 +316,9 @@ def _seen(
 
 
 @contextmanager
-def open_facts(session: Session, registered: Registered) -> Iterator[OpenFacts]:
+def open_facts(
+    session: Session, registered: Registered, *, as_of: datetime | None = None
+) -> Iterator[OpenFacts]:
     """Open the facts of an experiment, with percentile caps as they are frozen, else as now.
 
     Raises
@@ -306,8 +328,10 @@ def open_facts(session: Session, registered: Registered) -> Iterator[OpenFacts]:
     """
     with reading(session.engine) as connection:
         frozen = caps.frozen(connection, registered.key)
+        lines = standing(connection, as_of=as_of, experiment=registered.key)
+        ledger = Ledger(tuple(each for each in lines if each.line.kind != "tax"), as_of)
     with open_engine(session.workspace.engine) as engine:
-        tables, watermark = _seen(session, registered, engine)
+        tables, watermark = _seen(session, registered, engine, as_of)
         experiment = registered.experiment
         found = percentile_caps.at_look(experiment, tables, watermark, engine=engine)
         yield OpenFacts(
@@ -317,11 +341,12 @@ def open_facts(session: Session, registered: Registered) -> Iterator[OpenFacts]:
             _splits(session, registered),
             engine,
             (*frozen.values(), *found),
+            ledger,
         )
 
 
-def _read(session: Session, registered: Registered) -> Readout:
-    with open_facts(session, registered) as facts:
+def _read(session: Session, registered: Registered, *, as_of: datetime | None = None) -> Readout:
+    with open_facts(session, registered, as_of=as_of) as facts:
         return replace(facts.read_out(), caps=facts.caps)
 
 
@@ -351,13 +376,7 @@ def _registration(
 def _evaluate(registered: Registered, readout: Readout, registration: Registration) -> Analysis:
     experiment = caps.in_force(registered.experiment, {cap.metric: cap for cap in readout.caps})
     period = period_of(experiment, readout, started_at=registered.started_at)
-    return analyse(
-        experiment,
-        registration,
-        readout,
-        accruals_of(experiment, readout, period),
-        period=period,
-    )
+    return analyse(experiment, registration, readout, period=period)
 
 
 def _check_open(registered: Registered) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from klartext.app.session import Session
 from klartext.app.usecases.facts import open_door
 from klartext.app.usecases.registry import require_registered
-from klartext.experiments import audit
+from klartext.experiments import audit, registry
 from klartext.experiments.door import Door
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.imports.bill_mapping import load_bill_mapping
@@ -20,6 +20,7 @@ from klartext.experiments.imports.bills import open_bill
 from klartext.experiments.imports.bookings import Booking, Books, book
 from klartext.experiments.imports.focus import BillOptions, open_focus
 from klartext.experiments.ledger import book as ledger
+from klartext.experiments.ledger.bills import name_of, replaced_by
 from klartext.experiments.ledger.book import Draft, Recorded
 from klartext.experiments.ledger.lines import Behaviour, Kind, Line, LineError, Status, converted
 from klartext.experiments.ledger.sums import Cost, Reconciled, by_category, reconciled
@@ -49,6 +50,8 @@ class Entry:
     label: str | None = None
     evidence: str | None = None
     supersedes: int | None = None
+    provider: str | None = None
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,10 @@ def add(session: Session, entry: Entry, *, actor: str) -> Recorded:
     Raises
     ------
     KlartextError
-        It is no line, there is no exchange rate, or it supersedes what it cannot.
+        It is no line, there is no exchange rate, or it supersedes or replaces what it cannot.
     """
     door = _door(session, entry.experiment, entry.variant)
+    _check_replaced(session, entry)
     stated = asdict(entry) | {"amount": entry.amount}
     with _as_error(), session.engine.begin() as connection:
         audit.lock(connection)
@@ -209,6 +213,21 @@ def _door(session: Session, experiment: str | None, variant: str | None) -> Door
     elif variant is not None:
         raise KlartextError(f"{variant!r} is a variant of no experiment: name the experiment")
     return door
+
+
+def _check_replaced(session: Session, entry: Entry) -> None:
+    """Refuse a line in the place of a cost line that the spec does not have, or not once."""
+    if entry.replaces is None or entry.experiment is None:
+        return
+    with reading(session.engine) as connection:
+        stated = registry.load(connection, entry.experiment).experiment.costs.lines
+    if len(replaced_by(stated, entry.replaces, entry.variant)) != 1:
+        of = "all variants" if entry.variant is None else f"variant {entry.variant}"
+        known = [f"{name_of(line)} ({line.variant or 'all variants'})" for line in stated]
+        raise KlartextError(
+            f"{entry.experiment} has not one cost line {entry.replaces!r} for {of}; it has "
+            f"{', '.join(known) or 'none'}."
+        )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 import klartext
+from klartext.analysis.booked import book
 from klartext.analysis.outlay import Outlay, outlay_of, running_period
 from klartext.analysis.portfolio import Entry, Portfolio, Unreadable, portfolio_of
 from klartext.analysis.recorded import RecordedLook, read_look
@@ -144,7 +145,11 @@ def _outlay(session: Session, registered: Registered) -> Outlay:
         if readout is None
         else period_of(experiment, readout, started_at=registered.started_at)
     ) or running_period(registered.started_at, ended, timezone=experiment.timezone)
-    return outlay_of(experiment, readout, period, begun=begun)
+    booked = None
+    if readout is not None:
+        window = None if period is None else (period.start, period.end)
+        booked = book(experiment, readout, window)
+    return outlay_of(experiment, booked, period, begun=begun)
 
 
 def _converted(entry: Entry, rates: Rates, currency: str, *, now: datetime) -> Entry:

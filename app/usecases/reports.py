@@ -46,31 +46,36 @@ class Written:
     sha256: str
 
 
-def document(session: Session, key: str, *, generated_at: datetime) -> ReportDocument:
+def document(
+    session: Session, key: str, *, generated_at: datetime, as_of: datetime | None = None
+) -> ReportDocument:
     """Return the report of an experiment as data; takes no look and changes nothing.
+
+    ``as_of`` is as in `klartext.app.usecases.analysis.analyze`.
 
     Raises
     ------
     NotFoundError, NotReadyError
         There is no such experiment, or nothing to analyse yet.
     """
-    analysis = analyze(session, key)
+    analysis = analyze(session, key, as_of=as_of)
     with reading(session.engine) as connection:
         registered = registry.load(connection, key)
         appendix = _appendix(connection, registered, last_batch=analysis.watermark.batch)
-    _, _, course = series(session, key)
+    _, _, course = series(session, key, as_of=as_of)
     return build(
         analysis, registered.experiment, appendix, generated_at=generated_at, series=course
     )
 
 
-def report(
+def report(  # noqa: PLR0913 - what to show, where to, and how
     session: Session,
     key: str,
     output: Path,
     *,
     language: Language | None = None,
     interactive: bool = False,
+    as_of: datetime | None = None,
 ) -> Written:
     """Write the report of an experiment as one HTML file and say what was written.
 
@@ -86,6 +91,8 @@ def report(
         ``"de"`` or ``"en"``.
     interactive
         Add Plotly figures.
+    as_of
+        As in `klartext.app.usecases.analysis.analyze`; None is now.
 
     Raises
     ------
@@ -95,7 +102,7 @@ def report(
         Nothing to analyse yet.
     """
     check_folder(output)
-    shown = document(session, key, generated_at=session.now())
+    shown = document(session, key, generated_at=session.now(), as_of=as_of)
     chosen = language or session.workspace.language
     content = page.render(shown, chosen, interactive=interactive).encode()
     replace_file(output, content)

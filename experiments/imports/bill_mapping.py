@@ -97,6 +97,10 @@ class _BillMapping(Model):
     """Column with what it is for; kept only if it looks like a name."""
     supersedes: PlainColumn | None = None
     """Column with the number of the ledger line that a row replaces."""
+    provider: Name | None = None
+    """Column with the provider whose AI calls are billed, or ``{constant: openai}``."""
+    replaces: Name | None = None
+    """Column with the cost line of the spec in whose place a row comes, or ``{constant: …}``."""
 
     @property
     def number_format(self) -> NumberFormat:
@@ -179,6 +183,9 @@ def _contradictions(loaded: Loaded[Any], node: Node, file: str) -> Iterator[Prob
     if mapping.variant is not None and mapping.experiment is None:
         words = ("experiment", "belongs to no experiment", "Add experiment: its key.")
         yield problem_at(node, ("variant",), file, words)
+    if mapping.replaces is not None and mapping.experiment is None:
+        words = ("experiment", "is of no experiment's spec", "Add experiment: its key.")
+        yield problem_at(node, ("replaces",), file, words)
     if isinstance(mapping.category, VariantColumn):
         for name, category in mapping.category.values.items():
             if category not in COST_CATEGORIES:
@@ -206,6 +213,8 @@ _PLAIN_COLUMNS = frozenset(
         "account",
         "label",
         "variant",
+        "provider",
+        "replaces",
     }
 )
 

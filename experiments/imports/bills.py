@@ -132,6 +132,8 @@ class _Bill:
             account=_named(self._text(cells, mapping.account)),
             label=_named(self._text(cells, mapping.label)),
             supersedes=self._supersedes(cells),
+            provider=_named(self._text(cells, mapping.provider)),
+            replaces=self._text(cells, mapping.replaces),
         )
 
     def _amount(self, cells: Mapping[str, Cell]) -> tuple[Money, str]:

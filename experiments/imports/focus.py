@@ -83,11 +83,15 @@ _TAGS = {
 
 @dataclass(frozen=True, slots=True)
 class BillOptions:
-    """What a bill cannot say: its source, and whose cost the charges without tags are."""
+    """What a bill cannot say: its source, and whose cost the charges without tags are.
+
+    ``provider`` is what AI calls call the provider, when it is not the bill's ProviderName.
+    """
 
     source: str
     experiment: str | None = None
     variant: str | None = None
+    provider: str | None = None
 
 
 def open_focus(
@@ -209,6 +213,7 @@ def _line(cells: Mapping[str, Cell], options: BillOptions, door: Door) -> Line:
         account=_name(cells.get("SubAccountId"), "") or None,
         label=_name(cells.get("ServiceName"), "") or None,
         billing_start=billing,
+        provider=options.provider or _name(cells.get("ProviderName"), "") or None,
     )
 
 

@@ -16,6 +16,9 @@ from klartext.experiments.money import stored
 _PRECISION = 60  # enough for a numerator before it is rounded to twelve places
 _DAY = timedelta(days=1)
 
+FROM_SPEC = "cost line of the spec"
+"""Evidence of what the registered spec states."""
+
 
 @dataclass(frozen=True, slots=True)
 class Accrual:
@@ -23,13 +26,14 @@ class Accrual:
 
     ``quantity`` counts occurrences: units, events, calendar months, 1 for a one-off, and for an
     amortised line the months of its life used up. Both numbers are rounded once, to the twelve
-    decimal places of the facts.
+    decimal places of the facts. ``evidence`` says where the amount comes from.
     """
 
     line: CostLine
     variant: str
     quantity: Decimal
     amount: Decimal
+    evidence: str = FROM_SPEC
 
 
 def months_between(start: datetime, end: datetime, timezone: str) -> Fraction:

@@ -72,17 +72,23 @@ def append(
             continue
         line = check(draft.line)
         if line.supersedes is not None:
-            may_supersede(line, _standing(connection, line.supersedes))
+            line = may_supersede(line, _standing(connection, line.supersedes))
         known[draft.key] = draft.payload
         outcomes.append("accepted")
-        rows.append(_row(draft) | {"recorded_at": recorded_at, "actor": actor, "batch": batch})
+        rows.append(
+            _row(draft, line) | {"recorded_at": recorded_at, "actor": actor, "batch": batch}
+        )
     if rows:
         connection.execute(ledger_lines.insert(), rows)
     return outcomes
 
 
 def standing(
-    connection: sa.Connection, *, as_of: datetime | None = None, source: str | None = None
+    connection: sa.Connection,
+    *,
+    as_of: datetime | None = None,
+    source: str | None = None,
+    experiment: str | None = None,
 ) -> Iterator[Recorded]:
     """Yield the lines in force, in the order in which they were recorded.
 
@@ -92,8 +98,8 @@ def standing(
         State.
     as_of
         As the ledger stood at this instant; None is now.
-    source
-        Of one source only.
+    source, experiment
+        Of one source or experiment only.
 
     Notes
     -----
@@ -109,6 +115,8 @@ def standing(
         query = query.where(ledger_lines.c.recorded_at <= as_of)
     if source is not None:
         query = query.where(ledger_lines.c.source == source)
+    if experiment is not None:
+        query = query.where(ledger_lines.c.experiment == experiment)
     for row in connection.execute(query.order_by(ledger_lines.c.number)):
         yield _recorded(row)
 
@@ -158,11 +166,12 @@ _PLAIN = (
     "label",
     "billing_start",
     "supersedes",
+    "provider",
+    "replaces",
 )
 
 
-def _row(draft: Draft) -> dict[str, Any]:
-    line = draft.line
+def _row(draft: Draft, line: Line) -> dict[str, Any]:
     return {
         "key": draft.key,
         "payload": draft.payload,

@@ -22,6 +22,7 @@ BEHAVIOURS: tuple[Behaviour, ...] = get_args(Behaviour)
 
 _MICROSECOND = timedelta(microseconds=1)
 _PRECISION = 60
+_INHERITED = ("experiment", "variant", "provider", "replaces")
 
 
 class LineError(ValueError):
@@ -72,6 +73,10 @@ class Line:
         First instant of the billing period, when the source bills by periods.
     supersedes
         Number of the line it replaces.
+    provider
+        Whose AI calls it bills, as they name it. A line without one bills no calls.
+    replaces
+        Cost line of the experiment's spec whose place it takes: its label, else its category.
     """
 
     source: str
@@ -93,6 +98,8 @@ class Line:
     label: str | None = None
     billing_start: datetime | None = None
     supersedes: int | None = None
+    provider: str | None = None
+    replaces: str | None = None
 
     def within(self, start: datetime, end: datetime) -> Decimal:
         """Return what falls between two instants, in the currency of the workspace.
@@ -152,13 +159,18 @@ def check(line: Line) -> Line:
         raise LineError("bad-credit", "a credit is negative")
     if line.variant is not None and line.experiment is None:
         raise LineError("experiment-missing", "the line has a variant but no experiment")
+    if line.replaces is not None and line.experiment is None:
+        raise LineError("experiment-missing", "the line replaces a line of no experiment's spec")
     if line.status == "void" and (line.supersedes is None or line.amount.amount):
         raise LineError("bad-void", "a void line supersedes another and has the amount 0")
     return line
 
 
 def may_supersede(line: Line, replaced: Line) -> Line:
-    """Return ``line`` if it may take the place of ``replaced``.
+    """Return ``line`` as it takes the place of ``replaced``.
+
+    Of whom it is said to be the cost it need not repeat: experiment and variant, provider, and the
+    line of the spec are those of ``replaced`` unless it says otherwise.
 
     Raises
     ------
@@ -175,7 +187,14 @@ def may_supersede(line: Line, replaced: Line) -> Line:
         raise LineError(
             "bad-supersedes", f"a line that is {replaced.status} cannot become {line.status}"
         )
-    return line
+    if line.experiment not in {None, replaced.experiment}:
+        return line
+    inherited = {
+        name: getattr(replaced, name)
+        for name in _INHERITED
+        if getattr(line, name) is None and getattr(replaced, name) is not None
+    }
+    return replace(line, **inherited) if inherited else line
 
 
 def converted(

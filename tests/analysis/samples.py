@@ -22,7 +22,7 @@ from klartext.analysis.readout import Readout, read_out
 from klartext.analysis.result import Analysis, VariantCounts
 from klartext.analysis.subject import Registration
 from klartext.analysis.unit_table import build
-from klartext.analysis.value import accruals_of, period_of
+from klartext.analysis.value import period_of
 from klartext.experiments.experiment import (
     Assumption,
     ContributionMargin,
@@ -35,6 +35,7 @@ from klartext.experiments.experiment import (
     Refunds,
     Variant,
 )
+from klartext.experiments.ledger.bills import Ledger
 from klartext.experiments.splits import Split
 from klartext.experiments.watermark import Watermark
 
@@ -234,10 +235,18 @@ def read(
     watermark: Watermark = WATERMARK,
     *,
     splits: tuple[Split, ...] = (),
+    ledger: Ledger | None = None,
 ) -> Readout:
     """Read facts out on an engine of their own."""
     with open_engine() as engine:
-        return read_out(spec, facts, watermark, engine=engine, splits=splits)  # type: ignore[arg-type]  # alike
+        return read_out(
+            spec,
+            facts,  # type: ignore[arg-type]  # alike
+            watermark,
+            engine=engine,
+            splits=splits,
+            ledger=ledger,
+        )
 
 
 def unit_rows(
@@ -315,4 +324,4 @@ def evaluated(spec: Experiment, found: Readout, **given: Any) -> Analysis:
     """Analyse a readout, registered three days before the first exposure."""
     period = period_of(spec, found, started_at=None)
     registration = Registration(1, "0" * 64, START - 3 * DAY, **given)
-    return analyse(spec, registration, found, accruals_of(spec, found, period), period=period)
+    return analyse(spec, registration, found, period=period)

@@ -193,4 +193,4 @@ def test_registered_means_before_the_first_allocation_not_before_the_event(
     facts = tables([exposure(1, "ai"), exposure(2, "control")], [sent(1, days=5), sent(2, days=5)])
     found = read(SPEC, facts)
     registration = Registration(1, "0" * 64, START + days * DAY)
-    assert analyse(SPEC, registration, found, (), period=None).registered is registered
+    assert analyse(SPEC, registration, found, period=None).registered is registered

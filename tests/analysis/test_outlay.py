@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from klartext.analysis.booked import book
 from klartext.analysis.outlay import outlay_of, running_period
 from klartext.analysis.readout import UsageSum
 from klartext.experiments.experiment import Assumption, CostLine, Costs
@@ -46,7 +47,9 @@ def test_everything_counts_once_in_full() -> None:
     june = running_period(
         datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC), timezone="UTC"
     )
-    outlay = outlay_of(experiment(costs=SPEC.costs, timezone="UTC"), found, june, begun=True)
+    spec = experiment(costs=SPEC.costs, timezone="UTC")
+    booked = book(spec, found, (june.start, june.end)) if june else None
+    outlay = outlay_of(spec, booked, june, begun=True)
     # 70 units at 2, five reviews at 3, the gateway's calls; the other source is a copy
     assert outlay.variable == Decimal(140 + 15 + 40)
     assert outlay.monthly == Decimal(100)

@@ -27,7 +27,7 @@ from tests.analysis.samples import START, experiment
 N = 10_000
 NONE = NotEstimable("no-units", "no unit is mature")
 OUTLAY = Outlay(Decimal(1000), Decimal(0), Decimal(500), None, 0)
-ROLLOUT = Rollout(100_000, Decimal(1), Assumption(Decimal(1)), Decimal("0.1"))
+ROLLOUT = Rollout(*(Assumption(Decimal(given)) for given in ("100000", "1", "1", "0.1")))
 
 
 def variant(margin: float, cost: float) -> Moments:

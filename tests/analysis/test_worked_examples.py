@@ -238,7 +238,7 @@ def test_fieller_unbounded() -> None:
     assert view.roi_interval.bounds == pytest.approx((-5.2316, 2.1374), abs=5e-4)
 
 
-ROLLOUT = Rollout(400_000, Decimal(1), Assumption(Decimal(1)), Decimal("0.1"))
+ROLLOUT = Rollout(*(Assumption(Decimal(given)) for given in ("400000", "1", "1", "0.1")))
 PER_UNIT = {"control": of([0, 0, 0, 0], [0] * 4), "ai": of([0.04, 0.08, 0, 0.08], [0.02] * 4)}
 """Margin 0.05 and cost 0.02 per unit: 0.03 x 400,000 = 12,000 in twelve months."""
 
