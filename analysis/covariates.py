@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from klartext.experiments.experiment import Experiment, Metric, Saving
+
+_LOOKED_BACK = re.compile(r"(?P<metric>.+)\.before\.(?P<hours>\d+)h")
 
 PREFIX = "covariate."
 """Events of covariates that unit tables carry are called this and the name."""
@@ -56,6 +59,30 @@ def named(experiment: Experiment) -> tuple[str, ...]:
 def longest_lookback(experiment: Experiment) -> timedelta:
     """How long before exposure the events of metrics are needed."""
     return max((span for _, span in lookbacks(experiment).values()), default=timedelta(0))
+
+
+def looked_back(column: str) -> tuple[str, timedelta] | None:
+    """Return metric and time of a column that looks back; None for a named covariate."""
+    found = _LOOKED_BACK.fullmatch(column)
+    if found is None:
+        return None
+    return found["metric"], int(found["hours"]) * _HOUR
+
+
+def readable(column: str) -> str:
+    """Name a column as a reader would.
+
+    Examples
+    --------
+    >>> readable("revenue.before.672h"), readable("covariate.history")
+    ('revenue 28d before', 'history')
+    """
+    found = looked_back(column)
+    if found is None:
+        return column.removeprefix(PREFIX)
+    metric, span = found
+    whole = not span % timedelta(days=1)
+    return f"{metric} {span.days}d before" if whole else f"{metric} {span // _HOUR}h before"
 
 
 def _lookbacks(experiment: Experiment) -> Iterator[tuple[str, tuple[Metric, timedelta]]]:

@@ -151,8 +151,8 @@ def _days(
     readout: Readout, weights: list[int], *, mode: Literal["fixed", "anytime"]
 ) -> Iterator[Check]:
     """Yield the worst split of a day, adjusted for all of them; it never invalidates."""
-    if readout.diagnostics is None or not readout.diagnostics.days:
-        return
+    if readout.diagnostics is None or len(readout.diagnostics.days) < 2:
+        return  # a single day is the whole, which is tested anyway
     days = {day: list(units.values()) for day, units in readout.diagnostics.days.items()}
     worst, p = srm.smallest(days, weights, mode=mode)
     if isinstance(p, NotEstimable):
@@ -172,7 +172,7 @@ def _balance(
     if not columns:
         return
     differences = {
-        f"{column} {treatment}": Look(
+        f"{covariates.readable(column)} {treatment}": Look(
             mode, planned_units(experiment, treatment), deciding=True
         ).difference(
             readout.moments[treatment], readout.moments[experiment.control], column, alpha=0.05

@@ -14,16 +14,14 @@ from klartext.analysis.hits import is_foreign
 from klartext.analysis.instants import microseconds, since_epoch, whole
 from klartext.analysis.windows import windows
 from klartext.experiments.errors import KlartextError
-from klartext.experiments.experiment import Experiment
+from klartext.experiments.experiment import MOST_VARIANTS, Experiment
 from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
     from klartext.experiments.splits import Split
 
-MOST_VARIANTS = 1 << 6
-"""As many as have a place in `_SLOT_BITS`."""
-
-_SLOT_BITS = 6  # a variant's place in the spec, packed under the instant: one MIN finds both
+# A variant's place in the spec (below `MOST_VARIANTS`) under the instant: one MIN finds both.
+_SLOT_BITS = 6
 
 
 def exposed_units(

@@ -88,6 +88,13 @@ def frozen(connection: sa.Connection, key: str) -> dict[str, PercentileCap]:
     }
 
 
+def as_frozen(cap: PercentileCap, now: datetime) -> PercentileCap:
+    """Return the cap as `freeze` stores it."""
+    if cap.value is None or cap.frozen_at is not None:
+        return cap
+    return replace(cap, frozen_at=now)
+
+
 def freeze(
     connection: sa.Connection,
     key: str,

@@ -212,6 +212,9 @@ class Saving:
 
 ValueEntry: TypeAlias = ContributionMargin | Worth | Saving
 
+MOST_VARIANTS = 64
+"""As many as an analysis can tell apart: six bits say where in the spec a variant stands."""
+
 UNIT_TABLE_COLUMNS = (
     "unit",
     "variant",

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from klartext.analysis.ai_metrics import MONEY, SHARES
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.result import Reason, TreatmentResult
 from klartext.reports import wording
@@ -141,9 +142,9 @@ def _harm(document: ReportDocument, locale: Locale, reason: Reason, value: float
     """Say a harm to a guardrail metric; a limit on its level is a level, else a difference."""
     limits = [one.at_most for one in document.experiment.guardrails if one.metric == reason.subject]
     is_level = any(one is not None and float(one) == reason.threshold for one in limits)
-    for metric in document.analysis.metrics:
-        if metric.metric == reason.subject:
-            if metric.is_rate:
-                return locale.percent(value) if is_level else locale.points(value)
-            return locale.money(value) if metric.is_money else wording.quantity(locale, value)
-    return wording.quantity(locale, value)
+    metric = document.experiment.metric(reason.subject)
+    if metric.is_rate or metric.key in SHARES:  # also of one that has no data yet
+        return locale.percent(value) if is_level else locale.points(value)
+    read = (one for one in document.analysis.metrics if one.metric == reason.subject)
+    is_money = metric.key in MONEY or any(one.is_money for one in read)
+    return locale.money(value) if is_money else wording.quantity(locale, value)

@@ -64,9 +64,20 @@ def _note(locale: Locale, key: str, value: Number, show: wording.Show) -> str | 
     return locale.text(key, value=show(value))
 
 
+def _without_covariates(
+    locale: Locale, found: tuple[Number, ConfidenceSet] | None, show: wording.Show, *, alpha: float
+) -> str | None:
+    """Say what stands without the adjustment for covariates, where there is one."""
+    if found is None or isinstance(found[0], NotEstimable):
+        return None
+    region = wording.labelled_region(locale, found[1], show, alpha=alpha)
+    return locale.text("tile.without_covariates", value=show(found[0]), range=region)
+
+
 def _net_benefit(document: ReportDocument, locale: Locale, treatment: TreatmentResult) -> Tile:
     """Show the posterior mean with its own range, and beside it what was measured with its."""
     outlook, alpha = treatment.outlook, document.analysis.alpha
+    plain = treatment.unadjusted[1] if treatment.unadjusted else None
     horizon = "planned" if document.experiment.rollout is None else "year"
     show = wording.money_like(locale, outlook.posterior_mean)
     show_raw = wording.money_like(locale, outlook.net_benefit)
@@ -85,6 +96,12 @@ def _net_benefit(document: ReportDocument, locale: Locale, treatment: TreatmentR
         ),
         (
             measured,
+            _without_covariates(
+                locale,
+                None if plain is None else (plain.net_benefit, plain.interval),
+                show_raw,
+                alpha=alpha,
+            ),
             locale.text("tile.pulled") if wording.is_pulled(outlook) else None,
             _saved(locale, outlook.savings, show),
         ),
@@ -163,20 +180,32 @@ def _roi(document: ReportDocument, locale: Locale, treatment: TreatmentResult) -
         wording.roi_like(locale, window.roi, short=True),
         alpha=document.analysis.alpha,
     )
-    return _tile(locale.text("tile.roi"), said, found, (raw, each))
+    before = treatment.unadjusted[0] if treatment.unadjusted else None
+    unadjusted = _without_covariates(
+        locale,
+        None if before is None else (before.roi, before.roi_interval),
+        wording.roi_like(locale, window.roi, short=True),
+        alpha=document.analysis.alpha,
+    )
+    return _tile(locale.text("tile.roi"), said, found, (raw, unadjusted, each))
 
 
 def _test_net_benefit(document: ReportDocument, locale: Locale, treatment: TreatmentResult) -> Tile:
-    window = treatment.window
+    window, alpha = treatment.window, document.analysis.alpha
     show = wording.money_like(locale, window.net_benefit)
+    before = treatment.unadjusted[0] if treatment.unadjusted else None
     return _tile(
         locale.text("tile.test_net_benefit"),
         wording.number(locale, window.net_benefit, show),
-        wording.labelled_region(
-            locale, window.net_benefit_interval, show, alpha=document.analysis.alpha
-        ),
+        wording.labelled_region(locale, window.net_benefit_interval, show, alpha=alpha),
         (
             _note(locale, "tile.test_margin", window.incremental_margin, show),
+            _without_covariates(
+                locale,
+                None if before is None else (before.net_benefit, before.net_benefit_interval),
+                show,
+                alpha=alpha,
+            ),
             _saved(locale, window.savings, show),
         ),
     )

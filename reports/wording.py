@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from statistics import NormalDist
 from typing import Literal, TypeAlias
 
+from klartext.analysis import covariates
 from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, Unbounded
 from klartext.analysis.result import (
     Adjustment,
@@ -237,9 +239,17 @@ def metric_name(locale: Locale, metric: MetricResult) -> str:
 
 def adjustment(locale: Locale, found: Adjustment) -> str:
     """Say what an estimate is adjusted for, and how much of its variance that removed."""
-    names = ", ".join(name.removeprefix("covariate.") for name in found.covariates) or MISSING
+    names = ", ".join(_covariate(locale, name) for name in found.covariates) or MISSING
     removed = number(locale, found.variance_removed, lambda x: locale.percent(x, like=x))
     return locale.text("metrics.adjusted", covariates=names, share=removed.text)
+
+
+def _covariate(locale: Locale, column: str) -> str:
+    found = covariates.looked_back(column)
+    if found is None or found[1] % timedelta(days=1):
+        return covariates.readable(column)
+    span = locale.plural("days", found[1].days)
+    return locale.text("metrics.covariate_days", metric=found[0], span=span)
 
 
 def evidence(locale: Locale, item: CostItem) -> str | None:

@@ -238,19 +238,23 @@ def watch(
 
     name = actor_name(actor)
     while True:
-        for one in watching.watch(open_session(context), actor=name):
-            if json:
-                print_json(
-                    {
-                        "schema": "klartext/watched/v1",
-                        "experiment": one.experiment,
-                        "look": one.look,
-                        "verdict": one.verdict,
-                        "status": one.status,
-                        "reason": one.reason,
-                    }
-                )
-            elif one.look is None:
+        watched = watching.watch(open_session(context), actor=name)
+        if json:
+            found = [
+                {
+                    "experiment": one.experiment,
+                    "look": one.look,
+                    "verdict": one.verdict,
+                    "status": one.status,
+                    "reason": one.reason,
+                }
+                for one in watched
+            ]
+            print_json({"schema": "klartext/watched/v1", "experiments": found})
+        elif not watched:
+            typer.echo("No experiment is running.")
+        for one in () if json else watched:
+            if one.look is None:
                 typer.echo(f"{one.experiment}: no look, {one.reason}")
             else:
                 typer.echo(f"{one.experiment}: look {one.look} {one.verdict}, {one.status}")

@@ -277,12 +277,16 @@ def _segment(effect: SegmentEffect) -> str:
 
 def _adjustments(analysis: Analysis) -> str:
     """One line per adjusted metric: for what, and how much of the variance that removed."""
+    from klartext.analysis.covariates import readable  # noqa: PLC0415 - heavy
+
     lines = []
     for result in analysis.metrics:
         if result.adjustment is not None:
-            used = ", ".join(result.adjustment.covariates) or "nothing"
+            used = ", ".join(map(readable, result.adjustment.covariates)) or "nothing"
             removed = _percent(result.adjustment.variance_removed)
-            dropped = "".join(f"; {name} is {why}" for name, why in result.adjustment.dropped)
+            dropped = "".join(
+                f"; {readable(name)} is {why}" for name, why in result.adjustment.dropped
+            )
             lines.append(
                 f"{result.metric} {result.variant}: adjusted for {used}, "
                 f"{removed} of the variance removed{dropped}"

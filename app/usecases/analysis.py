@@ -251,8 +251,9 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
     readout = _read(session, registered)
     with reading(session.engine) as connection:
         registration = _registration(connection, registered, None)
-    analysis = _evaluate(registered, readout, registration)
     now = session.now()
+    resolved = replace(readout, caps=tuple(caps.as_frozen(cap, now) for cap in readout.caps))
+    analysis = _evaluate(registered, resolved, registration)
     with session.engine.begin() as connection:
         audit.lock(connection)
         current = registry.load(connection, key)

@@ -135,7 +135,7 @@ def trial(  # noqa: PLR0913 - what the cells vary
         inference=inference,
         decision=decision,
         rollout=Rollout(
-            UNITS_PER_YEAR, Decimal(1), Assumption(Decimal(str(PERSISTENCE))), Decimal("0.1")
+            *(Assumption(Decimal(str(one))) for one in (UNITS_PER_YEAR, 1, PERSISTENCE, 0.1))
         ),
         bandit=None,
         currency="EUR",

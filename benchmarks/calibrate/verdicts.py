@@ -16,6 +16,7 @@ from benchmarks.calibrate.coverage import ALPHA
 from benchmarks.calibrate.judgement import Row
 from benchmarks.calibrate.shops import DAY, START, Sales, Shop
 from klartext.analysis import decision
+from klartext.analysis.booked import book
 from klartext.analysis.decision import LIMITED_ERROR
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.projection import decision_view
@@ -100,10 +101,8 @@ class Trial:
             for key, sold in zip(keys, self.sales, strict=True)
         }
         return subject_of(
-            self.spec,
             Registration(1, "0" * 64, START - DAY, frozenset({"cfo"}), looks=taken),
-            shops.readout(self.spec, moments, day=look),
-            (),
+            book(self.spec, shops.readout(self.spec, moments, day=look), None),
             period=None,
             mature=sum(one.n for one in moments.values()),
         )

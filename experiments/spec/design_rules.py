@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from klartext.experiments.documents.validation import valid
-from klartext.experiments.experiment import MILLION
+from klartext.experiments.experiment import MILLION, MOST_VARIANTS
 from klartext.experiments.spec.filter_rules import undeclared
 from klartext.experiments.spec.names import (
     Finding,
@@ -30,7 +30,7 @@ MIN_DURATION = timedelta(days=14)
 
 
 def check_lengths(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:
-    """Yield lists that need more items than they have."""
+    """Yield lists that have too few items or too many."""
     lists: list[tuple[Loc, object, int]] = [
         (("variants",), document.variants, 2),
         (("metrics",), document.metrics, 1),
@@ -44,6 +44,10 @@ def check_lengths(document: ExperimentDocument, _known: Known) -> Iterator[Findi
         if isinstance(items, tuple) and len(items) < least:
             message = f"has too few items: at least {least} needed"
             yield loc, ("too-few", message, "Add what is missing.")
+    variants = document.variants
+    if isinstance(variants, tuple) and len(variants) > MOST_VARIANTS:
+        message = f"has {len(variants)} items: at most {MOST_VARIANTS} can be analysed"
+        yield ("variants",), ("too-many", message, "Compare the likeliest ones first.")
 
 
 def check_variants(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:

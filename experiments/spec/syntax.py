@@ -48,6 +48,7 @@ from klartext.experiments.documents.forms import (
     Window,
 )
 from klartext.experiments.documents.validation import Items, Model
+from klartext.experiments.experiment import MOST_VARIANTS
 
 T = TypeVar("T")
 _NOT_EMPTY: dict[str, JsonValue] = {"minItems": 1}  # pydantic's min_length counts good items only
@@ -502,7 +503,9 @@ class ExperimentDocument(Model):
     """Share of the layer that takes part; default 100%."""
     audience: dict[Name, AudienceValues] = Field(default_factory=dict)
     """Properties and their admitted values; others are outside the experiment."""
-    variants: Items[VariantSyntax] = Field(json_schema_extra={"minItems": 2})
+    variants: Items[VariantSyntax] = Field(
+        json_schema_extra={"minItems": 2, "maxItems": MOST_VARIANTS}
+    )
     """The arms, in the order that the split uses."""
     control: Key
     """Key of the variant that the others are compared with."""

@@ -167,6 +167,13 @@ def test_sound_facts_pass_every_check() -> None:
     assert {code: found[code].severity for code in CODES} == dict.fromkeys(CODES, "ok")
 
 
+def test_one_day_is_the_whole_and_not_tested_twice() -> None:
+    facts = [exposure(unit, "ai" if unit % 10 else "control") for unit in range(400)]
+    found = checked(SPEC, read(SPEC, tables(facts)))
+    assert found["srm"].severity == "invalid"
+    assert "srm_days" not in found
+
+
 @pytest.mark.parametrize(
     ("flaw", "code"), [("bad_day", "srm_days"), ("unlike", "balance"), ("fading", "novelty")]
 )

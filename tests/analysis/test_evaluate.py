@@ -182,7 +182,7 @@ def test_covariates_adjust_and_the_variance_removed_is_said(mode: Any) -> None:
     assert written["revenue"]["covariates"] == ["covariate.history"]
     assert written["revenue"]["variance_removed"] == pytest.approx(0.5, abs=0.03)
     assert written["conversion"] is None
-    assert "of the variance removed; covariate.constant is constant" in scorecard(found)
+    assert "of the variance removed; constant is constant" in scorecard(found)
 
 
 def test_a_cap_that_turns_the_result_withholds_go() -> None:

@@ -74,6 +74,20 @@ def test_a_guardrail_on_a_rate_is_in_points_and_one_on_its_level_in_percent() ->
     assert (level.seen.text, level.required) == ("0.120%", "≤ 0.200%")
 
 
+@pytest.mark.parametrize(
+    ("metric", "limit", "required"),
+    [("ai.error_rate", "0.01", "≤ 1.00%"), ("ai.cost_per_task", "0.05", "≤ €0.0500")],
+)
+def test_a_limit_on_an_ai_metric_has_its_unit_before_there_are_calls(
+    metric: str, limit: str, required: str
+) -> None:
+    document = samples.going_on()
+    guarded = replace(document.experiment, guardrails=(Guardrail(metric, at_most=Decimal(limit)),))
+    reason = stated("guardrail", None, float(limit), met=False, subject=metric)
+    found = worded(reason, document=replace(document, experiment=guarded))
+    assert (found.seen.text, found.required) == ("–", required)
+
+
 def test_an_unknown_code_falls_back_to_english() -> None:
     found = worded(stated("moon", 0.5, 1.0, met=False, detail="wait for it"), language="de")
     assert (found.text, found.change) == ("moon", "wait for it")

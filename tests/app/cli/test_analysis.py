@@ -56,6 +56,16 @@ def test_the_course_is_printed_as_charts_not_as_estimates(mails: Shop, run: Run)
     assert document["cohorts"][-1]["weeks_since_exposure"] >= 1
 
 
+def test_a_round_of_watching_is_one_document(mails: Shop, run: Run) -> None:
+    first = run("watch", "--as", "scheduler", "--json").json
+    assert first["schema"] == "klartext/watched/v1"
+    (one,) = first["experiments"]
+    assert (one["experiment"], one["verdict"], one["status"]) == ("mail", "GO", "decided")
+    # it is decided: nothing runs any more, and that is said
+    assert run("watch", "--as", "scheduler", "--json").json["experiments"] == []
+    assert run("watch", "--as", "scheduler").out == "No experiment is running.\n"
+
+
 def test_decide_says_which_look_it_recorded(mails: Shop, run: Run) -> None:
     ran = run("decide", "mail", "--as", "lena.vogt")
     assert ran.status == 0

@@ -70,6 +70,11 @@ def test_hillstrom_becomes_a_page_in_both_languages(hillstrom: Path, run: Run) -
     text = text_of(hillstrom / "en.html")
     # adjusted for history: 16,352.05 and 152.551 [95.602, 209.500] from the file's rows in numpy
     assert "152.6 × cost 95% interval: 95.6 × to 209.5 ×" in text
+    # and without: 153.027 [96.067, 209.987] (shared/data/README.md), 16,402.71 - 106.49 = 16,296.21
+    assert (
+        "Without the adjustment for covariates: 153.0 × (95% interval: 96.1 × to 210.0 ×)" in text
+    )
+    assert "Without the adjustment for covariates: US$16,296 (95% interval" in text
     assert "Incremental margin US$16,352" in text
     assert "US$0.73 95% interval" in text
     assert "145.0 incremental conversions" in text

@@ -82,6 +82,7 @@ def test_a_look_freezes_what_reading_only_shows(shop: Shop) -> None:
         assert audit.verify(connection) is None
     frozen = next(entry for entry in entries if entry.action == "freeze-cap")
     assert frozen.detail["evidence_sha256"] == row.sha256
+    assert checks(taken.analysis) == {"cap_frozen": value}  # it says what it did, not what it will
     assert top(taken.analysis) == pytest.approx(top(shown), rel=1e-12)
     # many more units with far larger baskets: the cap stays, and so do its name and hash
     if taken.registered.status == "running":

@@ -206,6 +206,13 @@ def test_one_mistake_is_said_once(
     assert problem.fix.endswith((".", "?"))
 
 
+def test_more_variants_than_can_be_analysed(mistakes: Mistakes) -> None:
+    many = "".join(f"{{key: v{number}, weight: 0%}}\n  - " for number in range(63))
+    (problem,) = mistakes((AI, many + AI))
+    assert (problem.path, problem.code) == ("variants", "too-many")
+    assert "has 65 items: at most 64 can be analysed" in str(problem)
+
+
 def test_a_ratio_is_worth_nothing_and_limited_in_its_own_unit(mistakes: Mistakes) -> None:
     ratio = "  - {key: aov, kind: ratio, numerator: revenue, denominator: conversion}\n"
     (problem,) = mistakes((END, END + ratio), ("{metric: revenue, contr", "{metric: aov, contr"))
