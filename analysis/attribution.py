@@ -13,6 +13,8 @@ from datetime import datetime
 import ibis
 import ibis.expr.types as ir
 
+from klartext.analysis.instants import microseconds, whole
+from klartext.analysis.windows import windows
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.ledger.bills import Bill
 from klartext.experiments.watermark import Watermark
@@ -63,10 +65,13 @@ def attribute(
     Calls of a unit that is excluded for seeing two variants leave the comparison with it. When
     the spec names a source of usage, calls under another source are charged to nobody: they may
     be the same calls, exported twice.
+
+    To a programme all calls belong, whatever experiment they name: those of its units within the
+    window of value after the exposure (later ones have no margin to pay for them), and to its
+    treatment those of everybody else since its first exposure. It then needs ``exposed_us``.
     """
-    calls = usage_costs.filter(
-        usage_costs.ingest_batch <= watermark.batch, usage_costs.experiment == experiment.key
-    )
+    calls = usage_costs.filter(usage_costs.ingest_batch <= watermark.batch)
+    calls = _own(experiment, calls, units)
     owners = units.select(
         owner=units.unit,
         owner_variant=units.variant,
@@ -137,6 +142,23 @@ def _place(experiment: Experiment, calls: ir.Table, bills: Sequence[Bill]) -> ir
 
 def _instant(at: datetime) -> ir.TimestampScalar:
     return ibis.literal(at, type="timestamp('UTC', 6)")
+
+
+def _own(experiment: Experiment, calls: ir.Table, units: ir.Table) -> ir.Table:
+    """Return the calls that may belong to the experiment, with the variant they say."""
+    if experiment.scope == "change":
+        return calls.filter(calls.experiment == experiment.key)
+    columns = calls.columns
+    since = units.select(member=units.unit, since=units.exposed_us)
+    began = units.aggregate(began=units.exposed_us.min())
+    calls = calls.left_join(since, calls.unit == since.member).cross_join(began)
+    instant, window = microseconds(calls.occurred_at), whole(windows(experiment).value)
+    is_member = calls.member.notnull()
+    in_window = (instant >= calls.since) & (instant < calls.since + window)
+    calls = calls.filter((is_member & in_window) | (~is_member & (instant >= calls.began)))
+    (treatment,) = experiment.treatments
+    said = ibis.ifelse(calls.member.isnull(), ibis.literal(treatment), ibis.null("string"))
+    return calls.mutate(variant=said).select(*columns)
 
 
 def per_unit(calls: ir.Table) -> ir.Table:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from klartext.analysis.booked import Booked
 from klartext.analysis.readout import Readout
-from klartext.analysis.value import FIXED_BEHAVIOURS, Period, spent
+from klartext.analysis.value import FIXED_BEHAVIOURS, Period, called, spent
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.ledger.accrual import accrue, months_between
 
@@ -19,28 +19,42 @@ class Outlay:
 
     Parameters
     ----------
-    variable
-        AI calls and lines per unit and event of all exposed units: what the budget caps.
+    calls
+        AI calls by their prices.
+    lines
+        Lines per unit and event, of all exposed units; what the ledger says of such cost, and what
+        bills say of the calls beyond their prices.
     monthly
         Lines per month, over the test, and what the ledger charges the test beside the spec.
     invested
         One-off lines, and amortised ones in full: they are spent whatever came of it.
     budget
-        The cap on ``variable``; None without.
+        The cap on calls and lines; None without.
     unpriced_calls
         Calls that cost something unknown, which is in none of these.
     """
 
-    variable: Decimal
+    calls: Decimal
+    lines: Decimal
     monthly: Decimal
     invested: Decimal
     budget: Decimal | None
     unpriced_calls: int
 
     @property
+    def variable(self) -> Decimal:
+        """What the budget caps: calls and lines."""
+        return self.calls + self.lines
+
+    @property
+    def stated(self) -> Decimal:
+        """All but the priced calls: what the spec and the books say."""
+        return self.lines + self.monthly + self.invested
+
+    @property
     def total(self) -> Decimal:
         """All of it."""
-        return self.variable + self.monthly + self.invested
+        return self.calls + self.stated
 
 
 def outlay_of(
@@ -80,8 +94,10 @@ def outlay_of(
             treatments=experiment.treatments,
         )
     )
+    calls = Decimal(0) if booked is None else called(known, booked.readout)
     return Outlay(
-        variable=Decimal(0) if booked is None else spent(booked),
+        calls=calls,
+        lines=Decimal(0) if booked is None else spent(booked) - calls,
         monthly=sum(
             (one.amount for one in (*accrued, *(() if booked is None else booked.fixed))),
             Decimal(0),

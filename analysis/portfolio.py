@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from klartext.analysis.estimate import Interval, NotEstimable, affine
+from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, affine
 from klartext.analysis.outlay import Outlay
 from klartext.analysis.recorded import Figures, RecordedLook
 from klartext.analysis.result import Number
@@ -25,7 +25,7 @@ from klartext.analysis.winners_curse import (
     launch_of,
     relative_effects,
 )
-from klartext.experiments.experiment import Experiment
+from klartext.experiments.experiment import MILLION, Experiment
 
 LEVEL = 0.95
 """Of the intervals of sums."""
@@ -74,6 +74,33 @@ class Unreadable:
 
     key: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Programme:
+    """What all AI brings together: all units against those that were held out from it.
+
+    Parameters
+    ----------
+    entry
+        The experiment of scope ``programme``; in no sum over experiments, which it contains.
+    held_out
+        Share of units held out.
+    net_benefit, interval
+        Of the window view of its last look: net of all AI calls of its units.
+    stated
+        What cost lines of the experiments that ran beside it say, in proportion to mature units.
+    value, value_interval
+        Net benefit less that.
+    """
+
+    entry: Entry
+    held_out: float
+    net_benefit: Number
+    interval: ConfidenceSet
+    stated: float
+    value: Number
+    value_interval: ConfidenceSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +155,7 @@ class Portfolio:
     generated_at
         When it was read.
     entries, unreadable
-        Every registered experiment is in one of them, by key.
+        Every registered experiment but programmes is in one of them, by key.
     cost, unpriced_calls
         Spent on all entries, exactly; calls whose price is unknown are not in it.
     budget, budgeted
@@ -144,6 +171,8 @@ class Portfolio:
         them makes it `NotEstimable`, of any other the margin in the test counts as 0.
     result
         Launches and tests, net of all cost.
+    programmes
+        Those that hold units out from all AI.
     """
 
     currency: str
@@ -160,10 +189,11 @@ class Portfolio:
     corrected: Corrected | NotEstimable
     left_out: tuple[tuple[str, NotEstimable], ...]
     result: Result | NotEstimable
+    programmes: tuple[Programme, ...] = ()
 
 
 def portfolio_of(
-    entries: Sequence[Entry],
+    every: Sequence[Entry],
     unreadable: Sequence[Unreadable],
     *,
     currency: str,
@@ -180,7 +210,12 @@ def portfolio_of(
     test cost is charged in full, for that view leaves out what is spent already. A launch without
     one counts the test itself, so only one-off cost is charged beside it, and its test is not
     counted again.
+
+    A programme is measured on the same units once more: of it only what its own cost lines say
+    enters the cost.
     """
+    entries = [entry for entry in every if entry.experiment.scope == "change"]
+    programmes = [entry for entry in every if entry.experiment.scope == "programme"]
     found: list[Finding] = []
     left_out: list[tuple[str, NotEstimable]] = []
     for entry in entries:
@@ -202,7 +237,7 @@ def portfolio_of(
         generated_at=generated_at,
         entries=tuple(entries),
         unreadable=tuple(unreadable),
-        cost=sum((entry.outlay.total for entry in entries), Decimal(0)),
+        cost=_spent(entries, programmes),
         unpriced_calls=sum(entry.outlay.unpriced_calls for entry in entries),
         budget=sum((one.outlay.budget or Decimal(0) for one in entries), Decimal(0)),
         budgeted=sum(
@@ -212,7 +247,8 @@ def portfolio_of(
         naive=_naive(launched),
         corrected=sums,
         left_out=tuple(left_out),
-        result=sums if isinstance(sums, NotEstimable) else _result(entries, sums),
+        result=(sums if isinstance(sums, NotEstimable) else _result(entries, programmes, sums)),
+        programmes=tuple(_programme(one, entries) for one in programmes),
     )
 
 
@@ -262,6 +298,45 @@ def _launch(entry: Entry, look: RecordedLook, treatment: str) -> Stake | NotEsti
     )
 
 
+def _spent(entries: Sequence[Entry], programmes: Sequence[Entry]) -> Decimal:
+    return sum((entry.outlay.total for entry in entries), Decimal(0)) + sum(
+        (programme.outlay.stated for programme in programmes), Decimal(0)
+    )
+
+
+def _programme(programme: Entry, entries: Sequence[Entry]) -> Programme:
+    """Return what a programme says, net of what its own lines leave out."""
+    experiment, look = programme.experiment, programme.look
+    held_out = experiment.variant(experiment.control).weight / MILLION
+    if look is None or look.verdict == "INVALID":
+        why = NotEstimable("no-look", "no look was recorded")
+        if look is not None:
+            why = NotEstimable("invalid-look", "its last look has no readout")
+        return Programme(programme, held_out, why, why, 0.0, why, why)
+    (treatment,) = experiment.treatments
+    figures = look.of(treatment)
+    stated = figures.mature_share * float(
+        sum((one.outlay.stated for one in entries if _overlap(one, programme)), Decimal(0))
+    )
+    net = figures.net_benefit
+    return Programme(
+        entry=programme,
+        held_out=held_out,
+        net_benefit=net,
+        interval=figures.interval,
+        stated=stated,
+        value=net if isinstance(net, NotEstimable) else net - stated,
+        value_interval=affine(figures.interval, scale=1.0, shift=-stated),
+    )
+
+
+def _overlap(entry: Entry, programme: Entry) -> bool:
+    """Whether an experiment ran at any time since the programme began."""
+    if entry.started_at is None or programme.started_at is None:
+        return False
+    return entry.stopped_at is None or entry.stopped_at > programme.started_at
+
+
 def _tests(entries: Sequence[Entry]) -> TestsSum:
     counted: list[tuple[str, tuple[float, float, float]]] = []
     for entry in entries:
@@ -294,15 +369,16 @@ def _launched(entry: Entry) -> Figures | None:
     return entry.look.of(entry.launched)
 
 
-def _result(entries: Sequence[Entry], sums: Corrected) -> Result:
-    charged = future = 0.0
+def _result(entries: Sequence[Entry], programmes: Sequence[Entry], sums: Corrected) -> Result:
+    charged = float(_spent((), programmes))
+    future = 0.0
     for entry in entries:
         figures = _launched(entry)
         is_tested_only = figures is not None and entry.experiment.rollout is None
         charged += float(entry.outlay.invested if is_tested_only else entry.outlay.total)
         if figures is not None and not is_tested_only:
             future += _future_cost(entry, figures)
-    cost = future + float(sum((entry.outlay.total for entry in entries), Decimal(0)))
+    cost = future + float(_spent(entries, programmes))
     interval = affine(sums.whole.interval, scale=1.0, shift=-charged)
     if not isinstance(interval, Interval):
         raise TypeError("a shifted interval is an interval")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.json_values import figure, json_object
 from klartext.analysis.outlay import Outlay
-from klartext.analysis.portfolio import Entry, Portfolio, Result
+from klartext.analysis.portfolio import Entry, Portfolio, Programme, Result
 from klartext.analysis.recorded import Figures, RecordedLook
 from klartext.analysis.winners_curse import Corrected, CorrectedSum
 from klartext.experiments.experiment import Json
@@ -27,6 +27,7 @@ def to_json(portfolio: Portfolio) -> dict[str, Json]:
         "generated_at": portfolio.generated_at.isoformat(),
         "currency": portfolio.currency,
         "experiments": [_entry(entry, portfolio.corrected) for entry in portfolio.entries],
+        "programmes": [_programme(one) for one in portfolio.programmes],
         "unreadable": [
             {"experiment": one.key, "detail": one.detail} for one in portfolio.unreadable
         ],
@@ -67,6 +68,25 @@ def _entry(entry: Entry, corrected: Corrected | NotEstimable) -> Json:
         ],
         "cost": _outlay(entry.outlay),
         **({"exchange": entry.exchange} if entry.exchange else {}),
+    }
+
+
+def _programme(programme: Programme) -> Json:
+    entry = programme.entry
+    return {
+        "experiment": entry.key,
+        "title": entry.experiment.title,
+        "status": entry.status,
+        "started_at": None if entry.started_at is None else entry.started_at.isoformat(),
+        "look": None if entry.look is None else _look(entry.look),
+        **json_object(
+            held_out=programme.held_out,
+            net_benefit=programme.net_benefit,
+            net_benefit_interval=programme.interval,
+            stated_cost=programme.stated,
+            net_of_all_cost=programme.value,
+            net_of_all_cost_interval=programme.value_interval,
+        ),
     }
 
 
@@ -113,7 +133,8 @@ def _figures(entry: Entry, one: Figures, corrected: Corrected | NotEstimable) ->
 def _outlay(outlay: Outlay) -> Json:
     return json_object(
         total=outlay.total,
-        variable=outlay.variable,
+        calls=outlay.calls,
+        per_unit_and_event=outlay.lines,
         monthly=outlay.monthly,
         invested=outlay.invested,
         budget=outlay.budget,

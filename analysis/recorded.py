@@ -22,10 +22,11 @@ class Figures:
 
     ``margin``, ``incremental_cost``, ``cost``, ``net_benefit`` and ``interval`` are those of the
     window view; ``units``, ``persistence``, ``fixed_cost``, ``outlook`` and ``outlook_interval``
-    those of the decision view.
+    those of the decision view. ``mature_share`` is the part of exposed units that is mature.
     """
 
     variant: str
+    mature_share: float
     margin: Number
     incremental_cost: Number
     cost: Number
@@ -115,6 +116,10 @@ def read_look(result: str, moments: str, *, number: int, taken_at: datetime) -> 
         kept: dict[str, Any] = json.loads(moments)["variants"]
         decision = told["decision"]
         level = 1 - told["alpha"]
+        mature = {
+            count["variant"]: count["mature"] / count["exposed"] if count["exposed"] else 0.0
+            for count in told["counts"]
+        }
         return RecordedLook(
             number=number,
             taken_at=taken_at,
@@ -124,17 +129,18 @@ def read_look(result: str, moments: str, *, number: int, taken_at: datetime) -> 
             rule=decision["rule"],
             variant=decision["variant"],
             registered=told["registered"],
-            figures=tuple(_figures(one, level) for one in told["by_variant"]),
+            figures=tuple(_figures(one, level, mature) for one in told["by_variant"]),
             moments={variant: _moments(one) for variant, one in kept.items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"look {number} cannot be read back: {error!r}") from error
 
 
-def _figures(treatment: dict[str, Any], level: float) -> Figures:
+def _figures(treatment: dict[str, Any], level: float, mature: Mapping[str, float]) -> Figures:
     outlook = treatment["outlook"]
     return Figures(
         variant=treatment["variant"],
+        mature_share=mature[treatment["variant"]],
         margin=_number(treatment, "incremental_margin"),
         incremental_cost=_number(treatment, "incremental_cost"),
         cost=_number(treatment, "cost"),

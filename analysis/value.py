@@ -76,9 +76,7 @@ def spent(booked: Booked) -> Decimal:
     spec's lines per unit and per event of all exposed units, mature or not, in all variants.
     """
     experiment, readout = booked.experiment, booked.readout
-    declared = experiment.costs.usage_source
-    calls = [usage for usage in readout.usage if declared in {None, usage.source}]
-    total = sum((usage.amount for usage in calls), Decimal(0))
+    total = called(experiment, readout)
     total += sum((charge.amount for charge in booked.charges), Decimal(0))
     for line in experiment.costs.lines:
         if line.behaviour in FIXED_BEHAVIOURS:
@@ -91,6 +89,13 @@ def spent(booked: Booked) -> Decimal:
             )
             total += times * line.amount.base
     return total
+
+
+def called(experiment: Experiment, readout: Readout) -> Decimal:
+    """Return what the calls of `spent` cost by their prices, exactly."""
+    declared = experiment.costs.usage_source
+    calls = [usage for usage in readout.usage if declared in {None, usage.source}]
+    return sum((usage.amount for usage in calls), Decimal(0))
 
 
 def monthly_saving(experiment: Experiment, variant: str) -> Decimal:

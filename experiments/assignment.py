@@ -41,13 +41,21 @@ from typing import Literal, TypeAlias, get_args
 MILLION = 1_000_000
 
 Reason: TypeAlias = Literal[
-    "assigned", "outside_audience", "outside_traffic", "not_running", "paused", "forced", "fallback"
+    "assigned",
+    "outside_audience",
+    "outside_traffic",
+    "not_running",
+    "paused",
+    "forced",
+    "fallback",
+    "held_out",
 ]
 """Why a variant was served; only ``assigned`` is ever analysed.
 
 ``outside_audience`` and ``outside_traffic`` units are not in the experiment, ``not_running`` and
 ``paused`` are states of the experiment, ``forced`` is a variant asked for by the caller (QA), and
-``fallback`` means that no policy could be loaded.
+``fallback`` means that no policy could be loaded. ``held_out`` units are the control of a programme
+and in no other experiment.
 """
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
@@ -177,6 +185,25 @@ class Assigner:
     def bucket(self, unit: bytes) -> int:
         """Return the bucket of the unit (UTF-8 bytes)."""
         return _millionth(self.bucket_prefix + unit)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOut:
+    """The units that a programme keeps from all other experiments: its control.
+
+    Who it is follows from the two hashes of the programme alone, so that every experiment holds
+    out the same units without knowing them.
+    """
+
+    assigner: Assigner
+    split: Split
+    control: str
+
+    def holds(self, unit: bytes) -> bool:
+        """Whether the unit (UTF-8 bytes) is held out."""
+        if not self.assigner.in_traffic(unit):
+            return False
+        return self.split.variant(self.assigner.bucket(unit)) == self.control
 
 
 def in_audience(audience: Mapping[str, Collection[str]], context: Mapping[str, object]) -> bool:

@@ -77,6 +77,7 @@ RULES: Mapping[str, _Rule | Callable[[Any, Any], _Rule]] = {
     "assignment": ("refused", "another split would be another test"),
     "exposure": ("refused", "exposed units before and after would not be the same kind of unit"),
     "exposure_event": ("refused", _UNITS),
+    "scope": ("refused", "it decides which units other experiments may have"),
     "segments": ("safe", "another cut of the same comparison; it decides nothing"),
     "layer": ("refused", "another layer would reshuffle all units"),
     "traffic": _traffic,

@@ -369,7 +369,9 @@ class Experiment:
     ``currency``, ``timezone`` and ``lateness`` come from the workspace and belong to the hashed
     form: changing the workspace never changes what was registered. With an ``exposure_event`` only
     units with that event are analysed, from their first one at or after the exposure. ``segments``
-    are the properties at a unit's first exposure by which results are cut.
+    are the properties at a unit's first exposure by which results are cut. The control of scope
+    ``programme`` is held out from every experiment that starts while it runs, and all AI calls of
+    its units are its cost.
     """
 
     key: str
@@ -400,6 +402,7 @@ class Experiment:
     lateness: timedelta
     exposure_event: str | None = None
     segments: tuple[str, ...] = ()
+    scope: Literal["change", "programme"] = "change"
 
     def variant(self, key: str) -> Variant:
         """Return the variant with ``key``.

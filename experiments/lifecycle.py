@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from klartext.experiments import audit, layers
+from klartext.experiments import audit, layers, programme
 from klartext.experiments.errors import ConflictError
 from klartext.experiments.registry import Registered, Status, load
 from klartext.experiments.tables import audit as audit_log
@@ -67,6 +67,7 @@ def transition(  # noqa: PLR0913 - who moved which experiment where, when and wh
     if to == "running":
         if old.started_at is None:
             _check_start(old, now)
+            programme.check_alone(connection, old)
             values["started_at"] = now
         if old.experiment.assignment == "klartext":
             layers.reserve(connection, old.experiment.layer, key, old.experiment.traffic)

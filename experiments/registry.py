@@ -253,8 +253,13 @@ def _refuse(old: Registered, changes: Sequence[Change], *, free: bool) -> None:
 
 
 def _moves(old: Registered, change: Change) -> bool:
-    """Whether it only moves weights of a running A/B test; a bandit's are moved by its policy."""
-    going_on = old.status in {"running", "paused"} and old.experiment.kind == "ab"
+    """Whether it only moves weights of a running A/B test; a bandit's are moved by its policy.
+
+    Those of a programme stay: other experiments would gain units that had been held out.
+    """
+    experiment = old.experiment
+    movable = experiment.kind == "ab" and experiment.scope == "change"
+    going_on = old.status in {"running", "paused"} and movable
     return going_on and _WEIGHT.fullmatch(change.path) is not None
 
 

@@ -27,6 +27,7 @@ class PortfolioView:
     sentences: tuple[str, ...]
     tiles: tuple[Tile, ...]
     experiments: Table
+    programmes: Table
     unreadable: Table
     notes: tuple[str, ...]
 
@@ -40,6 +41,7 @@ def view(portfolio: Portfolio, locale: Locale) -> PortfolioView:
         sentences=tuple(_sentences(portfolio, locale)),
         tiles=tuple(_tiles(portfolio, locale)),
         experiments=_experiments(portfolio, locale),
+        programmes=_programmes(portfolio, locale),
         unreadable=_unreadable(portfolio, locale),
         notes=tuple(_notes(portfolio, locale)),
     )
@@ -268,6 +270,26 @@ def _spent(locale: Locale, entry: Entry) -> tuple[Cell, Cell]:
             budget=locale.money(outlay.budget),
         ),
     )
+
+
+def _programmes(portfolio: Portfolio, locale: Locale) -> Table:
+    names = ("experiment", "verdict", "held_out", "net", "stated", "value")
+    columns = tuple(
+        Column(locale.text(f"portfolio.column.{name}"), numeric=place > 1)
+        for place, name in enumerate(names)
+    )
+    rows = tuple(
+        (
+            Cell(one.entry.key, one.entry.experiment.title),
+            _verdict(locale, one.entry),
+            Cell(locale.percent(one.held_out, like=1.0)),
+            _amount(locale, one.net_benefit, one.interval),
+            Cell(locale.money(one.stated)),
+            _amount(locale, one.value, one.value_interval),
+        )
+        for one in portfolio.programmes
+    )
+    return Table(locale.text("portfolio.section.programmes"), columns, rows)
 
 
 def _unreadable(portfolio: Portfolio, locale: Locale) -> Table:

@@ -13,7 +13,7 @@ from klartext.app.cli.context import log, open_session, print_json
 
 if TYPE_CHECKING:
     from klartext.analysis.estimate import ConfidenceSet
-    from klartext.analysis.portfolio import Entry, Portfolio
+    from klartext.analysis.portfolio import Entry, Portfolio, Programme
     from klartext.analysis.recorded import Figures
     from klartext.analysis.result import Number
 
@@ -69,7 +69,23 @@ def _text(found: Portfolio) -> str:
     rows = [row for entry in found.entries for row in _rows(found, entry)]
     lines = [columns(header, rows)] if rows else ["No experiment is registered."]
     lines += [f"{one.key}: in no sum: {one.detail}" for one in found.unreadable]
-    return "\n".join([*lines, "", *_sums(found)])
+    programmes = [line for one in found.programmes for line in _programme(one, found.currency)]
+    return "\n".join([*lines, "", *_sums(found), *programmes])
+
+
+def _programme(one: Programme, currency: str) -> Iterator[str]:
+    look = one.entry.look
+    seen = "no look" if look is None else f"look {look.number}, {look.verdict}"
+    yield ""
+    yield (
+        f"all AI, against the {one.held_out:.2%} of units that {one.entry.key} holds out "
+        f"({one.entry.status}, {seen}):"
+    )
+    yield f"  net of AI calls: {_amount(one.net_benefit, one.interval)} {currency}"
+    yield (
+        f"  net of {one.stated:,.2f} {currency} that cost lines say as well: "
+        f"{_amount(one.value, one.value_interval)} {currency}"
+    )
 
 
 def _rows(found: Portfolio, entry: Entry) -> Iterator[list[str]]:

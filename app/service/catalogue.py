@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from klartext.app.usecases.allocation import Serving, nobody_is_assigned, prepare
-from klartext.experiments import layers, policy_store, registry
+from klartext.experiments import layers, policy_store, programme, registry
 from klartext.experiments.errors import KlartextError, StateError
 from klartext.experiments.state import reading
 from klartext.experiments.tables import experiments, layer_slots, policy_versions
@@ -34,6 +34,7 @@ class _Fingerprint:
     version: int
     policy_version: int | None
     slots: int | None
+    programmes: tuple[str, ...]  # they decide which units an experiment may have
 
 
 class Catalogue:
@@ -114,10 +115,13 @@ class Catalogue:
         with reading(self._session.engine) as connection:
             registered = registry.load(connection, key)
             slots = layers.slots(connection, key)
+            held_out = programme.hold_out(connection, registered)
         policy = None
         if registered.experiment.bandit is not None and registered.status == "running":
             policy = self._policy(registered.experiment, now)
-        return prepare(registered, slots=slots, policy=policy, signer=self._signer)
+        return prepare(
+            registered, slots=slots, policy=policy, signer=self._signer, hold_out=held_out
+        )
 
     def _policy(self, experiment: Experiment, now: datetime) -> PolicyVersion | None:
         """Return the policy in force; the last good one when it was altered, None without."""
@@ -163,7 +167,8 @@ def _fingerprints(connection: sa.Connection) -> dict[str, _Fingerprint]:
         .outerjoin(policies, policies.c.experiment == experiments.c.key)
         .outerjoin(slots, slots.c.experiment == experiments.c.key)
     )
+    programmes = programme.going_on(connection)
     return {
-        row.key: _Fingerprint(row.status, row.version, row.n, row.width)
+        row.key: _Fingerprint(row.status, row.version, row.n, row.width, programmes)
         for row in connection.execute(query)
     }

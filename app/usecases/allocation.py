@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from klartext.experiments.assignment import MILLION, Assigner, Reason, Split, in_audience
+from klartext.experiments.assignment import (
+    MILLION,
+    Assigner,
+    HoldOut,
+    Reason,
+    Split,
+    in_audience,
+)
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import Experiment, Json
 from klartext.experiments.identity import Pseudonymiser, open_key
@@ -86,6 +93,8 @@ class Serving:
         The spec says ``exposure: on_allocation``.
     nobody
         Why nobody is assigned at present; None while units are.
+    hold_out
+        Units of a programme that this experiment may not have.
     """
 
     experiment: Experiment
@@ -98,6 +107,7 @@ class Serving:
     assigned: tuple[Served, ...]
     forced: Mapping[str, Served]
     refused: Mapping[Reason, Served]
+    hold_out: HoldOut | None = None
 
 
 def prepare(
@@ -106,6 +116,7 @@ def prepare(
     slots: Iterable[tuple[int, int]],
     policy: PolicyVersion | None,
     signer: Signer,
+    hold_out: HoldOut | None = None,
 ) -> Serving:
     """Return the experiment ready to serve.
 
@@ -120,6 +131,8 @@ def prepare(
         units get the control, reason ``fallback``.
     signer
         Signs the allocation ids.
+    hold_out
+        From `klartext.experiments.programme.hold_out`.
     """
     experiment = registered.experiment
     weights = {variant.key: variant.weight for variant in experiment.variants}
@@ -140,6 +153,7 @@ def prepare(
         "not_running",
         "paused",
         "fallback",
+        "held_out",
     )
     nobody = nobody_is_assigned(registered.status)
     if nobody is None and experiment.bandit is not None and policy is None:
@@ -155,6 +169,7 @@ def prepare(
         assigned=tuple(served(key, weight, "assigned") for key, weight in weights.items()),
         forced={key: served(key, None, "forced") for key in weights},
         refused={reason: served(experiment.control, None, reason) for reason in off},
+        hold_out=hold_out,
     )
 
 
@@ -168,8 +183,8 @@ def allocate(
 ) -> Answer:
     """Return what the unit is served: the control for every reason but ``assigned``, ``forced``.
 
-    First match: forced, not running, kept by its own allocation id, outside the audience, outside
-    the traffic, assigned by hash.
+    First match: forced, not running, held out, kept by its own allocation id, outside the
+    audience, outside the traffic, assigned by hash.
 
     Raises
     ------
@@ -186,6 +201,8 @@ def allocate(
         served = _forced(serving, request.force)
     elif serving.nobody is not None:
         served = serving.refused[serving.nobody]
+    elif serving.hold_out is not None and serving.hold_out.holds(unit):
+        served = serving.refused["held_out"]
     else:
         if request.allocation_id is not None:
             kept = _kept(serving, signer.verify(request.allocation_id), pseudonym)

@@ -186,7 +186,8 @@ def _converted(entry: Entry, rates: Rates, currency: str, *, now: datetime) -> E
 def _in_currency(outlay: Outlay, money: Callable[[Decimal], Decimal]) -> Outlay:
     return replace(
         outlay,
-        variable=money(outlay.variable),
+        calls=money(outlay.calls),
+        lines=money(outlay.lines),
         monthly=money(outlay.monthly),
         invested=money(outlay.invested),
         budget=None if outlay.budget is None else money(outlay.budget),

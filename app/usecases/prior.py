@@ -93,8 +93,8 @@ def _from_finished(connection: sa.Connection, experiment: Experiment) -> Experim
 def _finished(connection: sa.Connection) -> Iterator[tuple[Registered, str, dict[str, Sample]]]:
     """Yield every finished experiment with its last readable look and the margins it kept."""
     for found in registry.registered(connection):
-        if found.status not in _FINISHED:
-            continue
+        if found.status not in _FINISHED or found.experiment.scope == "programme":
+            continue  # all AI together is no change like the next one
         query = sa.select(looks.c.look, looks.c.moments).where(
             looks.c.experiment == found.key, looks.c.verdict != "INVALID"
         )

@@ -238,6 +238,24 @@ def check_exposure(document: ExperimentDocument, _known: Known) -> Iterator[Find
         yield ("exposure",), ("combination", message, "Write posted.")
 
 
+def check_programme(document: ExperimentDocument, _known: Known) -> Iterator[Finding]:
+    """Yield what keeps a control from being one hold-out, the same for every experiment."""
+    if document.scope != "programme":
+        return
+    if document.kind == "bandit":
+        message = "is bandit, but a hold-out keeps its units"
+        yield ("kind",), ("combination", message, "Write ab.")
+    if document.audience:
+        message = "is set, but experiments ask for held out units without these properties"
+        yield ("audience",), ("combination", message, "Remove it; the hold-out is of all units.")
+    if document.traffic != MILLION:
+        message = "is not 100%, but the share that is held out is the weight of the control"
+        yield ("traffic",), ("combination", message, "Remove it, and weigh the control.")
+    if valid(document.variants) and len(document.variants) > 2:
+        message = f"are {len(document.variants)}: a programme has a control, and all the AI"
+        yield ("variants",), ("combination", message, "Keep two.")
+
+
 def check_segments(document: ExperimentDocument, known: Known) -> Iterator[Finding]:
     """Yield segments that are too many, named twice, or not a declared property with few values."""
     if not valid(document.segments):

@@ -85,6 +85,7 @@ def resolve(
         exposure=exposure,
         exposure_event=event,
         segments=document.segments,
+        scope=document.scope,
         layer=document.layer or document.key,
         traffic=document.traffic,
         audience=dict(document.audience),

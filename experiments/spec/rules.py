@@ -32,6 +32,7 @@ RULES: tuple[Callable[[ExperimentDocument, Known], Iterator[Finding]], ...] = (
     design_rules.check_bandit,
     design_rules.check_exposure,
     design_rules.check_segments,
+    design_rules.check_programme,
 )
 
 

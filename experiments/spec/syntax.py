@@ -515,6 +515,9 @@ class ExperimentDocument(Model):
     """Metrics that must not get worse."""
     segments: Items[Name] = ()
     """Declared properties, known at the exposure, by which results are cut, such as country."""
+    scope: Literal["change", "programme"] = "change"
+    """programme: the control is held out from every experiment that starts while it runs, and the
+    cost is that of all AI; default change."""
     value: Items[ValueSyntax] = ()
     """Money per unit: the sum of these, minus the AI cost."""
     costs: CostsSyntax | None = None

@@ -81,6 +81,27 @@ def test_a_declared_source_keeps_other_sources_out_but_not_out_of_sight() -> Non
     }
 
 
+def test_all_calls_are_those_of_a_programme_while_its_units_earn() -> None:
+    spec = experiment(key="all-ai", scope="programme")  # value counts for fourteen days
+    exposed = [exposure(unit, variant, experiment="all-ai") for unit, variant in
+               ((1, "ai"), (2, "ai"), (3, "control"))]  # fmt: skip
+    calls = [
+        call("1", unit=1, variant="gpt", experiment="mail"),  # of an experiment
+        call("2", unit=1, experiment=None, occurred_at=START + 13 * DAY),  # of the live product
+        call("4", unit=1, occurred_at=START + 14 * DAY),  # no margin is left to pay for it
+        call("8", unit=1, occurred_at=START - DAY),  # before anything could be compared
+        call("16", unit=3, variant="ai", experiment="mail"),  # held out, and got some all the same
+        call("3", variant="ai", experiment="mail"),  # of nobody: all AI bears it
+        call("5", unit=99, experiment="mail"),  # of a unit that was never compared
+        call("64", occurred_at=START - DAY),
+    ]
+    rows = unit_rows(spec, tables(exposed, [], calls))
+    assert [rows[unit]["cost"] for unit in (1, 2, 3)] == [3.0 + 4.0, 4.0, 16.0]
+    # of the experiment itself: 4 and 8 of its unit at any time, 16 and 3 of its variant
+    own = unit_rows(experiment(key="mail"), tables([exposure(1, "ai")], [], calls))
+    assert own[1]["cost"] == 4.0 + 8.0 + 16.0 + 3.0
+
+
 def test_a_call_with_an_unknown_variant_belongs_to_nobody() -> None:
     found = read(experiment(), tables(EXPOSED, [], [call("1", variant="retired")]))
     assert [one.charged_to for one in found.usage] == ["nobody"]

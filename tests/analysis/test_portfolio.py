@@ -26,7 +26,7 @@ from tests.analysis.samples import START, experiment
 
 N = 10_000
 NONE = NotEstimable("no-units", "no unit is mature")
-OUTLAY = Outlay(Decimal(1000), Decimal(0), Decimal(500), None, 0)
+OUTLAY = Outlay(Decimal(1000), Decimal(0), Decimal(0), Decimal(500), None, 0)
 ROLLOUT = Rollout(*(Assumption(Decimal(given)) for given in ("100000", "1", "1", "0.1")))
 
 
@@ -43,7 +43,7 @@ def look(
     each = control * effect
     outlook = units * (each - 0.1)
     figures = Figures(
-        variant="ai", margin=N * each, incremental_cost=1000.0, cost=1000.0,
+        variant="ai", mature_share=1.0, margin=N * each, incremental_cost=1000.0, cost=1000.0,
         net_benefit=N * each - 1000, interval=Interval(N * each - 3000, N * each + 1000, 0.95),
         units=units, persistence=1.0, fixed_cost=0.0,
         outlook=outlook, outlook_interval=Interval(outlook - 1, outlook + 1, 0.95),
@@ -111,8 +111,8 @@ def test_a_launch_without_rollout_is_its_test_and_is_not_charged_for_it_again() 
 
 
 def test_nothing_divides_by_cost_that_is_none() -> None:
-    free = Outlay(Decimal(0), Decimal(0), Decimal(0), None, 0)
-    credit = replace(free, variable=Decimal(-10))
+    free = Outlay(Decimal(0), Decimal(0), Decimal(0), Decimal(0), None, 0)
+    credit = replace(free, calls=Decimal(-10))
     for outlay in (free, credit):
         every = (*LOSERS, entry("e", None), entry("f", look(0.0, "CONTINUE")))
         found = summed(*(replace(one, outlay=outlay) for one in every))
@@ -122,7 +122,7 @@ def test_nothing_divides_by_cost_that_is_none() -> None:
 
 
 def test_budgets_count_what_has_one() -> None:
-    capped = Outlay(Decimal(90), Decimal(5), Decimal(7), Decimal(100), 3)
+    capped = Outlay(Decimal(90), Decimal(0), Decimal(5), Decimal(7), Decimal(100), 3)
     found = summed(entry("a", None, outlay=capped), entry("b", None))
     assert (found.budgeted, found.budget) == (Decimal(90), Decimal(100))
     assert found.cost == Decimal(102 + 1500)
@@ -154,6 +154,48 @@ def test_a_launch_that_cannot_be_read_leaves_no_corrected_sum() -> None:
     assert "poor" in found.corrected.detail
     assert isinstance(found.result, NotEstimable)
     assert isinstance(found.naive, float)
+
+
+def test_a_programme_is_net_of_all_that_ran_beside_it_and_in_no_sum() -> None:
+    def ran(key: str, *, began: int, ended: int | None) -> Entry:
+        one = entry(
+            key, None, outlay=Outlay(Decimal(77), Decimal(100), Decimal(20), Decimal(80), None, 0)
+        )
+        stopped = None if ended is None else START + timedelta(days=ended)
+        return replace(one, started_at=START + timedelta(days=began), stopped_at=stopped)
+
+    seen = look(0.05, "CONTINUE")
+    seen = replace(seen, figures=(replace(seen.figures[0], mature_share=0.5),))
+    first, second = experiment().variants
+    held = replace(
+        entry("all-ai", seen, scope="programme",
+              variants=(replace(first, weight=50_000), replace(second, weight=950_000)),
+              outlay=Outlay(Decimal(1000), Decimal(0), Decimal(0), Decimal(30), None, 0)),
+        started_at=START + timedelta(days=10), stopped_at=None,
+    )  # fmt: skip
+    over, across, within = (
+        ran("over", began=0, ended=9), ran("across", began=0, ended=20),
+        ran("within", began=30, ended=None),
+    )  # fmt: skip
+    found = summed(over, across, held, within)
+    assert [one.key for one in found.entries] == ["over", "across", "within"]
+    # three times 277 EUR, and 30 EUR that the programme itself states; its calls are theirs
+    assert found.cost == Decimal(3 * 277 + 30)
+    assert found.tests.experiments == 0
+    (said,) = found.programmes
+    assert said.held_out == pytest.approx(0.05)
+    # 10,000 (0.50 - 0.10) = 4,000; cost lines of the two that ran beside it, for half of the units
+    assert said.net_benefit == pytest.approx(4_000)
+    assert said.stated == pytest.approx(0.5 * 2 * 200)
+    assert said.value == pytest.approx(3_800)
+    assert said.value_interval == Interval(1_800.0, 5_800.0, 0.95)
+
+
+def test_a_programme_without_a_look_has_no_number() -> None:
+    for seen, why in ((None, "no-look"), (look(0.0, "INVALID"), "invalid-look")):
+        (said,) = summed(entry("all-ai", seen, scope="programme")).programmes
+        assert isinstance(said.value, NotEstimable)
+        assert said.value.reason == why
 
 
 def test_currency_changes_money_and_no_share() -> None:

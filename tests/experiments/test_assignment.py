@@ -161,4 +161,5 @@ def test_reason_codes_are_append_only() -> None:
         "paused",
         "forced",
         "fallback",
+        "held_out",
     )

@@ -15,7 +15,7 @@ from tests.analysis.test_portfolio import LOSERS, entry, look
 def many() -> Portfolio:
     """A winner, losers, a test without a look, a bandit, several treatments, one that is broken."""
     several = entry("several", look(0.01, "CONTINUE"))
-    capped = Outlay(Decimal(90), Decimal(5), Decimal(7), Decimal(100), 3)
+    capped = Outlay(Decimal(90), Decimal(0), Decimal(5), Decimal(7), Decimal(100), 3)
     entries = (
         *LOSERS,
         entry("won", look(0.06, "GO")),
@@ -24,8 +24,9 @@ def many() -> Portfolio:
         replace(several, exchange="1.1 USD per EUR of 2026-01-05 (rates.csv)"),
         entry("test-only", look(0.05, "GO", units=10_000), rollout=None),
     )
+    all_ai = entry("all-ai", look(0.04, "CONTINUE"), scope="programme")
     return portfolio_of(
-        entries,
+        (*entries, all_ai),
         (Unreadable("broken", "its hash differs"),),
         currency="EUR",
         timezone="Europe/Berlin",

@@ -15,7 +15,7 @@ from tests.analysis.samples import START
 from tests.analysis.test_portfolio import LOSERS, entry, look
 from tests.reports import portfolios
 
-DEAR = Outlay(Decimal(90_000), Decimal(0), Decimal(0), None, 0)
+DEAR = Outlay(Decimal(90_000), Decimal(0), Decimal(0), Decimal(0), None, 0)
 
 
 def page_of(language: Language = "en") -> str:
@@ -38,6 +38,8 @@ def test_naive_and_corrected_stand_side_by_side() -> None:
     assert "1 experiment cannot be read and is in no sum." in text
     assert "bandit teaches nothing here" in text
     assert "1.1 USD per EUR" in text
+    assert "All AI against a hold-out" in text
+    assert "all-ai" in text
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.estimate import Interval, NotEstimable
 from klartext.analysis.portfolio import Portfolio
 from klartext.analysis.portfolio_document import to_json
 from klartext.analysis.winners_curse import Corrected, CorrectedSum
-from klartext.app.usecases import analysis, registry
+from klartext.app.usecases import analysis, facts, registry
 from klartext.app.usecases.portfolio import portfolio, write
 from klartext.experiments import audit
 from klartext.experiments.state import reading
 from klartext.experiments.tables import experiment_versions, looks
 from tests.app import companies
-from tests.app.mails import DAY, START, Shop
+from tests.app.mails import DAY, MAPPING, START, Shop
 
 WINNERS = {"banner", "mail"}
 
@@ -158,6 +158,46 @@ def test_other_currencies_are_converted_or_refused(shop: Shop) -> None:
     assert entry.outlay.total == Decimal(330)  # 300 EUR at 1.10 USD each
     assert found.currency == "USD"
     assert "1.10 USD per EUR" in entry.exchange
+
+
+def test_a_hold_out_from_files_answers_what_all_ai_brings(shop: Shop, tmp_path: Path) -> None:
+    shop.instant = START - DAY
+    programme = Shop.spec(cost="0.00").replace("rollout: {units_per_year: 100000}\n", "")
+    lines = "costs:\n  lines: [{category: model_fees, amount: 0.00 EUR, per: unit, variant: ai}]\n"
+    text = programme.replace(lines, "scope: programme\n").replace("key: mail", "key: all-ai")
+    companies.register(shop, "all-ai", text=text)
+    registry.move(shop.session, "all-ai", "running", actor="lena.vogt")
+    shop.instant = START
+    companies.register(shop, "mail")
+    registry.move(shop.session, "mail", "running", actor="lena.vogt")
+    table, mapping = tmp_path / "units.csv", tmp_path / "mapping.yaml"
+    table.write_text("\n".join(shop.rows(3000, lift=0.1, seed=1)) + "\n")
+    until = START + 40 * DAY
+    mapping.write_text(
+        MAPPING.replace("UNTIL", until.isoformat()).replace(
+            "experiment: mail", "experiment: all-ai"
+        )
+    )
+    shop.instant = until
+    facts.ingest(shop.session, table, mapping)
+    taken = analysis.decide(shop.session, "all-ai", actor="lena.vogt")
+    (treatment,) = taken.analysis.treatments
+
+    found = portfolio(shop.session)
+    (said,) = found.programmes
+    assert [entry.key for entry in found.entries] == ["mail"]
+    net = treatment.window.net_benefit
+    assert not isinstance(net, NotEstimable)
+    assert said.net_benefit == pytest.approx(net)
+    assert said.stated == pytest.approx(300.0)  # what mail says it cost once; all units are mature
+    assert not isinstance(said.value, NotEstimable)
+    assert said.value == pytest.approx(net - 300)
+    interval = treatment.window.net_benefit_interval
+    assert isinstance(interval, Interval)
+    assert isinstance(said.value_interval, Interval)
+    assert said.value_interval.lower == pytest.approx(interval.lower - 300)
+    document = to_json(found)
+    assert document["programmes"][0]["net_of_all_cost"] == pytest.approx(said.value)  # type: ignore[index,call-overload]
 
 
 def test_the_portfolio_is_no_audited_action(shop: Shop) -> None:

@@ -257,7 +257,7 @@ def test_the_canonical_form_of_a_small_experiment_is_this_one() -> None:
         '"kind":"ab","lateness":"1d","layer":"k","metrics":[],"owner":"o",'
         '"plan":{"expected_lift":{},"latest_end":null,"looks":[],"start":null,"total_units":null},'
         '"registration":"prospective","rollout":null,"schema":"klartext/experiment/v1",'
-        '"segments":[],"timezone":"UTC","title":"t","traffic":1000000,"unit":"u","value":[],"variants":[]}'
+        '"scope":"change","segments":[],"timezone":"UTC","title":"t","traffic":1000000,"unit":"u","value":[],"variants":[]}'
     )
 
 

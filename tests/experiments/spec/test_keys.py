@@ -40,6 +40,7 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "ExperimentDocument.metrics": {"metrics.3": {"key": "x", "kind": "mean", "event": "x"}},
     "ExperimentDocument.guardrails": {"guardrails": []},
     "ExperimentDocument.segments": {"segments": ["country"]},
+    "ExperimentDocument.scope": ({"traffic": "100%", "audience": {}}, {"scope": "programme"}),
     "ExperimentDocument.value": {"value": []},
     "ExperimentDocument.costs": {"costs": {}},
     "ExperimentDocument.plan": {"plan": {"total_units": 40000}},

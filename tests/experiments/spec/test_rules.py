@@ -194,6 +194,8 @@ def test_the_example_has_no_mistake(mistakes: Mistakes) -> None:
         (LAST, LAST + "exposure: mail_sent\n", "exposure", "must be posted or on_allocation"),
         (LAST, LAST + "exposure: on_allocation\nassignment: external\n", "exposure",
          "nothing is allocated here"),
+        (LAST, LAST + "scope: everything\n", "scope", "must be 'change' or 'programme'"),
+        (LAST, LAST + "scope: programme\n", "audience", "experiments ask for held out units"),
     ],
 )  # fmt: skip
 def test_one_mistake_is_said_once(
