@@ -81,10 +81,10 @@ def _programme(one: Programme, currency: str) -> Iterator[str]:
         f"all AI, against the {one.held_out:.2%} of units that {one.entry.key} holds out "
         f"({one.entry.status}, {seen}):"
     )
-    yield f"  net of AI calls: {_amount(one.net_benefit, one.interval)} {currency}"
+    yield f"  net of AI calls: {_amount(one.net_benefit, one.interval, currency=currency)}"
     yield (
         f"  net of {one.stated:,.2f} {currency} that cost lines say as well: "
-        f"{_amount(one.value, one.value_interval)} {currency}"
+        f"{_amount(one.value, one.value_interval, currency=currency)}"
     )
 
 
@@ -135,19 +135,19 @@ def _sums(found: Portfolio) -> Iterator[str]:
         f"tests: net benefit {tests.net_benefit:,.2f} {currency}, "
         f"margin {tests.margin:,.2f}, cost {tests.cost:,.2f}"
     )
-    yield f"launched, added up as estimated: {_amount(found.naive)} {currency}"
+    yield f"launched, added up as estimated: {_amount(found.naive, currency=currency)}"
     sums = found.corrected
     launched = sums if isinstance(sums, NotEstimable) else sums.launched
     if isinstance(launched, NotEstimable):
         yield f"launched, without the winner's curse: {_amount(launched)}: {launched.detail}"
     else:
-        shown = _amount(launched.value, launched.interval)
-        yield f"launched, without the winner's curse: {shown} {currency}"
+        shown = _amount(launched.value, launched.interval, currency=currency)
+        yield f"launched, without the winner's curse: {shown}"
     if isinstance(result, NotEstimable):
         yield f"all together, net of all cost: {_amount(result)}: {result.detail}"
     else:
-        shown = _amount(result.value, result.interval)
-        yield f"all together, net of all cost: {shown} {currency}"
+        shown = _amount(result.value, result.interval, currency=currency)
+        yield f"all together, net of all cost: {shown}"
         roi = result.roi
         yield (
             f"ROI of sums: – ({roi.reason})"
@@ -159,20 +159,21 @@ def _sums(found: Portfolio) -> Iterator[str]:
         yield f"{key} teaches nothing about the others ({why.reason}): {why.detail}"
 
 
-def _amount(value: Number, region: ConfidenceSet | None = None) -> str:
+def _amount(value: Number, region: ConfidenceSet | None = None, *, currency: str = "") -> str:
     from klartext.analysis.estimate import Interval, NotEstimable  # noqa: PLC0415 - heavy
 
     if isinstance(value, NotEstimable):
         return f"– ({value.reason})"
     match region:
         case None:
-            return f"{value:,.2f}"
+            said = f"{value:,.2f}"
         case Interval(lower, upper, _):
-            return f"{value:,.2f} [{lower:,.2f}, {upper:,.2f}]"
+            said = f"{value:,.2f} [{lower:,.2f}, {upper:,.2f}]"
         case NotEstimable():
-            return f"{value:,.2f} [– {region.reason}]"
+            said = f"{value:,.2f} [– {region.reason}]"
         case _:
-            return f"{value:,.2f} [cannot be determined reliably]"
+            said = f"{value:,.2f} [cannot be determined reliably]"
+    return f"{said} {currency}".rstrip()
 
 
 def _percent(region: ConfidenceSet) -> str:

@@ -31,7 +31,7 @@ def test_text_names_every_experiment_and_the_sums(drafts: Shop, run: Run) -> Non
     assert lines[0].split()[:3] == ["EXPERIMENT", "STATUS", "VERDICT"]
     assert lines[1].split()[:3] == ["banner", "draft", "–"]
     assert "budgets: 0.00 of 1,000.00 EUR" in lines
-    assert "launched, added up as estimated: – (nothing-launched) EUR" in lines
+    assert "launched, added up as estimated: – (nothing-launched)" in lines
     assert any("without the winner's curse: – (too-few-experiments)" in line for line in lines)
 
 
