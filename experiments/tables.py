@@ -162,6 +162,7 @@ ledger_lines = sa.Table(
     sa.Column("supersedes", sa.ForeignKey("ledger_lines.number"), unique=True),
     sa.Column("provider", sa.Text, comment="whose AI calls it bills"),
     sa.Column("replaces", sa.Text, comment="cost line of the spec whose place it takes"),
+    sa.Column("allocates", sa.BigInteger, comment="line that it is a share of"),
     comment="Append-only and bitemporal: period of service, and when it was recorded.",
 )
 

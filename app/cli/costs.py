@@ -1,4 +1,4 @@
-"""Commands: costs import, costs add, costs list, costs breakdown."""
+"""Commands: costs list, costs breakdown; the group that holds the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from klartext.app.cli import cost_import, ledger
+from klartext.app.cli import cost_import, ledger, shared_cost
 from klartext.app.cli.columns import columns
 from klartext.app.cli.context import log, open_session, print_json
 from klartext.app.cli.cost_documents import (
@@ -45,6 +45,8 @@ def register(app: typer.Typer) -> None:
     group.command("add")(ledger.add)
     group.command("list")(list_costs)
     group.command("breakdown")(breakdown)
+    group.command("allocate")(shared_cost.allocate)
+    group.command("reconcile")(shared_cost.reconcile)
     app.add_typer(group)
 
 
@@ -93,6 +95,10 @@ def list_costs(
     if booked.costs:
         typer.echo(f"\nLedger as of {booked.as_of:%Y-%m-%dT%H:%M:%SZ}")
         typer.echo(ledger.cost_table(booked.costs, listing.currency))
+        if booked.unallocated:
+            typer.echo(
+                f"of no experiment (unallocated): {money(booked.unallocated)} {listing.currency}"
+            )
         if booked.reconciled:
             typer.echo(ledger.reconciled_words(booked.reconciled))
         if lines:

@@ -242,6 +242,7 @@ def listing_document(listing: LedgerListing) -> dict[str, Any]:
         "from": None if listing.start is None else listing.start.isoformat(),
         "until": None if listing.end is None else listing.end.isoformat(),
         "costs": [cost_document(cost) for cost in listing.costs],
+        "unallocated": plain(listing.unallocated),
         "reconciliation": [reconciled_document(each) for each in listing.reconciled],
         "lines": [line_document(each) for each in listing.lines],
     }
@@ -297,6 +298,7 @@ def line_document(recorded: Recorded) -> dict[str, Any]:
         "supersedes": line.supersedes,
         "provider": line.provider,
         "replaces": line.replaces,
+        "allocates": line.allocates,
     }
 
 

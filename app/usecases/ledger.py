@@ -66,7 +66,10 @@ class LedgerImport:
 
 @dataclass(frozen=True, slots=True)
 class LedgerListing:
-    """The ledger as of an instant, cut to a period of service when one was asked for."""
+    """The ledger as of an instant, cut to a period of service when one was asked for.
+
+    ``unallocated`` is the part of its cost that is of no experiment.
+    """
 
     as_of: datetime
     start: datetime | None
@@ -74,6 +77,7 @@ class LedgerListing:
     costs: tuple[Cost, ...]
     reconciled: tuple[Reconciled, ...]
     lines: tuple[Recorded, ...]
+    unallocated: Decimal
 
 
 def import_focus(
@@ -182,14 +186,19 @@ def listing(
         raise KlartextError("--until must be later than --from: the period is empty.")
     at = as_of or session.now()
     with reading(session.engine) as connection:
-        return LedgerListing(
-            at,
-            start,
-            end,
-            by_category(ledger.standing(connection, as_of=at), start=start, end=end),
-            reconciled(ledger.standing(connection, as_of=at)),
-            tuple(ledger.standing(connection, as_of=at)) if lines else (),
-        )
+        found = tuple(ledger.standing(connection, as_of=at))
+    company = by_category(
+        (each for each in found if each.line.experiment is None), start=start, end=end
+    )
+    return LedgerListing(
+        at,
+        start,
+        end,
+        by_category(found, start=start, end=end),
+        reconciled(found),
+        found if lines else (),
+        sum((cost.amount for cost in company), Decimal(0)),
+    )
 
 
 def _imported(session: Session, booking: Booking, source: str) -> LedgerImport:

@@ -112,7 +112,9 @@ def book(
         outdated = [
             Draft(f"void:{each.key}", each.key, each.line.voided(each.number))
             for each in standing(connection, source=source.name)
-            if each.line.billing_start in periods and each.key not in keys
+            if each.line.billing_start in periods
+            and each.key not in keys
+            and each.line.allocates is None  # shares fall with their line
         ]
         restated = restates and not counts.rejected
         if restated:

@@ -103,11 +103,14 @@ def standing(
 
     Notes
     -----
-    A line is in force from when it was recorded until another one that supersedes it is. Void
-    lines only take others out.
+    A line is in force from when it was recorded until another one that supersedes it is, and a
+    share only as long as the line that it shares. Void lines only take others out.
     """
     later = ledger_lines.alias()
-    replaced = sa.exists().where(later.c.supersedes == ledger_lines.c.number)
+    gone = (later.c.supersedes == ledger_lines.c.number) | (
+        later.c.supersedes == ledger_lines.c.allocates
+    )
+    replaced = sa.exists().where(gone)
     if as_of is not None:
         replaced = replaced.where(later.c.recorded_at <= as_of)
     query = sa.select(ledger_lines).where(~replaced, ledger_lines.c.status != "void")
@@ -168,6 +171,7 @@ _PLAIN = (
     "supersedes",
     "provider",
     "replaces",
+    "allocates",
 )
 
 

@@ -77,6 +77,8 @@ class Line:
         Whose AI calls it bills, as they name it. A line without one bills no calls.
     replaces
         Cost line of the experiment's spec whose place it takes: its label, else its category.
+    allocates
+        Number of the line of the company that it is a share of; it falls with that line.
     """
 
     source: str
@@ -100,6 +102,7 @@ class Line:
     supersedes: int | None = None
     provider: str | None = None
     replaces: str | None = None
+    allocates: int | None = None
 
     def within(self, start: datetime, end: datetime) -> Decimal:
         """Return what falls between two instants, in the currency of the workspace.

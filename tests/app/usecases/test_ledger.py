@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from klartext.analysis.document import to_json
-from klartext.app.usecases import analysis, ledger, reports
+from klartext.app.usecases import analysis, ledger, reports, shared_cost
 from klartext.experiments.errors import KlartextError, NotReadyError
 from klartext.experiments.money import Money
 from klartext.experiments.tables import looks
@@ -104,3 +104,18 @@ def test_only_a_cost_line_of_the_spec_is_replaced(shop: Shop) -> None:
     ledger.add(shop.session, billed, actor="lena.vogt")
     (found,) = analysis.analyze(shop.session, "mail").treatments
     assert found.window.cost == pytest.approx(30, rel=0.05)  # the window is a day short of 30
+
+
+def test_a_cost_of_the_company_is_shared_by_exposed_units(shop: Shop) -> None:
+    """400 units in fifteen days, of which 30 days are billed: the units count, whatever the day."""
+    shop.begin()
+    shop.deliver(400, lift=0.1, until=START + 40 * DAY)
+    cost = entry("100", experiment=None, variant=None, category="monitoring")
+    shared = ledger.add(shop.session, cost, actor="lena.vogt")
+    to = [shared_cost.Stated("mail", "ai"), shared_cost.Stated("mail", "control")]
+    found = shared_cost.allocate(shop.session, shared.number, "exposed", to, actor="lena.vogt")
+    assert [each.line.amount.amount for each in found.shares] == [50, 50]
+    assert found.shares[0].line.evidence == f"share 200/400 of line {shared.number}, exposed"
+    assert found.unallocated == 0
+    view = analysis.analyze(shop.session, "mail").ledger
+    assert (view.lines, view.total) == (2, Decimal(100))
