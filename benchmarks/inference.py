@@ -1,10 +1,11 @@
 """What reading an experiment costs in CPU time: from moments to every estimate and the verdict.
 
-Run: ``python benchmarks/inference.py``. 20 metrics with two covariates each (Lin and CUPED) in four
+Run: ``python -m benchmarks.inference``. 20 metrics with two covariates each (Lin and CUPED) in four
 variants, confidence sequences, Holm: `klartext.analysis.evaluate.analyse` as ``klartext analyze``
 calls it, on moments of drawn units. Times depend on the machine: the column "of Welch" gives them
 as multiples of one Welch test measured beside them. Each figure is the median of interleaved
-rounds. `bayes.py` measures the posteriors one by one.
+rounds. The budget of 50 ms is that of everything but the posteriors, 240 of them here at about
+1 ms each, which `bayes.py` measures one by one.
 """
 
 # ruff: noqa: T201 - its output
