@@ -148,20 +148,19 @@ def _transformed(
     moments: Moments, slopes: dict[str, list[float]], used: Sequence[str], centre: FloatArray
 ) -> Moments:
     """Return the moments of ``y - theta' (x - centre)`` for the outcomes, and of all else."""
-    size = len(moments.columns)
+    rows = [moments.columns.index(outcome) for outcome in slopes]
     at = [moments.columns.index(column) for column in used]
-    change, shift, scale = np.eye(size), np.zeros(size), np.ones(size)
-    degrees = moments.n - 1
-    for outcome, theta in slopes.items():
-        row = moments.columns.index(outcome)
-        change[row, at] -= theta
-        shift[row] = np.dot(theta, centre)
-        if any(theta):
-            scale[row] = np.sqrt(degrees / (degrees - len(used)))
-    m2 = change @ moments.m2 @ change.T * np.outer(scale, scale)
-    diagonal = np.diag_indices(size)
-    m2[diagonal] = np.maximum(m2[diagonal], 0.0)
-    return replace(moments, mean=change @ moments.mean + shift, m2=m2)
+    change = np.eye(len(moments.columns))[rows]
+    change[:, at] -= np.array(list(slopes.values())).reshape(len(rows), len(at))
+    shift = [np.dot(theta, centre) for theta in slopes.values()]
+    lost = np.sqrt((moments.n - 1) / (moments.n - 1 - len(used)))
+    scale = np.array([lost if any(theta) else 1.0 for theta in slopes.values()])
+    mean, m2 = moments.mean.copy(), moments.m2.copy()
+    mean[rows] = change @ mean + shift
+    m2[rows] = change @ m2 * scale[:, None]
+    m2[:, rows] = m2 @ change.T * scale
+    m2[rows, rows] = np.maximum(m2[rows, rows], 0.0)
+    return replace(moments, mean=mean, m2=m2)
 
 
 def _with_raw_outcome(side: Linearised, theta: Sequence[float]) -> Linearised:

@@ -32,7 +32,7 @@ from klartext.analysis.means import welch
 from klartext.analysis.moments import Moments, Sample
 from klartext.analysis.readout import MaturityDay, Readout
 from klartext.analysis.result import Analysis, VariantCounts
-from klartext.analysis.value import accruals_of, period_of
+from klartext.analysis.value import period_of
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.spec.loading import loads
 from klartext.experiments.watermark import Watermark
@@ -154,7 +154,7 @@ def analysed(spec: Experiment, found: Readout) -> Analysis:
     """Analyse a readout."""
     period = period_of(spec, found, started_at=None)
     registration = Registration(1, "0" * 64, START - timedelta(days=1))
-    return analyse(spec, registration, found, accruals_of(spec, found, period), period=period)
+    return analyse(spec, registration, found, period=period)
 
 
 def cases() -> Iterator[tuple[str, Callable[[], object]]]:
