@@ -71,7 +71,7 @@ java:  ## Java 17 for Spark: found, or installed where apt-get may
 slow: java $(STAMP)/dev  ## the long simulations, and Spark in several processes
 	$(BIN)/pytest -q -n 2 -m slow
 
-.PHONY: calibrate bench-facts
+.PHONY: calibrate bench-facts bench-units
 calibrate: $(STAMP)/dev  ## coverage, false alarms and power of every method; writes docs/calibration.md
 	$(BIN)/python -m benchmarks.calibrate
 
@@ -80,6 +80,9 @@ SIZES ?= 10m
 ROUNDS ?= 5
 bench-facts: $(STAMP)/dev  ## FOLDER= SIZES=10m,60m,100m ROUNDS=5: facts to readout against SQL by hand and other tools; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.facts --folder $(FOLDER) --sizes $(SIZES) --rounds $(ROUNDS) --discard
+
+bench-units: $(STAMP)/dev  ## FOLDER=: a unit table of a million rows to a readout, against tea-tasting; writes docs/benchmark-units.md
+	$(BIN)/python -m benchmarks.unit_table --folder $(FOLDER)
 
 doctest: $(STAMP)/dev
 	$(BIN)/pytest -q --doctest-modules $(addprefix src/klartext/,$(PACKAGES)) --ignore-glob='*/migrations/*'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from klartext.analysis import adjustment, common_slopes, covariates
@@ -10,16 +11,16 @@ from klartext.analysis.contrast import of_means
 from klartext.analysis.estimate import Estimate, NotEstimable
 from klartext.analysis.look import MONEY_FROM_MARGIN, Look
 from klartext.analysis.moments import Moments
-from klartext.analysis.ratio_metrics import quantity
+from klartext.analysis.ratio_metrics import Quantity
 from klartext.analysis.result import Adjustment, Number
-from klartext.experiments.experiment import Experiment, Metric
+from klartext.experiments.experiment import Experiment
 
 
-def read_adjusted(  # noqa: PLR0913 - a metric of two variants, and how it is read
-    experiment: Experiment,
-    metric: Metric,
+def read_adjusted(  # noqa: PLR0913 - a quantity of two variants, and how it is read
     treatment: Moments,
     control: Moments,
+    what: Quantity,
+    names: Sequence[Quantity],
     *,
     look: Look,
     alpha: float,
@@ -28,12 +29,12 @@ def read_adjusted(  # noqa: PLR0913 - a metric of two variants, and how it is re
 
     Parameters
     ----------
-    experiment
-        Resolved spec.
-    metric
-        One of the spec.
     treatment, control
         Moments with the columns of the covariates.
+    what
+        What is compared.
+    names
+        Its covariates.
     look
         How intervals are made.
     alpha
@@ -52,15 +53,10 @@ def read_adjusted(  # noqa: PLR0913 - a metric of two variants, and how it is re
     burn-in is that of the metric's own column (of a
     ratio's numerator).
     """
-    names = covariates.columns(experiment, metric)
     if not names:
         return (), None
-    what = quantity(metric)
     gate = look.burn_in(treatment, control, what)
-    found = {
-        "lin": adjustment.lin(treatment, control, what, names),
-        "cuped": adjustment.cuped(treatment, control, what, names),
-    }
+    found = adjustment.both(treatment, control, what, names)
     estimates = tuple(
         (
             look.named(name),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import mul, sub
 from typing import Literal
 
 import numpy as np
 
 from klartext.analysis.contrast import Contrast, Source
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.moments import FloatArray, Moments
-from klartext.analysis.ratio_metrics import Linearised, Quantity, columns_of, linearise
+from klartext.analysis.moments import Moments
+from klartext.analysis.ratio_metrics import Linearised, Quantity, by_delta, columns_of, linearise
 
 _TOLERANCE = 1e-8
 """Share of a covariate's variance that the others must leave unexplained for it to be used."""
@@ -89,7 +90,7 @@ def cuped(
     Deng, Xu, Kohavi, Walker (2013), "Improving the sensitivity of online controlled experiments
     by utilizing pre-experiment data", WSDM 2013, section 3, appendix B for ratios.
     """
-    return _adjust("cuped", treatment, control, outcome, covariates)
+    return _adjusted("cuped", _sides(treatment, control, outcome, covariates))
 
 
 def lin(
@@ -137,83 +138,106 @@ def lin(
     regression adjustment in experiments with heterogeneous treatment effects", Econometric
     Reviews 40, 504-534 (the term for the estimated mean of the covariates).
     """
-    return _adjust("lin", treatment, control, outcome, covariates)
+    return _adjusted("lin", _sides(treatment, control, outcome, covariates))
 
 
-def _adjust(
-    method: Literal["cuped", "lin"],
-    treatment: Moments,
-    control: Moments,
-    outcome: Quantity,
-    covariates: Sequence[Quantity],
-) -> Adjusted | NotEstimable:
+def both(
+    treatment: Moments, control: Moments, outcome: Quantity, covariates: Sequence[Quantity]
+) -> dict[str, Adjusted | NotEstimable]:
+    """`lin` and `cuped` of the same, by name."""
+    sides = _sides(treatment, control, outcome, covariates)
+    return {"lin": _adjusted("lin", sides), "cuped": _adjusted("cuped", sides)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sides:
+    """An outcome and its covariates in two variants, and the columns that they are made of."""
+
+    quantities: tuple[Quantity, ...]
+    pair: tuple[Linearised, Linearised]
+    columns: tuple[Linearised, Linearised]
+
+    def together(self) -> Linearised | NotEstimable:
+        """Return the quantities of the units of both variants."""
+        one, base = self.columns
+        n, apart = one.n + base.n, one.value - base.value
+        squares = (one.n - 1) * one.covariance + (base.n - 1) * base.covariance
+        squares += np.outer(apart, apart) * (one.n * base.n / n)
+        means = Linearised(n, (one.n * one.value + base.n * base.value) / n, squares / (n - 1))
+        return by_delta(means, columns_of(self.quantities), self.quantities)
+
+
+def _sides(
+    treatment: Moments, control: Moments, outcome: Quantity, covariates: Sequence[Quantity]
+) -> _Sides | NotEstimable:
     if not covariates:
         raise ValueError("an adjustment needs at least one covariate")
-    pair = _sides((treatment, control), (outcome, *covariates))
-    if isinstance(pair, NotEstimable):
-        return pair
-    judged = pair
+    quantities = (outcome, *covariates)
+    names = columns_of(quantities)
+    columns, pair = [], []
+    for moments in (treatment, control):
+        means = linearise(moments, names)
+        if isinstance(means, NotEstimable):
+            return means
+        side = by_delta(means, names, quantities)
+        if isinstance(side, NotEstimable):
+            return side
+        columns.append(means)
+        pair.append(side)
+    return _Sides(quantities, (pair[0], pair[1]), (columns[0], columns[1]))
+
+
+def _adjusted(
+    method: Literal["cuped", "lin"], sides: _Sides | NotEstimable
+) -> Adjusted | NotEstimable:
+    if isinstance(sides, NotEstimable):
+        return sides
+    outcome, *covariates = sides.quantities
+    judged: tuple[Linearised, ...] = sides.pair
     if method == "cuped":
-        merged = _sides(
-            (_merged(treatment, control, (outcome, *covariates)),), (outcome, *covariates)
-        )
-        if isinstance(merged, NotEstimable):
-            return merged
-        judged = merged
-    kept, dropped = usable(judged, covariates)
-    refused = _refused(pair, kept, dropped)
+        together = sides.together()
+        if isinstance(together, NotEstimable):
+            return together
+        judged = (together,)
+    fit = regressed(judged, covariates)
+    refused = _refused(sides.pair, fit)
     if refused is not None:
         return refused
-    one, base = (_select(side, kept) for side in pair)
+    one, base = (side.only((0, *(place + 1 for place in fit.kept))) for side in sides.pair)
     if method == "cuped":
-        theta = least_squares_slopes(_select(judged[0], kept))
+        theta = fit.fits[0].slopes()
         contrast = with_slopes(method, (one, base), (theta, theta))
     else:
-        contrast = _least_squares(method, one, base)
-    none = np.zeros(len(kept))
-    plain = "welch" if isinstance(outcome, str) else "ratio"
+        contrast = _least_squares(method, (one, base), fit.fits)
     adjusted = Adjusted(
         contrast=contrast,
-        unadjusted=with_slopes(plain, (one, base), (none, none)),
-        used=tuple(covariates[place] for place in kept),
-        dropped=dropped,
+        unadjusted=_unadjusted("welch" if isinstance(outcome, str) else "ratio", one, base),
+        used=tuple(covariates[place] for place in fit.kept),
+        dropped=fit.dropped,
     )
     if min(source.variance for source in contrast.sources) < -1e-9 * adjusted.unadjusted.variance:
         return NotEstimable("invalid-moments", "a covariance is larger than the variances allow")
     return adjusted
 
 
-def _sides(
-    variants: Sequence[Moments], quantities: Sequence[Quantity]
-) -> tuple[Linearised, ...] | NotEstimable:
-    sides: list[Linearised] = []
-    for moments in variants:
-        side = linearise(moments, quantities)
-        if isinstance(side, NotEstimable):
-            return side
-        sides.append(side)
-    return tuple(sides)
-
-
-def _refused(
-    pair: Sequence[Linearised],
-    kept: Sequence[int],
-    dropped: Sequence[tuple[Quantity, Literal["constant", "collinear"]]],
-) -> NotEstimable | None:
+def _refused(pair: Sequence[Linearised], fit: Regression) -> NotEstimable | None:
     if all(_is_constant(side, 0) for side in pair):
         return NotEstimable("no-variance", "every unit of every variant has the same value")
-    if not kept:
-        reasons = " or ".join(sorted({reason for _, reason in dropped}))
+    needed = len(fit.kept) + 2
+    if not fit.kept:
+        reasons = " or ".join(sorted({reason for _, reason in fit.dropped}))
         return NotEstimable("no-covariate", f"every covariate is {reasons}")
     smallest = min(side.n for side in pair)
-    if smallest < len(kept) + 2:
-        detail = f"a variant has {smallest} units; {len(kept) + 2} are needed"
+    if smallest < needed:
+        detail = f"a variant has {smallest} units; {needed} are needed"
         return NotEstimable("too-few-units", detail)
     return None
 
 
 def with_slopes(
-    method: str, sides: tuple[Linearised, Linearised], slopes: tuple[FloatArray, FloatArray]
+    method: str,
+    sides: tuple[Linearised, Linearised],
+    slopes: tuple[Sequence[float], Sequence[float]],
 ) -> Contrast:
     """Levels ``y_v - b_v' (x_v - x)`` for given slopes, with the error of the common mean x.
 
@@ -223,137 +247,194 @@ def with_slopes(
     """
     one, base = sides
     n = one.n + base.n
-    apart = one.value[1:] - base.value[1:]
-    to_treatment = slopes[0] * (base.n / n)
-    to_control = slopes[1] * (one.n / n)
-    own, other = np.array([1.0, *-to_treatment]), np.array([0.0, *to_control])
-    base_other, base_own = np.array([0.0, *to_treatment]), np.array([1.0, *-to_control])
+    level, *means = one.value.tolist()
+    base_level, *base_means = base.value.tolist()
+    apart = list(map(sub, means, base_means))
+    to_treatment = [slope * (base.n / n) for slope in slopes[0]]
+    to_control = [slope * (one.n / n) for slope in slopes[1]]
+    from_treatment, from_control = [-each for each in to_treatment], [-each for each in to_control]
     return Contrast(
         method=method,
-        treatment=float(one.value[0] - to_treatment @ apart),
-        control=float(base.value[0] + to_control @ apart),
+        treatment=level - _dot(to_treatment, apart),
+        control=base_level + _dot(to_control, apart),
         sources=(
-            _source(one, own, other, df=one.n - 1),
-            _source(base, base_other, base_own, df=base.n - 1),
+            _source(one, (1.0, *from_treatment), (0.0, *to_control)),
+            _source(base, (0.0, *to_treatment), (1.0, *from_control)),
         ),
         n=one.n,
         baseline_n=base.n,
     )
 
 
-def _source(side: Linearised, treatment: FloatArray, control: FloatArray, *, df: int) -> Source:
+def _source(side: Linearised, treatment: Sequence[float], control: Sequence[float]) -> Source:
     """Error of one variant's means in both levels, given their weights there."""
-    squared = side.covariance / side.n
+    rows = side.covariance.tolist()
+    to_treatment = [_dot(row, treatment) for row in rows]
+    to_control = [_dot(row, control) for row in rows]
     return Source(
-        treatment=float(treatment @ squared @ treatment),
-        control=float(control @ squared @ control),
-        covariance=float(treatment @ squared @ control),
-        df=df,
+        treatment=_dot(treatment, to_treatment) / side.n,
+        control=_dot(control, to_control) / side.n,
+        covariance=_dot(treatment, to_control) / side.n,
+        df=side.n - 1,
     )
 
 
-def _least_squares(method: str, one: Linearised, base: Linearised) -> Contrast:
+def _dot(one: Iterable[float], other: Iterable[float]) -> float:
+    total: float = sum(map(mul, one, other))
+    return total
+
+
+def _unadjusted(method: str, one: Linearised, base: Linearised) -> Contrast:
+    return Contrast(
+        method=method,
+        treatment=float(one.value[0]),
+        control=float(base.value[0]),
+        sources=(
+            Source(float(one.covariance[0, 0]) / one.n, 0.0, 0.0, one.n - 1),
+            Source(0.0, float(base.covariance[0, 0]) / base.n, 0.0, base.n - 1),
+        ),
+        n=one.n,
+        baseline_n=base.n,
+    )
+
+
+def _least_squares(
+    method: str, sides: tuple[Linearised, Linearised], fits: Sequence[Fit]
+) -> Contrast:
     """`with_slopes` with each variant's own slopes and the error of estimating them."""
-    centre = (one.n * one.value[1:] + base.n * base.value[1:]) / (one.n + base.n)
-    slopes, added = _fit(one, centre)
-    base_slopes, base_added = _fit(base, centre)
-    plain = with_slopes(method, (one, base), (slopes, base_slopes))
+    one, base = sides
+    plain = with_slopes(method, sides, (fits[0].slopes(), fits[1].slopes()))
+    apart = (one.value[1:] - base.value[1:]).tolist()
     in_treatment, in_control = plain.sources
-    size = len(centre)
+    added, degrees = _of_slopes(one, fits[0], apart, base.n / (one.n + base.n))
+    base_added, base_degrees = _of_slopes(base, fits[1], apart, one.n / (one.n + base.n))
     return replace(
         plain,
         sources=(
-            replace(in_treatment, treatment=in_treatment.treatment + added, df=one.n - 1 - size),
-            replace(in_control, control=in_control.control + base_added, df=base.n - 1 - size),
+            replace(in_treatment, treatment=in_treatment.treatment + added, df=degrees),
+            replace(in_control, control=in_control.control + base_added, df=base_degrees),
         ),
     )
 
 
-def _fit(side: Linearised, centre: FloatArray) -> tuple[FloatArray, float]:
-    """Return slopes, and what estimating them adds to the squared standard error of a level.
+def _of_slopes(
+    side: Linearised, fit: Fit, apart: Sequence[float], share: float
+) -> tuple[float, int]:
+    """Return what estimating slopes adds to a level's squared standard error, and what df is left.
 
-    The latter is ``s^2 (1/n + d' Sxx^-1 d) - SSE / (n (n - 1))`` with ``d = x_v - x``.
+    ``s^2 (1/n + d' Sxx^-1 d) - SSE / (n (n - 1))`` with ``d = x_v - x``, the other variant's share
+    of the distance between the variants.
     """
-    scale, correlation = _standardised(side)
-    distance = (side.value[1:] - centre) / scale
-    slopes, reach = np.linalg.solve(
-        correlation, np.column_stack([side.covariance[1:, 0] / scale, distance])
-    ).T
-    slopes = slopes / scale
     degrees = side.n - 1
-    residual = max(0.0, float(side.covariance[0, 0] - slopes @ side.covariance[1:, 0]))
-    per_unit = residual * degrees / (degrees - len(slopes))
-    leverage = float(distance @ reach) / degrees
-    return slopes, per_unit * (1 / side.n + leverage) - residual / side.n
-
-
-def least_squares_slopes(side: Linearised) -> FloatArray:
-    """Least squares slopes."""
-    scale, correlation = _standardised(side)
-    slopes: FloatArray = np.linalg.solve(correlation, side.covariance[1:, 0] / scale) / scale
-    return slopes
-
-
-def _standardised(side: Linearised) -> tuple[FloatArray, FloatArray]:
-    """Return standard deviations and correlations of the covariates: no unit is too large."""
-    scale = np.sqrt(side.covariance.diagonal()[1:])
-    return scale, side.covariance[1:, 1:] / np.outer(scale, scale)
-
-
-def _merged(treatment: Moments, control: Moments, quantities: Sequence[Quantity]) -> Moments:
-    """Return the moments of both variants together, of the columns in question only."""
-    columns = columns_of(quantities)
-
-    def narrowed(moments: Moments) -> Moments:
-        places = [moments.columns.index(column) for column in columns]
-        return Moments(
-            columns,
-            moments.n,
-            moments.mean[places],
-            moments.m2.take(places, 0).take(places, 1),
-            moments.m3[places],
-            moments.nonzero[places],
-            rest=np.broadcast_to(moments.rest, moments.mean.shape)[places],
-        )
-
-    return narrowed(treatment) + narrowed(control)
-
-
-def _select(side: Linearised, kept: Sequence[int]) -> Linearised:
-    """Return the outcome and the kept covariates."""
-    if len(kept) == len(side.value) - 1:
-        return side
-    places = [0, *(place + 1 for place in kept)]
-    return Linearised(side.n, side.value[places], side.covariance.take(places, 0).take(places, 1))
+    per_unit = fit.residual * degrees / (degrees - len(apart))
+    leverage = share**2 * fit.leverage(apart) / degrees
+    return per_unit * (1 / side.n + leverage) - fit.residual / side.n, degrees - len(apart)
 
 
 def _is_constant(side: Linearised, place: int) -> bool:
-    return bool(side.covariance[place, place] <= (_CONSTANT * side.value[place]) ** 2)
+    return float(side.covariance[place, place]) <= (_CONSTANT * float(side.value[place])) ** 2
 
 
-def usable(
-    sides: Sequence[Linearised], covariates: Sequence[Quantity]
-) -> tuple[tuple[int, ...], tuple[tuple[Quantity, Literal["constant", "collinear"]], ...]]:
-    """Choose covariates, in their order, that vary and that the earlier ones do not explain."""
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Least squares of outcomes on covariates in one sample.
+
+    Parameters
+    ----------
+    swept
+        The covariance matrix of outcomes and covariates, swept on those in ``rows``: there it
+        holds the slopes of the outcomes and the inverse covariance of the covariates, elsewhere
+        on the diagonal the variances that are left.
+    rows
+        Of the covariates that are used.
+    """
+
+    swept: Sequence[Sequence[float]]
+    rows: Sequence[int]
+
+    def slopes(self, outcome: int = 0) -> list[float]:
+        """Return the slopes of an outcome."""
+        return [self.swept[row][outcome] for row in self.rows]
+
+    @property
+    def residual(self) -> float:
+        """Variance of the first outcome that the covariates leave."""
+        return max(0.0, self.swept[0][0])
+
+    def leverage(self, distance: Sequence[float]) -> float:
+        """Return the squared distance of covariates in units of their covariance."""
+        return sum(
+            one * other * self.swept[row][column]
+            for one, row in zip(distance, self.rows, strict=True)
+            for other, column in zip(distance, self.rows, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """Least squares in several samples, with the covariates that all of them can use.
+
+    Parameters
+    ----------
+    kept
+        Places of the covariates that are used.
+    dropped
+        The others, each with its reason.
+    fits
+        By sample.
+    """
+
+    kept: tuple[int, ...]
+    dropped: tuple[tuple[Quantity, Literal["constant", "collinear"]], ...]
+    fits: tuple[Fit, ...]
+
+
+def regressed(samples: Sequence[Linearised], covariates: Sequence[Quantity]) -> Regression:
+    """Regress the first quantities of each sample on its last ones, which are ``covariates``.
+
+    Covariates are used in their order if they vary and the earlier ones do not explain them, in
+    every sample.
+
+    Notes
+    -----
+    Sweeping a covariance matrix on a row regresses all others on it. No entry ever exceeds the
+    product of two standard deviations.
+
+    References
+    ----------
+    Goodnight (1979), "A tutorial on the SWEEP operator", Am. Statist. 33, 149-158.
+    """
+    outcomes = len(samples[0].value) - len(covariates)
+    left = [sample.covariance.tolist() for sample in samples]
     kept: list[int] = []
     dropped: list[tuple[Quantity, Literal["constant", "collinear"]]] = []
     for place, covariate in enumerate(covariates):
-        if any(_is_constant(side, place + 1) for side in sides):
+        at = outcomes + place
+        if any(_is_constant(sample, at) for sample in samples):
             dropped.append((covariate, "constant"))
-        elif any(_unexplained(side, kept, place) <= _TOLERANCE for side in sides):
+        elif any(
+            matrix[at][at] <= _TOLERANCE * float(sample.covariance[at, at])
+            for matrix, sample in zip(left, samples, strict=True)
+        ):
             dropped.append((covariate, "collinear"))
         else:
             kept.append(place)
-    return tuple(kept), tuple(dropped)
+            left = [_swept(matrix, at) for matrix in left]
+    rows = [outcomes + place for place in kept]
+    fits = tuple(Fit(matrix, rows) for matrix in left)
+    return Regression(tuple(kept), tuple(dropped), fits)
 
 
-def _unexplained(side: Linearised, kept: Sequence[int], place: int) -> float:
-    """Share of a covariate's variance that a regression on the kept ones leaves."""
-    if not kept:
-        return 1.0
-    places = [place + 1, *(each + 1 for each in kept)]
-    block = side.covariance.take(places, 0).take(places, 1)
-    scale = np.sqrt(np.diag(block))
-    correlation = block / np.outer(scale, scale)
-    explained = correlation[0, 1:] @ np.linalg.solve(correlation[1:, 1:], correlation[1:, 0])
-    return float(1 - explained)
+def _swept(matrix: list[list[float]], at: int) -> list[list[float]]:
+    """Sweep a matrix on one of its rows."""
+    pivot = matrix[at][at]
+    by = [each / pivot for each in matrix[at]]
+    found = []
+    for row in matrix:
+        factor = row[at]
+        left = [each - factor * share for each, share in zip(row, by, strict=True)]
+        left[at] = -factor / pivot
+        found.append(left)
+    by[at] = 1 / pivot
+    found[at] = by
+    return found

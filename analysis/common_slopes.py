@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from klartext.analysis.adjustment import least_squares_slopes, usable, with_slopes
+from klartext.analysis.adjustment import regressed, with_slopes
 from klartext.analysis.contrast import Contrast
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import FloatArray, Moments
@@ -34,7 +34,7 @@ class Adjusted:
 
     treatment: Moments
     control: Moments
-    slopes: dict[str, FloatArray]
+    slopes: dict[str, list[float]]
     used: tuple[str, ...]
     dropped: tuple[tuple[str, Literal["constant", "collinear"]], ...]
 
@@ -116,34 +116,28 @@ def adjusted(
         if isinstance(side, NotEstimable):
             return side
         pair.append(side)
-    count = len(outcomes)
-    kept, dropped = usable([_parts(side, [0, *_covariates(side, count)]) for side in pair],
-                           covariates)  # fmt: skip
+    fit = regressed(pair, covariates)
     smallest = min(side.n for side in pair)
-    if smallest < len(kept) + 2:
-        detail = f"a variant has {smallest} units; {len(kept) + 2} are needed"
+    if smallest < len(fit.kept) + 2:
+        detail = f"a variant has {smallest} units; {len(fit.kept) + 2} are needed"
         return NotEstimable("too-few-units", detail)
-    used = tuple(covariates[place] for place in kept)
-    slopes = {}
-    for place, outcome in enumerate(outcomes):
-        places = [place, *(count + each for each in kept)]
-        shared = sum(side.covariance[np.ix_(places, places)] / side.n for side in pair)
-        weighted = Linearised(smallest, pair[0].value[places], np.asarray(shared))
-        slopes[outcome] = least_squares_slopes(weighted) if kept else np.zeros(0)
+    used = tuple(covariates[place] for place in fit.kept)
+    count = len(outcomes)
+    one, base = (
+        side.only((*range(count), *(count + place for place in fit.kept))) for side in pair
+    )
+    errors = Linearised(
+        2, one.value - base.value, one.covariance / one.n + base.covariance / base.n
+    )
+    shared = regressed([errors], used)
+    used = tuple(used[place] for place in shared.kept)
+    slopes = {name: shared.fits[0].slopes(place) for place, name in enumerate(outcomes)}
     total = treatment.n + control.n
     centre = (treatment.n * _means(treatment, used) + control.n * _means(control, used)) / total
     sides = [_transformed(moments, slopes, used, centre) for moments in (treatment, control)]
     return Adjusted(
-        sides[0], sides[1], slopes, used, tuple((str(name), why) for name, why in dropped)
+        sides[0], sides[1], slopes, used, tuple((str(name), why) for name, why in fit.dropped)
     )
-
-
-def _covariates(side: Linearised, count: int) -> range:
-    return range(count, len(side.value))
-
-
-def _parts(side: Linearised, places: Sequence[int]) -> Linearised:
-    return Linearised(side.n, side.value[list(places)], side.covariance[np.ix_(places, places)])
 
 
 def _means(moments: Moments, columns: Sequence[str]) -> FloatArray:
@@ -151,26 +145,25 @@ def _means(moments: Moments, columns: Sequence[str]) -> FloatArray:
 
 
 def _transformed(
-    moments: Moments, slopes: dict[str, FloatArray], used: Sequence[str], centre: FloatArray
+    moments: Moments, slopes: dict[str, list[float]], used: Sequence[str], centre: FloatArray
 ) -> Moments:
     """Return the moments of ``y - theta' (x - centre)`` for the outcomes, and of all else."""
-    size = len(moments.columns)
+    rows = [moments.columns.index(outcome) for outcome in slopes]
     at = [moments.columns.index(column) for column in used]
-    change, shift, scale = np.eye(size), np.zeros(size), np.ones(size)
-    degrees = moments.n - 1
-    for outcome, theta in slopes.items():
-        row = moments.columns.index(outcome)
-        change[row, at] -= theta
-        shift[row] = theta @ centre
-        if theta.any():
-            scale[row] = np.sqrt(degrees / (degrees - len(used)))
-    m2 = change @ moments.m2 @ change.T * np.outer(scale, scale)
-    diagonal = np.diag_indices(size)
-    m2[diagonal] = np.maximum(m2[diagonal], 0.0)
-    return replace(moments, mean=change @ moments.mean + shift, m2=m2)
+    change = np.eye(len(moments.columns))[rows]
+    change[:, at] -= np.array(list(slopes.values())).reshape(len(rows), len(at))
+    shift = [np.dot(theta, centre) for theta in slopes.values()]
+    lost = np.sqrt((moments.n - 1) / (moments.n - 1 - len(used)))
+    scale = np.array([lost if any(theta) else 1.0 for theta in slopes.values()])
+    mean, m2 = moments.mean.copy(), moments.m2.copy()
+    mean[rows] = change @ mean + shift
+    m2[rows] = change @ m2 * scale[:, None]
+    m2[:, rows] = m2 @ change.T * scale
+    m2[rows, rows] = np.maximum(m2[rows, rows], 0.0)
+    return replace(moments, mean=mean, m2=m2)
 
 
-def _with_raw_outcome(side: Linearised, theta: FloatArray) -> Linearised:
+def _with_raw_outcome(side: Linearised, theta: Sequence[float]) -> Linearised:
     """Return the side as if its outcome were not adjusted, at the adjusted scale of error."""
     change = np.eye(len(side.value))
     change[0, 1:] = theta

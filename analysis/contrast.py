@@ -194,6 +194,7 @@ def fixed(
     )
     return _estimate(
         contrast,
+        method=contrast.method,
         multiplier=multiplier,
         level=1 - alpha,
         p_value=2 * float(special.stdtr(contrast.df, -abs(statistic))),
@@ -253,7 +254,8 @@ def anytime(
     statistic = contrast.value / contrast.std_error
     method = "anytime" if contrast.method == "welch" else f"anytime-{contrast.method}"
     return _estimate(
-        replace(contrast, method=method),
+        contrast,
+        method=method,
         multiplier=multiplier,
         level=1 - alpha,
         p_value=mixture.p_value(statistic, n, planned_n, alpha=alpha),
@@ -296,6 +298,7 @@ def at_boundary(
         return contrast
     return _estimate(
         contrast,
+        method=contrast.method,
         multiplier=multiplier,
         level=level,
         p_value=p_value,
@@ -380,6 +383,7 @@ def fieller(
 def _estimate(  # noqa: PLR0913 - what makes an estimate of a contrast
     contrast: Contrast,
     *,
+    method: str,
     multiplier: float,
     level: float,
     p_value: float | NotEstimable,
@@ -389,7 +393,7 @@ def _estimate(  # noqa: PLR0913 - what makes an estimate of a contrast
     value, std_error = contrast.value, contrast.std_error
     reach = multiplier * std_error
     return Estimate(
-        method=contrast.method,
+        method=method,
         valid_for_look=valid_for_look,
         value=value,
         interval=Interval(value - reach, value + reach, level),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from klartext.analysis.moments import Moments
 if TYPE_CHECKING:
     import pandas as pd
 
-    from klartext.analysis.result import Analysis, MetricResult
+    from klartext.analysis.result import MetricResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class VariantMoments(Mapping[str, Moments]):
         return pd.DataFrame(rows).astype({"mean": "float64", "variance": "float64"})
 
 
-def estimates_frame(analysis: Analysis) -> pd.DataFrame:
-    """Return one row per metric, treatment and method of ``analysis``."""
+def estimates_frame(results: Iterable[MetricResult]) -> pd.DataFrame:
+    """Return one row per metric, treatment and method."""
     import pandas as pd  # noqa: PLC0415 - heavy, and only notebooks want it
 
-    return pd.DataFrame([row for result in analysis.metrics for row in _rows(result)])
+    return pd.DataFrame([row for result in results for row in _rows(result)])
 
 
 def _rows(result: MetricResult) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from klartext.analysis import covariates
 from klartext.analysis.adjusted import money, read_adjusted
 from klartext.analysis.columns import uncapped
 from klartext.analysis.estimate import Estimate, NotEstimable
@@ -54,8 +55,9 @@ def metric_estimates(  # noqa: PLR0913 - a metric of two variants, and how it is
         net = money(experiment, treatment, control, look=look, alpha=alpha)
         adjusted, adjustment = net.estimates, net.adjustment
     else:
+        names = covariates.columns(experiment, metric)
         adjusted, adjustment = read_adjusted(
-            experiment, metric, treatment, control, look=look, alpha=alpha
+            treatment, control, quantity, names, look=look, alpha=alpha
         )
     is_rate = metric is not None and metric.is_rate
     found = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -227,6 +227,25 @@ class Moments:
             return self
         mean, rest = two_sum(self.mean, constants + self.rest)
         return replace(self, mean=mean, rest=rest)
+
+    def only(self, columns: Sequence[str]) -> Moments:
+        """Return the moments of these columns.
+
+        Raises
+        ------
+        ValueError
+            There is no such column.
+        """
+        places = np.array([self.columns.index(column) for column in columns])
+        return replace(
+            self,
+            columns=tuple(columns),
+            mean=self.mean[places],
+            m2=self.m2[places[:, None], places],
+            m3=self.m3[places],
+            nonzero=self.nonzero[places],
+            rest=np.broadcast_to(self.rest, self.mean.shape)[places],
+        )
 
     def sample(self, column: str) -> Sample:
         """Return one column as a `Sample`.

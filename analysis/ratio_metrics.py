@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 from klartext.analysis import ratios
 from klartext.analysis.contrast import Contrast, Source
@@ -26,6 +26,9 @@ from klartext.experiments.experiment import Metric
 
 _ROUNDING = 1e-13
 """A variance below this share of its summands is what rounding left over, and taken for zero."""
+
+_FARTHEST = 40.0
+"""A multiplier beyond which a p-value is no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,13 @@ class Linearised:
     value: FloatArray
     covariance: FloatArray
 
+    def only(self, places: Sequence[int]) -> Linearised:
+        """Return the quantities at these places."""
+        if len(places) == len(self.value):
+            return self
+        covariance = self.covariance.take(places, 0).take(places, 1)
+        return Linearised(self.n, self.value.take(places), covariance)
+
 
 def linearise(moments: Moments, quantities: Sequence[Quantity]) -> Linearised | NotEstimable:
     """Quantities with the joint covariance of their unit contributions (delta method).
@@ -100,24 +110,30 @@ def linearise(moments: Moments, quantities: Sequence[Quantity]) -> Linearised | 
     if moments.n < 2:
         return NotEstimable("too-few-units", f"a variant has {moments.n} units; two are needed")
     columns = columns_of(quantities)
-    places = [moments.columns.index(column) for column in columns]
-    means, m2 = moments.mean[places], moments.m2.take(places, 0).take(places, 1)
+    places = np.array([moments.columns.index(column) for column in columns])
+    means, m2 = moments.mean[places], moments.m2[places[:, None], places]
     if not (np.isfinite(means).all() and np.isfinite(m2).all()):
         return NotEstimable("not-finite", "a mean or variance is not a finite number")
     if (m2.diagonal() < 0).any():
         return NotEstimable("invalid-moments", "a sum of squared deviations is negative")
-    squared = m2 / (moments.n - 1)
+    return by_delta(Linearised(moments.n, means, m2 / (moments.n - 1)), columns, quantities)
+
+
+def by_delta(
+    means: Linearised, columns: tuple[str, ...], quantities: Sequence[Quantity]
+) -> Linearised | NotEstimable:
+    """Quantities from the means of the columns that they are made of; see `linearise`."""
     if columns == tuple(quantities):
-        return Linearised(moments.n, means, squared)
-    delta = _gradient(quantities, columns, means)
-    if delta is None:
+        return means
+    found = _gradient(quantities, columns, means.value)
+    if found is None:
         return NotEstimable("zero-denominator", "the denominator's mean is zero")
-    value, gradient = delta
-    covariance = gradient @ squared @ gradient.T
-    summands = np.abs(gradient) @ np.abs(squared) @ np.abs(gradient).T
+    value, gradient = found
+    covariance = gradient @ means.covariance @ gradient.T
+    summands = np.abs(gradient) @ np.abs(means.covariance) @ np.abs(gradient).T
     exact = covariance.diagonal() <= _ROUNDING * summands.diagonal()
     covariance[exact, :] = covariance[:, exact] = 0.0
-    return Linearised(moments.n, value, covariance)
+    return Linearised(means.n, value, covariance)
 
 
 def _gradient(
@@ -340,17 +356,22 @@ def _limits(
 
 
 def _mover_p_value(pair: Sequence[Linearised]) -> float:
-    """Return the smallest alpha whose interval excludes zero, by bisection on the multiplier."""
+    """Return the smallest alpha whose interval excludes zero.
 
-    def excludes(multiplier: float) -> bool:
+    The interval reaches farther with every multiplier, up to where a variant's set is unbounded.
+    """
+
+    def room(multiplier: float) -> float:
         limits = _limits(pair, multiplier)
-        if isinstance(limits, NotEstimable):
-            return False
+        if isinstance(limits, NotEstimable) or limits[0] == 0:
+            return -1.0
         value, below, above = limits
-        return (value > below) if value > 0 else (-value > above)
+        distance, reach = abs(value), below if value > 0 else above
+        return (distance - reach) / (distance + reach)
 
-    low, high = 0.0, 40.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if excludes(middle) else (low, middle)
-    return max(2 * float(special.ndtr(-low)), SMALLEST_P_VALUE)
+    if room(0.0) <= 0:
+        return 1.0
+    if room(_FARTHEST) > 0:
+        return SMALLEST_P_VALUE
+    multiplier = float(optimize.brentq(room, 0.0, _FARTHEST, xtol=1e-14, rtol=1e-14))
+    return max(2 * float(special.ndtr(-multiplier)), SMALLEST_P_VALUE)

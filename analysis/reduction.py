@@ -7,6 +7,7 @@ the pass is repeated about the means that it found.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -42,10 +43,14 @@ class Columns:
     combined
         Those that are weighted sums of others, with the weights: of these only third moments and
         non-zero values are computed, the rest follows.
+    together
+        Sets of columns, of which none is combined, within which second moments are wanted; those
+        across them are NaN. Empty: all are wanted.
     """
 
     names: tuple[str, ...]
     combined: Mapping[str, Mapping[str, float]]
+    together: tuple[frozenset[str], ...] = ()
 
     @property
     def base(self) -> tuple[str, ...]:
@@ -57,6 +62,17 @@ class Columns:
         """``(names, base)``: each column as a sum of base columns."""
         rows = [self.combined.get(name, {name: 1.0}) for name in self.names]
         return np.array([[row.get(name, 0.0) for name in self.base] for row in rows])
+
+    @property
+    def products(self) -> tuple[tuple[int, int], ...]:
+        """Places of base columns whose product is wanted, the larger first."""
+        places = [(self.names.index(name), name) for name in self.base]
+        return tuple(
+            (i, j)
+            for i, one in places
+            for j, other in places
+            if j <= i and (not self.together or any({one, other} <= some for some in self.together))
+        )
 
     def of_base(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return one value for each column from those of the base columns, and their rest.
@@ -109,6 +125,7 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
     totals: Sequence[str] = (),
     merged_over: Sequence[str] = (),
     matters: Callable[[Group], bool] = lambda _: True,
+    sampled: bool = True,
 ) -> list[Group]:
     """Return the groups of a unit table.
 
@@ -129,9 +146,14 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
         by a day on which a few units happen to have one value.
     matters
         Of which groups the moments are needed to the last digits.
+    sampled
+        Whether to look at a few units for the origin first. Else it is 0: a query less, and a
+        second pass where the data are far from it.
     """
     by = ("variant",)
-    origins = _origins(by, rows_of(engine, origin(units, columns, by)))
+    origins = Origins((), {})
+    if sampled:
+        origins = _origins(by, rows_of(engine, origin(units, columns, by)))
     found = _pass(units, columns, group, totals, origins, engine)
     together = tuple(name for name in group if name not in merged_over)
     if _any_far(columns, origins, together, filter(matters, found)):
@@ -152,13 +174,19 @@ def moments_of(columns: tuple[str, ...], groups: Iterable[Group]) -> Moments:
 
 
 def origin(units: ir.Table, columns: Columns, by: Sequence[str]) -> ir.Table:
-    """Return ``by`` and the least value of each base column in a sample of units.
+    """Return ``by`` and where deviations of each base column start, from a sample of units.
 
-    The least, since it is exact where all are equal, and mostly 0.
+    The least value where all are nearer to each other than to 0, exact where all are equal; mostly
+    0, which costs nothing.
     """
     some = units.limit(SAMPLE)
+
+    def start(column: ir.Column) -> ir.Value:
+        least = column.min()
+        return (column.max() - least < least.abs()).ifelse(least, 0.0)
+
     return some.group_by(*by).aggregate(
-        **{f"origin{i}": some[name].min() for i, name in enumerate(columns.base)}
+        **{f"origin{i}": start(some[name]) for i, name in enumerate(columns.base)}
     )
 
 
@@ -183,11 +211,14 @@ def reduced(
     """
     names = columns.names
     begin = Origins((), {}) if origins is None else origins
-    away = units.mutate(
+    away = units.select(
+        *group,
         **{
             f"d{names.index(name)}": begin.deviation(units, name, place)
             for place, name in enumerate(columns.base)
-        }
+        },
+        **{f"value{i}": units[name] for i, name in enumerate(names)},
+        **{f"total{i}": units[name] for i, name in enumerate(totals)},
     )
     away = away.mutate(
         **{
@@ -201,18 +232,14 @@ def reduced(
     places = [names.index(name) for name in columns.base]
     return away.group_by(*group).aggregate(
         n=away.count(),
-        **{f"nonzero{i}": (away[name] != 0).sum() for i, name in enumerate(names)},
+        **{f"nonzero{i}": (away[f"value{i}"] != 0).sum() for i in range(len(names))},
         **{f"sum{i}": away[f"d{i}"].sum() for i in places},
-        **{
-            f"product{i}_{j}": (away[f"d{i}"] * away[f"d{j}"]).sum()
-            for place, i in enumerate(places)
-            for j in places[: place + 1]
-        },
+        **{f"product{i}_{j}": (away[f"d{i}"] * away[f"d{j}"]).sum() for i, j in columns.products},
         **{
             f"cube{i}": (away[f"d{i}"] * away[f"d{i}"] * away[f"d{i}"]).sum()
             for i in range(len(names))
         },
-        **{f"total{i}": away[name].sum() for i, name in enumerate(totals)},
+        **{f"total{i}": away[f"total{i}"].sum() for i in range(len(totals))},
     )
 
 
@@ -254,15 +281,21 @@ def _any_far(
 def _moments(
     columns: Columns, row: Mapping[str, Any], start: FloatArray, rest: FloatArray
 ) -> Moments:
-    names, weights = columns.names, columns.weights
+    names = columns.names
     places = [names.index(name) for name in columns.base]
-    products = np.array([[row[f"product{max(i, j)}_{min(i, j)}"] for j in places] for i in places])
+    products = np.array(
+        [[row.get(f"product{max(i, j)}_{min(i, j)}", math.nan) for j in places] for i in places]
+    )
+    sums = np.array([row[f"sum{i}"] for i in places])
+    if columns.combined:
+        weights = columns.weights
+        sums, products = weights @ sums, weights @ products @ weights.T
     return Moments.about(
         names,
         row["n"],
         start,
-        sums=weights @ np.array([row[f"sum{i}"] for i in places]),
-        products=weights @ products @ weights.T,
+        sums=sums,
+        products=products,
         cubes=np.array([row[f"cube{i}"] for i in range(len(names))]),
         nonzero=np.array([row[f"nonzero{i}"] for i in range(len(names))], dtype=np.int64),
         rest=rest,

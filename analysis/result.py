@@ -433,4 +433,4 @@ class Analysis:
         """
         from klartext.analysis.frames import estimates_frame  # noqa: PLC0415 - pandas is heavy
 
-        return estimates_frame(self)
+        return estimates_frame(self.metrics)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import ibis
+from ibis.backends import BaseBackend
 from ibis.expr.types import Table
 
+from klartext.analysis import unit_comparison
+from klartext.analysis.engine import open_engine
 from klartext.analysis.frames import VariantMoments
 from klartext.analysis.result import Analysis
+from klartext.analysis.unit_comparison import UnitComparison
 from klartext.app.session import Session
 from klartext.app.usecases import analysis
 from klartext.app.usecases.analysis import Experiments
@@ -57,3 +64,32 @@ class OpenWorkspace(Session):
 def open_workspace(path: str | Path = ".") -> OpenWorkspace:
     """Open the workspace whose ``klartext.yaml`` lies in ``path`` or above it."""
     return OpenWorkspace(find_workspace(Path(path)))
+
+
+def compare_units(  # noqa: PLR0913 - a table, which columns of it, and how they are read
+    units: str | Path | Table | Any,
+    metrics: Mapping[str, Sequence[str]],
+    *,
+    control: str,
+    variant: str = "variant",
+    alpha: float = 0.05,
+    planned_n: int | None = None,
+) -> UnitComparison:
+    """Compare the variants of a table of units; see `klartext.compare_units`."""
+
+    def compared(table: Table, engine: BaseBackend) -> UnitComparison:
+        return unit_comparison.compare(
+            table,
+            metrics,
+            engine=engine,
+            variant=variant,
+            control=control,
+            alpha=alpha,
+            planned_n=planned_n,
+        )
+
+    if isinstance(units, Table):
+        return compared(units, units.get_backend())
+    with open_engine() as engine:
+        is_file = isinstance(units, str | Path)
+        return compared(engine.read_parquet(units) if is_file else ibis.memtable(units), engine)

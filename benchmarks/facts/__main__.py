@@ -12,13 +12,12 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
-import venv
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import environment, output
 from benchmarks.facts import agreement, report
 from benchmarks.facts.scenario import Size
 
@@ -40,14 +39,14 @@ def main() -> None:
     options = _options()
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    pythons = {name: _environment(folder, name) for name in sorted(set(PEERS.values()))}
+    pythons = {name: environment(folder, name) for name in sorted(set(PEERS.values()))}
     results = folder / "results.json"
     known = json.loads(results.read_text()) if results.exists() else {}
     for size in options.sizes:
         if _is_done(known.get(size, {}), Size.of(size), options):
             continue
         command = [sys.executable, "-m", "benchmarks.facts.generator", str(folder), size]
-        plan = json.loads(Path(_output(command).split()[-1]).read_text())
+        plan = json.loads(Path(output(command).split()[-1]).read_text())
         _measure(plan, options, pythons, known, results)
         if options.discard:
             shutil.rmtree(plan["root"])
@@ -100,7 +99,7 @@ def _measure(
         measured = {}
         for path in paths:
             load = os.getloadavg()[0]
-            run = json.loads(_output(_command(path, pythons, plan_file))) | {"load": load}
+            run = json.loads(output(_command(path, pythons, plan_file))) | {"load": load}
             answers[path] = run.pop("answer", None) or run.pop("means", None)
             measured[path] = run
             _say(f"{plan['size']} round {number + 1}: {path}: {report.figures(run)}")
@@ -158,27 +157,6 @@ def _require_agreement(answers: dict[str, Any]) -> None:
             found += [f"{path}: {text}" for text in agreement.mean_differences(ours, means)]
     if found:
         raise SystemExit("the answers differ:\n" + "\n".join(found))
-
-
-def _environment(folder: Path, name: str) -> Path:
-    """Return the interpreter of an environment with the other tool, made on first use."""
-    place = folder / f"environment-{name}"
-    python = place / "bin" / "python"
-    done = place / "complete"
-    if not done.exists():
-        _say(f"making the environment of {name}")
-        venv.create(place, with_pip=True, clear=True)
-        wanted = str(HERE / "environments" / f"{name}.txt")
-        _output([str(python), "-m", "pip", "install", "--quiet", "-r", wanted])
-        done.touch()
-    return python
-
-
-def _output(command: list[str]) -> str:
-    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - own commands
-    if ran.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {ran.returncode}")
-    return ran.stdout
 
 
 def _say(text: str) -> None:

@@ -78,9 +78,8 @@ def machine(pythons: Mapping[str, Path]) -> str:
         ),
         "",
     ]
-    for name, packages in _PACKAGES.items():
-        python = pythons.get(name, Path(sys.executable))
-        lines.append(f"- {name}: {_versions(python, packages)}")
+    for name, python in {"Klartext": Path(sys.executable), **pythons}.items():
+        lines.append(f"- {name}: {_versions(python, _PACKAGES[name])}")
     return "\n".join([*lines, ""])
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import ibis
 import numpy as np
 import pytest
 
 from klartext.analysis import reduction
 from klartext.analysis.columns import value_columns
 from klartext.analysis.moments import Moments
+from klartext.analysis.reduction import Columns
 from klartext.experiments.experiment import Assumption, CostLine, Costs
 from tests.analysis.samples import (
     CONVERSION,
@@ -115,3 +117,22 @@ def test_what_follows_from_margin_and_cost_is_as_if_summed_itself() -> None:
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12)
     np.testing.assert_allclose(found.m2, expected.m2, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(found.nonzero, expected.nonzero)
+
+
+@pytest.mark.parametrize(
+    ("values", "start"),
+    [
+        ([0.0, 3.0], 0.0),
+        ([0.1, 10.0], 0.0),
+        ([0.1, 0.1], 0.1),
+        ([1e9 - 1, 1e9 + 1], 1e9 - 1),
+        ([-7.0, -6.0], -7.0),
+        ([-7.0, 6.0], 0.0),
+    ],
+)
+def test_deviations_start_at_0_unless_the_data_are_far_from_it(
+    values: list[float], start: float
+) -> None:
+    units = ibis.memtable({"variant": ["ai", "ai"], "x": values})
+    (row,) = reduction.origin(units, Columns(("x",), {}), ("variant",)).to_pyarrow().to_pylist()
+    assert row == {"variant": "ai", "origin0": start}
