@@ -59,6 +59,7 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
     completeness = analysis.completeness
     return {
         "schema": SCHEMA,
+        **_assumed(analysis),
         "experiment": analysis.experiment,
         "title": analysis.title,
         "version": analysis.version,
@@ -103,9 +104,30 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
         },
         **({} if analysis.look is None else {"look": _look(analysis.look)}),
         "ledger": _ledger(analysis.ledger),
-        "decision": _decision(analysis.decision),
+        "decision": decision_to_json(analysis.decision),
         **_intention_to_treat(analysis.intention_to_treat),
         **({"segments": [_segment(one) for one in analysis.segments]} if analysis.segments else {}),
+    }
+
+
+def _assumed(analysis: Analysis) -> dict[str, Json]:
+    """Return what is not as registered, first of all: such a decision is never the verdict."""
+    if not analysis.assumed:
+        return {}
+    mark: dict[str, Json] = {"what_if": True} if analysis.is_what_if else {}
+    if analysis.revision is not None:
+        mark["revision"] = analysis.revision
+    return {
+        **mark,
+        "assumed": [
+            {
+                "input": one.path,
+                "unit": one.unit,
+                "registered": f"{one.registered:f}",
+                "assumed": f"{one.assumed:f}",
+            }
+            for one in analysis.assumed
+        ],
     }
 
 
@@ -406,7 +428,7 @@ def _treatment(treatment: TreatmentResult, *, decided: bool = True) -> dict[str,
             )
             for reading in treatment.guardrails
         ],
-        **({"decision": _decision(treatment.decision)} if decided else {}),
+        **({"decision": decision_to_json(treatment.decision)} if decided else {}),
     }
 
 
@@ -491,7 +513,8 @@ def _instants(**known: datetime | None) -> dict[str, Json]:
     return {name: at.isoformat() for name, at in known.items() if at is not None}
 
 
-def _decision(decision: Decision) -> dict[str, Json]:
+def decision_to_json(decision: Decision) -> dict[str, Json]:
+    """Return a decision with every reason."""
     return {
         "variant": decision.variant,
         "verdict": decision.verdict,

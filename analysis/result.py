@@ -17,7 +17,7 @@ from klartext.analysis.estimate import ConfidenceSet, Estimate, NotEstimable
 from klartext.analysis.guardrails import GuardrailReading
 from klartext.analysis.sequential.replay import Running
 from klartext.experiments.experiment import InferenceMode
-from klartext.experiments.inputs import Input
+from klartext.experiments.inputs import Input, InputUnit
 from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -398,11 +398,23 @@ class PlannedLook:
 
 
 @dataclass(frozen=True, slots=True)
+class Assumed:
+    """A business input that is not taken as registered."""
+
+    path: str
+    unit: InputUnit
+    registered: Decimal
+    assumed: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """One look at one experiment at one watermark; a pure function of facts and spec.
 
     ``intention_to_treat`` is there when only units that reached the exposure event are analysed:
     the same analysis of all units, from their exposure. Its decision is none of the experiment's.
+    ``assumed`` are the inputs that are not as registered: by the signed ``revision`` with this
+    number, else it is a what-if. Either way its decision is none of the experiment's.
     """
 
     experiment: str
@@ -425,6 +437,13 @@ class Analysis:
     intention_to_treat: Analysis | None = None
     segments: tuple[SegmentEffect, ...] = ()
     ledger: LedgerView = field(default_factory=LedgerView)
+    assumed: tuple[Assumed, ...] = ()
+    revision: int | None = None
+
+    @property
+    def is_what_if(self) -> bool:
+        """Whether somebody tried other assumptions: it is never the verdict."""
+        return bool(self.assumed) and self.revision is None
 
     def to_frame(self) -> pd.DataFrame:
         """Return the estimates as a table: one row per metric, treatment and method.

@@ -8,7 +8,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 from klartext.analysis import common_slopes, covariates
-from klartext.analysis.ahead import Ahead
+from klartext.analysis.ahead import Ahead, ahead
+from klartext.analysis.booked import Booked
 from klartext.analysis.columns import count_columns
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
@@ -22,6 +23,7 @@ from klartext.experiments.experiment import (
     Worth,
 )
 from klartext.experiments.inputs import Input, inputs, with_value
+from klartext.experiments.ledger.bills import name_of
 
 NO_RANGE = NotEstimable("no-range", "no range is stated for this input")
 
@@ -55,7 +57,7 @@ def tornado(  # noqa: PLR0913 - the experiment, its data, and what is added to t
     moments: tuple[Moments, Moments],
     *,
     test_months: Fraction,
-    books: Ahead | None = None,
+    booked: Booked | None = None,
     net_benefit: Number,
 ) -> tuple[Sway, ...]:
     """Return what each business input does to the net benefit of the decision view.
@@ -70,8 +72,8 @@ def tornado(  # noqa: PLR0913 - the experiment, its data, and what is added to t
         Of the treatment and of the control, before they are adjusted for covariates.
     test_months
         Calendar months of the test.
-    books
-        What the ledger adds to the horizon; default: nothing.
+    booked
+        What the ledger says beside the spec; default: nothing.
     net_benefit
         The measured one, `klartext.analysis.result.DecisionView.net_benefit`.
 
@@ -94,8 +96,8 @@ def tornado(  # noqa: PLR0913 - the experiment, its data, and what is added to t
     known = inputs(experiment)
     if isinstance(net_benefit, NotEstimable):
         return tuple(Sway(one, net_benefit, net_benefit, net_benefit) for one in _by_path(known))
-    effects = effects_of(experiment, treatment, moments)
-    case = _Case(experiment, treatment, effects, moments[0].n, test_months, books)
+    effects = effects_of(experiment, treatment, moments, booked)
+    case = _Case(experiment, treatment, effects, moments[0].n, test_months, booked)
     found = [_sway(case, one) for one in known]
     return tuple(sorted(found, key=lambda sway: (-sway.width, sway.input.path)))
 
@@ -104,8 +106,16 @@ def _by_path(known: tuple[Input, ...]) -> list[Input]:
     return sorted(known, key=lambda one: one.path)
 
 
-def effects_of(experiment: Experiment, treatment: str, moments: tuple[Moments, Moments]) -> Effects:
-    """Return the differences that NB is made of, adjusted as the money is."""
+def effects_of(
+    experiment: Experiment,
+    treatment: str,
+    moments: tuple[Moments, Moments],
+    booked: Booked | None = None,
+) -> Effects:
+    """Return the differences that NB is made of, adjusted as the money is.
+
+    An occurrence of a cost line that the ledger charges in its place is none of the line's.
+    """
     names = covariates.of_value(experiment)
     metrics = [entry.metric for entry in experiment.value if not isinstance(entry, Saving)]
     return Effects(
@@ -114,6 +124,7 @@ def effects_of(experiment: Experiment, treatment: str, moments: tuple[Moments, M
         metrics={name: _difference(moments, name, names) for name in metrics},
         lines=tuple(
             _occurrences(experiment, line, treatment, moments, names)
+            - (0.0 if booked is None else _replaced(booked, line, treatment))
             for line in experiment.costs.lines
         ),
     )
@@ -149,6 +160,24 @@ def _occurrences(
     return _difference((one, base), column, names)
 
 
+def _replaced(booked: Booked, line: CostLine, treatment: str) -> float:
+    """Return how many occurrences of a line the ledger takes off a treated unit, incrementally."""
+    if line.behaviour not in {"unit", "event"} or not line.amount.base:
+        return 0.0
+    off = 0.0
+    for sign, variant in ((1, treatment), (-1, booked.experiment.control)):
+        charges = [
+            charge.amount
+            for charge in booked.charges
+            if charge.behaviour == "replaced"
+            and (charge.variant, charge.category, charge.label)
+            == (variant, line.category, name_of(line))
+        ]
+        units = max(1, booked.readout.count(variant).exposed)
+        off += sign * float(-sum(charges, Decimal(0)) / line.amount.base) / units
+    return off
+
+
 def _without(moments: Moments, column: str) -> Moments:
     """Return moments in which a column is 0 for every unit."""
     place = moments.columns.index(column)
@@ -165,7 +194,13 @@ class _Case:
     effects: Effects
     mature: int
     test_months: Fraction
-    books: Ahead | None
+    booked: Booked | None
+
+    def ahead(self, spec: Experiment) -> Ahead:
+        """Return what the ledger adds to the horizon of ``spec``: it replaces what that charges."""
+        if self.booked is None:
+            return Ahead()
+        return ahead(replace(self.booked, spec=spec, experiment=spec), self.treatment)
 
     def net_benefit(self, one: Input, value: Decimal) -> float:
         """Return NB with ``value`` for one input and all others as registered."""
@@ -175,7 +210,7 @@ class _Case:
             self.treatment,
             mature=self.mature,
             test_months=self.test_months,
-            books=self.books,
+            books=self.ahead(spec),
         )
         margin, cost = self.effects.margin, self.effects.cost
         for old, new in zip(self.experiment.value, spec.value, strict=True):

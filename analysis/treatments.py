@@ -86,7 +86,7 @@ def treatment_result(subject: Subject, treatment: str) -> TreatmentResult:
             treatment,
             (one, base),
             test_months=subject.months,
-            books=books,
+            booked=subject.booked,
             net_benefit=view.net_benefit,
         ),
     )

@@ -25,6 +25,12 @@ class Incident:
     closed_by: str | None
     comment: str | None
 
+    def is_open(self, as_of: datetime | None = None) -> bool:
+        """Whether it is open now, or was at an earlier instant."""
+        if as_of is None:
+            return self.closed_at is None
+        return self.opened_at <= as_of and (self.closed_at is None or self.closed_at > as_of)
+
 
 def of(connection: sa.Connection, key: str) -> tuple[Incident, ...]:
     """Return the incidents of an experiment, oldest first."""

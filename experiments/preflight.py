@@ -28,9 +28,13 @@ class Result:
     recorded_at: datetime
 
 
-def results(connection: sa.Connection, key: str) -> dict[str, Result]:
-    """Return the latest result of each check that has one."""
+def results(
+    connection: sa.Connection, key: str, *, as_of: datetime | None = None
+) -> dict[str, Result]:
+    """Return the latest result of each check that has one, now or ``as_of`` an earlier instant."""
     query = sa.select(preflights).where(preflights.c.experiment == key)
+    if as_of is not None:
+        query = query.where(preflights.c.recorded_at <= as_of)
     return {
         row.check: Result(row.check, row.value, row.evidence_sha256, row.actor, row.recorded_at)
         for row in connection.execute(query.order_by(preflights.c.id))

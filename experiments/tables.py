@@ -265,6 +265,32 @@ approvals = sa.Table(
     sa.Column("signed_at", Instant, nullable=False),
 )
 
+assumption_revisions = sa.Table(
+    "assumption_revisions",
+    metadata,
+    sa.Column("experiment", sa.ForeignKey("experiments.key"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("spec_sha256", sa.Text, nullable=False),
+    sa.Column("look", sa.Integer, comment="recorded look that was decided again"),
+    sa.Column("revised_at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("changes", sa.Text, nullable=False, comment="JSON: input, old and new values"),
+    sa.Column("values", sa.Text, nullable=False, comment="JSON: all that differs once in force"),
+    sa.Column("at_look", sa.Text, comment="the analysis JSON, on the facts of the look"),
+    sa.Column("at_revision", sa.Text, nullable=False, comment="the analysis JSON, on all facts"),
+    sa.Column(
+        "registered",
+        sa.Text,
+        nullable=False,
+        comment="the analysis JSON, on all facts, with registered assumptions",
+    ),
+    sa.Column("reproduced", sa.Boolean, comment="whether the look's figures came again"),
+    sa.Column("sha256", sa.Text, nullable=False, comment="of all of it"),
+    comment="Append-only; no verdict follows from them.",
+)
+
 incidents = sa.Table(
     "incidents",
     metadata,

@@ -14,8 +14,11 @@ from decimal import Decimal
 from klartext.analysis.estimate import NotEstimable, Unbounded
 from klartext.analysis.result import Analysis, CostItem, TreatmentResult
 from klartext.analysis.series import Series
+from klartext.analysis.verdicts import Beside
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.inputs import Input, inputs
+
+NOTHING_BESIDE = Beside(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class ReportDocument:
     audit: AuditAppendix
     generated_at: datetime
     series: Series | None = None
+    beside: Beside = NOTHING_BESIDE
 
     @property
     def lead(self) -> TreatmentResult | None:
@@ -99,13 +103,14 @@ class ReportDocument:
         return max(self.analysis.treatments, key=_promise, default=None)
 
 
-def build(
+def build(  # noqa: PLR0913 - the parts of a report, by name
     analysis: Analysis,
     experiment: Experiment,
     audit: AuditAppendix,
     *,
     generated_at: datetime,
     series: Series | None = None,
+    beside: Beside = NOTHING_BESIDE,
 ) -> ReportDocument:
     """Gather one report.
 
@@ -127,6 +132,7 @@ def build(
         audit=audit,
         generated_at=generated_at,
         series=series,
+        beside=beside,
     )
 
 

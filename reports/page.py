@@ -5,7 +5,18 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from klartext.analysis.result import TreatmentResult
-from klartext.reports import courses, figures, segments, svg, tables, tornado, verdict, wording
+from klartext.reports import (
+    beside,
+    courses,
+    figures,
+    segments,
+    svg,
+    tables,
+    tornado,
+    verdict,
+    what_if,
+    wording,
+)
 from klartext.reports.document import ReportDocument
 from klartext.reports.language import Language, Locale
 from klartext.reports.self_contained import policy, style, template
@@ -41,6 +52,8 @@ def render(document: ReportDocument, language: Language, *, interactive: bool = 
         say=wording,
         style=style(),
         policy=policy(scripts),
+        what_if=what_if.mark(document, locale),
+        beside=beside.blocks(document, locale),
         banner=verdict.banner(document, locale),
         segments=segments.blocks(document, locale),
         tornados=tornado.blocks(document, locale),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from klartext.analysis.estimate import NotEstimable
@@ -55,7 +55,7 @@ def banner(document: ReportDocument, locale: Locale) -> Banner:
     headline = _by_rule(locale, headline, decision.rule)
     tone = TONES[verdict]
     following = "next" if analysis.registered else "next_unregistered"
-    return Banner(
+    found = Banner(
         tone=tone,
         symbol=SYMBOLS[tone],
         word=locale.text(f"{key}.word"),
@@ -71,6 +71,19 @@ def banner(document: ReportDocument, locale: Locale) -> Banner:
         forecast=_forecast(locale, lead) if decision.rule == "continue" else None,
         next_step=locale.text(_by_rule(locale, f"{key}.{following}", decision.rule)),
         rule=rule(locale, decision),
+    )
+    return _what_if(locale, found) if analysis.is_what_if else found
+
+
+def _what_if(locale: Locale, found: Banner) -> Banner:
+    """Take the colour of a verdict, and all that sounds like one, from that of a what-if."""
+    return replace(
+        found,
+        tone="invalid" if found.tone == "invalid" else "wait",  # without a readout stays without
+        symbol="?",
+        word=locale.text("what_if.word", word=found.word),
+        headline=locale.text("what_if.headline", word=found.word),
+        next_step=locale.text("what_if.next"),
     )
 
 

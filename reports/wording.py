@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from statistics import NormalDist
 from typing import Literal, TypeAlias
 
@@ -24,7 +25,7 @@ from klartext.analysis.result import (
     MetricResult,
     Number,
 )
-from klartext.experiments.inputs import Input
+from klartext.experiments.inputs import Input, InputUnit
 from klartext.reports.document import ReportDocument
 from klartext.reports.language import MISSING, Language, Locale
 
@@ -391,8 +392,12 @@ def assumption(locale: Locale, one: Input) -> str:
 
 def assumption_value(locale: Locale, one: Input, which: str = "base") -> str:
     """Return a stated value, exactly as stated."""
-    value = getattr(one.assumption, which)
-    match one.unit:
+    return stated(locale, one.unit, getattr(one.assumption, which))
+
+
+def stated(locale: Locale, unit: InputUnit, value: Decimal) -> str:
+    """Return a value of an input exactly as it was stated."""
+    match unit:
         case "fraction":
             return locale.share(value)
         case "money":

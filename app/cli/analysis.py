@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -11,8 +11,18 @@ from klartext.app.cli.context import log, open_session, print_json
 from klartext.app.cli.ledger import as_of_option
 from klartext.experiments.errors import KlartextError
 
+if TYPE_CHECKING:
+    from klartext.app.usecases.assumptions import WhatIf
+
 Key: TypeAlias = Annotated[str, typer.Argument(help="Key of the experiment.", show_default=False)]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Assume: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What if INPUT=VALUE, such as rollout.persistence=50%; never the verdict.",
+        metavar="INPUT=VALUE",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,11 +65,13 @@ def analyze(
     as_of: Annotated[
         str | None, typer.Option(help="Facts and ledger as they stood at this day or instant.")
     ] = None,
+    assume: Assume = None,
     json: Json = False,
 ) -> None:
     """Show what an experiment has brought, what it cost, and the verdict so far.
 
-    Looking changes nothing and is not recorded; the interval is that of this look.
+    Looking changes nothing and is not recorded; the interval is that of this look. The last
+    recorded look and revised assumptions stand below. With --assume it is a what-if and says so.
 
     For example:
 
@@ -74,13 +86,17 @@ def analyze(
       klartext analyze mail-subject --series --json
 
       klartext analyze mail-subject --model hurdle --metric revenue --seed 7
+
+      klartext analyze mail-subject --assume rollout.persistence=50%
     """
-    from klartext.analysis.document import to_json  # noqa: PLC0415 - heavy
-    from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
     from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
 
-    if as_of is not None and (model is not None or show_sql or dialect or series):
-        raise KlartextError("--as-of belongs to the analysis, not to --model, --show-sql, --series")
+    figures = not (model is not None or show_sql or dialect or series)
+    for name, given in (("as-of", as_of is not None), ("assume", assume is not None)):
+        if given and not figures:
+            raise KlartextError(
+                f"--{name} belongs to the analysis, not to --model, --show-sql, --series"
+            )
     if model is None and not (metric is None and seed is None):
         raise KlartextError("--metric and --seed belong to --model")
     if model is not None:
@@ -94,13 +110,46 @@ def analyze(
     if series:
         _series(context, key, json=json)
         return
+    _figures(context, key, assume=assume, as_of=as_of, json=json)
+
+
+def _figures(
+    context: typer.Context, key: str, *, assume: list[str] | None, as_of: str | None, json: bool
+) -> None:
+    """Print the analysis with what stands beside it, or the one of a what-if."""
+    from klartext.analysis.document import to_json  # noqa: PLC0415 - heavy
+    from klartext.analysis.verdicts import beside_to_json  # noqa: PLC0415 - only here
+    from klartext.app.cli.beside import beside_text  # noqa: PLC0415 - only here
+    from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
+    from klartext.app.usecases import analysis, assumptions  # noqa: PLC0415 - heavy
+
     session = open_session(context)
-    found = analysis.analyze(session, key, as_of=as_of_option(as_of, session))
+    instant = as_of_option(as_of, session)
+    if assume is not None:
+        _what_if(assumptions.what_if(session, key, assume, as_of=instant), key, json=json)
+        return
+    found = analysis.analyze(session, key, as_of=instant)
+    around = assumptions.beside(session, key, found, as_of=instant)
     if json:
-        print_json(to_json(found))
+        print_json({**to_json(found), **beside_to_json(around)})
         return
     typer.echo(scorecard(found))
+    below = beside_text(around)
+    if below:
+        typer.echo(f"\n{below}")
     log(f"Next: klartext report {key} -o report.html")
+
+
+def _what_if(tried: WhatIf, key: str, *, json: bool) -> None:
+    from klartext.analysis.document import decision_to_json, to_json  # noqa: PLC0415 - heavy
+    from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
+
+    registered = decision_to_json(tried.registered.decision)
+    if json:
+        print_json({**to_json(tried.assumed), "registered_decision": registered})
+        return
+    typer.echo(scorecard(tried.assumed))
+    typer.echo(f"As registered it is {registered['verdict']}: klartext analyze {key}")
 
 
 def _model(

@@ -1,4 +1,4 @@
-"""Commands: approve, reject, preflight, incident, note, watch."""
+"""Commands: approve, reject, preflight, incident, note, assume, watch."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("preflight")(preflight)
     app.command("incident")(incident)
     app.command("note")(note)
+    app.command("assume")(assume)
     app.command("watch")(watch)
 
 
@@ -210,6 +211,47 @@ def note(
 
     at = signatures.note(open_session(context), key, text, actor=actor_name(actor))
     typer.echo(f"Noted at {at.isoformat(timespec='seconds')}.")
+
+
+def assume(
+    context: typer.Context,
+    key: Key,
+    values: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT=VALUE...",
+            help="Inputs by path, as `analyze` names them; several with commas or spaces.",
+            show_default=False,
+        ),
+    ],
+    comment: Comment,
+    actor: ActorOption = None,
+    json: Json = False,
+) -> None:
+    """Sign other values of business inputs, and show both verdicts.
+
+    What is recorded stands: the last look is decided again on its own facts, and so is the present,
+    once as registered and once as revised. Only business inputs can be revised; the registered
+    value of an input withdraws its revision.
+
+    For example:
+
+      klartext assume mail-subject value.revenue.contribution_margin=38% --comment "DB 2026"
+
+      klartext assume mail-subject rollout.persistence=60%,rollout.share=50% --comment "smaller"
+    """
+    from klartext.analysis.verdicts import revised_to_json  # noqa: PLC0415 - only here
+    from klartext.app.cli.beside import revised_text  # noqa: PLC0415 - only here
+    from klartext.app.usecases import assumptions  # noqa: PLC0415 - heavy
+
+    session = open_session(context)
+    found = assumptions.assume(session, key, values, comment=comment, actor=actor_name(actor))
+    if json:
+        print_json({"schema": "klartext/revision/v1", "experiment": key, **revised_to_json(found)})
+        return
+    typer.echo(revised_text(found))
+    log("A typed name is no proof of who signed.")
+    log(f"Next: klartext report {key} -o report.html")
 
 
 def watch(

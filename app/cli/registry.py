@@ -252,6 +252,7 @@ def _document(experiment: Registered) -> dict[str, Any]:
 def _standing_document(found: Standing) -> dict[str, Any]:
     from dataclasses import asdict  # noqa: PLC0415 - only here
 
+    from klartext.analysis.verdicts import beside_to_json  # noqa: PLC0415 - only here
     from klartext.app.usecases.export import json_ready  # noqa: PLC0415 - heavy
 
     return {
@@ -261,13 +262,17 @@ def _standing_document(found: Standing) -> dict[str, Any]:
         "slots": [list(held) for held in found.slots],
         "exposed_units": found.exposed,
         "batches": {kind: json_ready(asdict(one)) for kind, one in found.deliveries.items()},
-        "last_look": None if found.look is None else json_ready(asdict(found.look)),
+        "last_look": None,
+        "revision": None,
+        **beside_to_json(found.beside),
         "policy_version": found.policy_version,
         "next": found.next_command,
     }
 
 
 def _standing_text(found: Standing) -> str:
+    from klartext.app.cli.beside import beside_text  # noqa: PLC0415 - only here
+
     one = found.experiment
     rows = [
         ("experiment", f"{one.key} – {one.experiment.title}"),
@@ -281,13 +286,16 @@ def _standing_text(found: Standing) -> str:
     exposed = "–, no facts were delivered" if found.exposed is None else f"{found.exposed:,}"
     rows.append(("exposed units", exposed))
     rows.extend((f"{kind} imports", _counts(counts)) for kind, counts in found.deliveries.items())
-    if found.look is not None:
-        taken = _moment(found.look.taken_at, one)
-        rows.append(("last look", f"{found.look.verdict} (look {found.look.look}, {taken})"))
+    if found.beside.past is not None:
+        past = found.beside.past
+        taken = _moment(past.taken_at, one)
+        rows.append(("last look", f"{past.verdict.verdict} (look {past.look}, {taken})"))
     if found.policy_version is not None:
         rows.append(("policy", f"version {found.policy_version}"))
     rows.append(("next", found.next_command))
-    return "\n".join(f"{name:<18} {text}" for name, text in rows)
+    below = beside_text(found.beside)
+    text = "\n".join(f"{name:<18} {said}" for name, said in rows)
+    return f"{text}\n\n{below}" if below else text
 
 
 def _counts(one: Deliveries) -> str:

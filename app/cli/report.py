@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from klartext.app.cli.analysis import Assume
 from klartext.app.cli.context import log, open_session, print_json
 from klartext.app.cli.ledger import as_of_option
 
@@ -29,6 +30,7 @@ def report(
         Literal["de", "en"] | None,
         typer.Option("--language", "-l", help="Default: that of the workspace."),
     ] = None,
+    assume: Assume = None,
     interactive: Annotated[
         bool,
         typer.Option("--interactive", help="Add Plotly figures (4.8 MB; needs the extra of it)."),
@@ -41,13 +43,16 @@ def report(
     """Write the report that a CFO can sign: one HTML page that needs no network.
 
     It shows the verdict, net benefit and ROI with their ranges, costs, checks, assumptions and
-    where every number comes from. Takes no look: the same facts give the same page.
+    where every number comes from. Takes no look: the same facts give the same page. With
+    --assume the page is marked as a what-if, and the file is KEY.what-if.html by default.
 
     For example:
 
       klartext report mail-subject-ai -o report.html
 
       klartext report mail-subject-ai --language de --interactive
+
+      klartext report mail-subject-ai --assume rollout.persistence=50%
     """
     from klartext.app.usecases import reports  # noqa: PLC0415 - heavy
 
@@ -55,15 +60,17 @@ def report(
     written = reports.report(
         session,
         key,
-        output or Path(f"{key}.html"),
+        output or Path(f"{key}.what-if.html" if assume else f"{key}.html"),
         language=language,
         interactive=interactive,
         as_of=as_of_option(as_of, session),
+        assume=assume or (),
     )
     if json:
         print_json(
             {
                 "schema": SCHEMA,
+                **({"what_if": True} if written.what_if else {}),
                 "experiment": written.experiment,
                 "verdict": written.verdict,
                 "variant": written.variant,
@@ -78,5 +85,6 @@ def report(
         return
     about = f" ({written.variant})" if written.variant else ""
     mark = "" if written.registered else ", not registered before the data existed"
-    log(f"{written.experiment}: {written.verdict}{about}{mark}")
+    tried = "what if, not the verdict: " if written.what_if else ""
+    log(f"{written.experiment}: {tried}{written.verdict}{about}{mark}")
     typer.echo(str(written.path))

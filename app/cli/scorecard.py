@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from klartext.app.cli.beside import value_text, what_if_mark
 from klartext.app.cli.columns import columns
 
 if TYPE_CHECKING:
@@ -47,8 +47,13 @@ _CORRECTED = {
 
 
 def scorecard(analysis: Analysis) -> str:
-    """Return the verdict, why, the money, the metrics and the checks, in this order."""
+    """Return the verdict, why, the money, the metrics and the checks, in this order.
+
+    A what-if is marked as one above and below.
+    """
+    mark = what_if_mark(analysis.assumed) if analysis.is_what_if else ""
     sections = [
+        mark,
         _head(analysis),
         _conditions(analysis),
         _money(analysis),
@@ -59,6 +64,7 @@ def scorecard(analysis: Analysis) -> str:
         *(_segment(effect) for effect in analysis.segments if effect.primary),
         _ledger(analysis),
         _checks(analysis),
+        mark,
     ]
     return "\n\n".join(section for section in sections if section)
 
@@ -73,7 +79,10 @@ def _head(analysis: Analysis) -> str:
     )
     seen = f"facts up to {analysis.watermark.cutoff:%Y-%m-%d %H:%M} UTC"
     lines = [
-        f"{decision.verdict}{named}  by rule {decision.rule}{marked}",
+        (
+            f"{'what if: ' if analysis.is_what_if else ''}{decision.verdict}{named}"
+            f"  by rule {decision.rule}{marked}"
+        ),
         f"{analysis.experiment}: {analysis.title}",
         f"{seen}; {analysis.mode.replace('_', ' ')} intervals at {level:.4g}{stricter}",
         *_planned(analysis),
@@ -210,10 +219,6 @@ def _sway(sway: Sway) -> list[str]:
 
     stated, fraction = sway.input.assumption, sway.input.unit == "fraction"
 
-    def said(value: Decimal) -> str:
-        shown = value * 100 if fraction else value
-        return f"{shown.normalize():,f}%" if fraction else f"{shown.normalize():,f}"
-
     low, high = (stated.base if end is None else end for end in (stated.low, stated.high))
     zero = f"– ({sway.break_even.reason})" if isinstance(sway.break_even, NotEstimable) else ""
     if not isinstance(sway.break_even, NotEstimable):
@@ -221,7 +226,7 @@ def _sway(sway: Sway) -> list[str]:
         zero = shown if sway.in_range else f"{shown}, outside"
     return [
         sway.input.path,
-        f"{said(low)} to {said(high)}",
+        f"{value_text(low, sway.input.unit)} to {value_text(high, sway.input.unit)}",
         _figure(sway.at_low),
         _figure(sway.at_high),
         zero,

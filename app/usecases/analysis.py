@@ -138,11 +138,11 @@ def analyze(session: Session, key: str, *, as_of: datetime | None = None) -> Ana
         ``as_of`` is still to come.
     """
     registered = load(session, key)
-    readout = _read(session, registered, as_of=as_of)
+    readout = read(session, registered, as_of=as_of)
     with reading(session.engine) as connection:
         signed = approvals.current(connection, registered)
-        registration = _registration(connection, registered, signed)
-    return _evaluate(registered, readout, registration)
+        registration = registration_of(connection, registered, signed)
+    return evaluate(registered, readout, registration)
 
 
 def series(
@@ -175,7 +175,7 @@ def moments(session: Session, key: str) -> VariantMoments:
         It is not registered, or no facts were delivered yet.
     """
     registered = load(session, key)
-    return VariantMoments(_read(session, registered).moments)
+    return VariantMoments(read(session, registered).moments)
 
 
 def units(session: Session, key: str) -> Table:
@@ -248,17 +248,17 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
     """
     registered = load(session, key)
     _check_open(registered)
-    readout = _read(session, registered)
+    readout = read(session, registered)
     with reading(session.engine) as connection:
-        registration = _registration(connection, registered, None)
+        registration = registration_of(connection, registered, None)
     now = session.now()
     resolved = replace(readout, caps=tuple(caps.as_frozen(cap, now) for cap in readout.caps))
-    analysis = _evaluate(registered, resolved, registration)
+    analysis = evaluate(registered, resolved, registration)
     with session.engine.begin() as connection:
         audit.lock(connection)
         current = registry.load(connection, key)
         same = (current.sha256, current.status) == (registered.sha256, registered.status)
-        if not same or _registration(connection, registered, None) != registration:
+        if not same or registration_of(connection, registered, None) != registration:
             raise ConflictError(
                 f"{key} changed while it was analysed. Run `klartext decide` again."
             )
@@ -318,9 +318,16 @@ def _seen(
 
 @contextmanager
 def open_facts(
-    session: Session, registered: Registered, *, as_of: datetime | None = None
+    session: Session,
+    registered: Registered,
+    *,
+    as_of: datetime | None = None,
+    at: looks.Recorded | None = None,
 ) -> Iterator[OpenFacts]:
     """Open the facts of an experiment, with percentile caps as they are frozen, else as now.
+
+    ``at`` opens those that a recorded look has seen, as they are today: without what was delivered,
+    frozen or moved since.
 
     Raises
     ------
@@ -329,25 +336,42 @@ def open_facts(
     """
     with reading(session.engine) as connection:
         frozen = caps.frozen(connection, registered.key)
+        moved = splits(connection, registered)
+        as_of = as_of if at is None else at.taken_at
         lines = standing(connection, as_of=as_of, experiment=registered.key)
         ledger = Ledger(tuple(each for each in lines if each.line.kind != "tax"), as_of)
+    if at is not None:
+        frozen = {name: cap for name, cap in frozen.items() if _until(cap.frozen_at, at)}
+        moved = tuple(split for split in moved if _until(split.since, at))
     with open_engine(session.workspace.engine) as engine:
         tables, watermark = _seen(session, registered, engine, as_of)
+        watermark = watermark if at is None else at.watermark
         experiment = registered.experiment
         found = percentile_caps.at_look(experiment, tables, watermark, engine=engine)
         yield OpenFacts(
             caps.in_force(experiment, {cap.metric: cap for cap in found}),
             tables,
             watermark,
-            _splits(session, registered),
+            moved,
             engine,
             (*frozen.values(), *found),
             ledger,
         )
 
 
-def _read(session: Session, registered: Registered, *, as_of: datetime | None = None) -> Readout:
-    with open_facts(session, registered, as_of=as_of) as facts:
+def _until(instant: datetime | None, look: looks.Recorded) -> bool:
+    return instant is not None and instant <= look.taken_at
+
+
+def read(
+    session: Session,
+    registered: Registered,
+    *,
+    as_of: datetime | None = None,
+    at: looks.Recorded | None = None,
+) -> Readout:
+    """Reduce the facts of an experiment; see `open_facts`."""
+    with open_facts(session, registered, as_of=as_of, at=at) as facts:
         return replace(facts.read_out(), caps=facts.caps)
 
 
@@ -356,25 +380,35 @@ def _splits(session: Session, registered: Registered) -> tuple[Split, ...]:
         return splits(connection, registered)
 
 
-def _registration(
-    connection: sa.Connection, registered: Registered, signed: approvals.Round | None
+def registration_of(
+    connection: sa.Connection,
+    registered: Registered,
+    signed: approvals.Round | None,
+    *,
+    at: looks.Recorded | None = None,
 ) -> Registration:
-    """Return what the registry knows beside the facts; signatures are those of ``signed``."""
-    results = preflight.results(connection, registered.key)
+    """Return what the registry knows beside the facts; signatures are those of ``signed``.
+
+    ``at`` is what it knew when this look was taken.
+    """
+    as_of, before = (None, None) if at is None else (at.taken_at, at.look)
+    results = preflight.results(connection, registered.key, as_of=as_of)
     known = incidents.of(connection, registered.key)
+    stopped = registered.stopped_at
     return Registration(
         registered.version,
         registered.sha256,
         registered.recorded_at,
         approved=frozenset() if signed is None else signed.approved,
         gates={check: result.value for check, result in results.items()},
-        incidents=tuple(one.reason for one in known if one.closed_at is None),
-        looks=looks.planned_looks(connection, registered.key),
-        stopped_at=registered.stopped_at,
+        incidents=tuple(one.reason for one in known if one.is_open(as_of)),
+        looks=looks.planned_looks(connection, registered.key, before=before),
+        stopped_at=stopped if stopped is None or at is None or _until(stopped, at) else None,
     )
 
 
-def _evaluate(registered: Registered, readout: Readout, registration: Registration) -> Analysis:
+def evaluate(registered: Registered, readout: Readout, registration: Registration) -> Analysis:
+    """Return the analysis of a readout; see `klartext.analysis.evaluate.analyse`."""
     experiment = caps.in_force(registered.experiment, {cap.metric: cap for cap in readout.caps})
     period = period_of(experiment, readout, started_at=registered.started_at)
     return analyse(experiment, registration, readout, period=period)

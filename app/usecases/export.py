@@ -15,7 +15,7 @@ from klartext.app.usecases.registry import require_registered
 from klartext.app.usecases.standing import deliveries
 from klartext.experiments import audit, layers, registry
 from klartext.experiments.state import reading
-from klartext.experiments.tables import looks, policy_versions
+from klartext.experiments.tables import assumption_revisions, looks, policy_versions
 
 SCHEMA = "klartext/export/v1"
 
@@ -100,6 +100,12 @@ def _experiment(connection: sa.Connection, key: str) -> dict[str, Any]:
             ],
             "audit": [audit_entry(entry) for entry in audit.entries(connection, key)],
             "looks": _rows(connection, looks, key, parsed=("moments", "result")),
+            "revisions": _rows(
+                connection,
+                assumption_revisions,
+                key,
+                parsed=("changes", "values", "at_look", "at_revision", "registered"),
+            ),
             "policies": _rows(
                 connection, policy_versions, key, parsed=("weights", "floors", "evidence")
             ),
@@ -114,5 +120,7 @@ def _rows(
     rows = []
     for row in connection.execute(query).mappings():
         document = json_ready({name: row[name] for name in row if name != "experiment"})
-        rows.append({**document, **{name: json.loads(document[name]) for name in parsed}})
+        texts = {name: document[name] for name in parsed}
+        read = {name: None if text is None else json.loads(text) for name, text in texts.items()}
+        rows.append({**document, **read})
     return rows

@@ -8,7 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from klartext.app.session import Session
-from klartext.experiments import audit, migrations, registry
+from klartext.experiments import audit, migrations, registry, revisions
 from klartext.experiments.errors import NotReadyError
 from klartext.experiments.experiment import Json
 from klartext.experiments.state import open_state, reading
@@ -110,6 +110,7 @@ def _verification(connection: sa.Connection, *, noted: str | None) -> Verificati
     broken = audit.verify(connection)
     # a log that was edited says nothing about the versions, and may not even be JSON any more
     altered = registry.altered(connection) if broken is None else ()
+    revised = revisions.altered(connection) if broken is None else ()
     findings = []
     if broken is not None:
         findings.append(
@@ -120,13 +121,17 @@ def _verification(connection: sa.Connection, *, noted: str | None) -> Verificati
         f"{version} is not what the audit log registered. Restore it from a backup."
         for version in altered
     )
+    findings.extend(
+        f"{revision} is not what was signed in the audit log. Restore it from a backup."
+        for revision in revised
+    )
     if noted is not None and not audit.contains(connection, noted):
         findings.append(
             f"The noted hash {noted} is not in the audit log: the log was written anew since. "
             f"Compare with a backup from before."
         )
     head = audit.head(connection) if broken is None else None
-    return Verification(entries, head, broken, altered, tuple(findings))
+    return Verification(entries, head, broken, (*altered, *revised), tuple(findings))
 
 
 def _sqlite_findings(connection: sa.Connection) -> tuple[str, ...]:

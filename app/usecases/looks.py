@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
@@ -16,12 +17,60 @@ from klartext.experiments.errors import ConflictError
 from klartext.experiments.experiment import Json
 from klartext.experiments.registry import Registered
 from klartext.experiments.tables import looks
+from klartext.experiments.watermark import Watermark
 
 
-def planned_looks(connection: sa.Connection, key: str) -> tuple[group.Look, ...]:
-    """Return the looks that were taken of a group sequential plan, in order."""
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A look as it was recorded: which, when, by whom, on which facts and spec, and what it said.
+
+    ``result`` is the stored document of the analysis, as text.
+    """
+
+    look: int
+    version: int
+    spec_sha256: str
+    taken_at: datetime
+    actor: str
+    watermark: Watermark
+    verdict: str
+    result: str
+
+
+def last(connection: sa.Connection, key: str) -> Recorded | None:
+    """Return the latest recorded look of an experiment."""
+    highest = sa.select(sa.func.max(looks.c.look)).where(looks.c.experiment == key)
+    number = connection.execute(highest).scalar_one()
+    return None if number is None else numbered(connection, key, number)
+
+
+def numbered(connection: sa.Connection, key: str, number: int) -> Recorded:
+    """Return one recorded look, which there is."""
+    query = sa.select(looks).where(looks.c.experiment == key, looks.c.look == number)
+    row = connection.execute(query).one()
+    return Recorded(
+        look=row.look,
+        version=row.version,
+        spec_sha256=row.spec_sha256,
+        taken_at=row.taken_at,
+        actor=row.actor,
+        watermark=Watermark(row.watermark_batch, row.watermark_cutoff),
+        verdict=row.verdict,
+        result=row.result,
+    )
+
+
+def planned_looks(
+    connection: sa.Connection, key: str, *, before: int | None = None
+) -> tuple[group.Look, ...]:
+    """Return the looks that were taken of a group sequential plan, in order.
+
+    ``before`` leaves out the look with this number and all later ones.
+    """
     query = sa.select(looks.c.planned, looks.c.fraction, looks.c.information)
     taken = query.where(looks.c.experiment == key, looks.c.planned.is_not(None))
+    if before is not None:
+        taken = taken.where(looks.c.look < before)
     rows = connection.execute(taken.order_by(looks.c.look))
     return tuple(group.Look(row.planned, row.fraction, float(row.information)) for row in rows)
 
@@ -71,6 +120,8 @@ def record(  # noqa: PLR0913 - who saw what of which experiment, when
     A look without a readout (INVALID) decides nothing, so it takes no planned look: the alpha of
     that one is spent when the data can be read.
     """
+    if analysis.assumed:
+        raise ValueError(f"{registered.key}: assumptions that are not registered decide nothing")
     key, place = registered.key, analysis.look
     last = sa.select(sa.func.max(looks.c.look)).where(looks.c.experiment == key)
     number = (connection.execute(last).scalar_one() or 0) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +12,13 @@ import sqlalchemy as sa
 
 import klartext
 from klartext.analysis.result import Verdict
+from klartext.analysis.verdicts import Beside
 from klartext.app.session import Session
 from klartext.app.usecases.analysis import analyze, series
+from klartext.app.usecases.assumptions import beside, what_if
 from klartext.app.usecases.pages import check_folder, replace_file
 from klartext.experiments import audit, registry
+from klartext.experiments.inputs import revised
 from klartext.experiments.state import reading
 from klartext.experiments.tables import batches
 from klartext.reports import page
@@ -39,6 +43,7 @@ class Written:
     verdict: Verdict
     variant: str | None
     registered: bool
+    what_if: bool
     path: Path
     language: Language
     interactive: bool
@@ -47,24 +52,55 @@ class Written:
 
 
 def document(
-    session: Session, key: str, *, generated_at: datetime, as_of: datetime | None = None
+    session: Session,
+    key: str,
+    *,
+    generated_at: datetime,
+    as_of: datetime | None = None,
+    assume: Iterable[str] = (),
 ) -> ReportDocument:
     """Return the report of an experiment as data; takes no look and changes nothing.
 
-    ``as_of`` is as in `klartext.app.usecases.analysis.analyze`.
+    Parameters
+    ----------
+    session
+        The workspace.
+    key
+        Experiment.
+    generated_at
+        What the page says.
+    as_of
+        As in `klartext.app.usecases.analysis.analyze`.
+    assume
+        As for `klartext.app.usecases.assumptions.what_if`: the page is one then.
 
     Raises
     ------
     NotFoundError, NotReadyError
         There is no such experiment, or nothing to analyse yet.
+    KlartextError
+        An assumption cannot be read, or not be made.
     """
-    analysis = analyze(session, key, as_of=as_of)
+    tried = tuple(assume)
+    if tried:
+        found = what_if(session, key, tried, as_of=as_of)
+        analysis, around = found.assumed, Beside(None, None)
+    else:
+        analysis = analyze(session, key, as_of=as_of)
+        around = beside(session, key, analysis, as_of=as_of)
     with reading(session.engine) as connection:
         registered = registry.load(connection, key)
         appendix = _appendix(connection, registered, last_batch=analysis.watermark.batch)
-    _, _, course = series(session, key, as_of=as_of)
+    # The course is made of registered values, so a what-if has none.
+    course = None if tried else series(session, key, as_of=as_of)[2]
+    values = {one.path: one.assumed for one in analysis.assumed}
     return build(
-        analysis, registered.experiment, appendix, generated_at=generated_at, series=course
+        analysis,
+        revised(registered.experiment, values),
+        appendix,
+        generated_at=generated_at,
+        series=course,
+        beside=around,
     )
 
 
@@ -76,6 +112,7 @@ def report(  # noqa: PLR0913 - what to show, where to, and how
     language: Language | None = None,
     interactive: bool = False,
     as_of: datetime | None = None,
+    assume: Iterable[str] = (),
 ) -> Written:
     """Write the report of an experiment as one HTML file and say what was written.
 
@@ -93,6 +130,8 @@ def report(  # noqa: PLR0913 - what to show, where to, and how
         Add Plotly figures.
     as_of
         As in `klartext.app.usecases.analysis.analyze`; None is now.
+    assume
+        As for `document`.
 
     Raises
     ------
@@ -102,7 +141,7 @@ def report(  # noqa: PLR0913 - what to show, where to, and how
         Nothing to analyse yet.
     """
     check_folder(output)
-    shown = document(session, key, generated_at=session.now(), as_of=as_of)
+    shown = document(session, key, generated_at=session.now(), as_of=as_of, assume=assume)
     chosen = language or session.workspace.language
     content = page.render(shown, chosen, interactive=interactive).encode()
     replace_file(output, content)
@@ -111,6 +150,7 @@ def report(  # noqa: PLR0913 - what to show, where to, and how
         verdict=shown.analysis.decision.verdict,
         variant=shown.analysis.decision.variant,
         registered=shown.analysis.registered,
+        what_if=shown.analysis.is_what_if,
         path=output,
         language=chosen,
         interactive=interactive,

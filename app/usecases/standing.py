@@ -8,9 +8,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from klartext.analysis.verdicts import Beside
 from klartext.app.session import Session
 from klartext.app.usecases.registry import require_registered
-from klartext.experiments import layers, lifecycle, registry
+from klartext.experiments import layers, lifecycle, registry, revisions
 from klartext.experiments.registry import Registered
 from klartext.experiments.state import reading
 from klartext.experiments.tables import batches, looks, policy_versions
@@ -29,20 +30,12 @@ class Deliveries:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A recorded look: its number, when it was taken, and the verdict."""
-
-    look: int
-    taken_at: datetime
-    verdict: str
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """How an experiment stands, and the command that comes next.
 
     ``exposed`` counts units with an exposure; None when nothing was delivered yet.
-    ``deliveries`` are those of the whole workspace, by kind.
+    ``deliveries`` are those of the whole workspace, by kind. ``beside`` is the last recorded look
+    and the revision in force, as they are stored.
     """
 
     experiment: Registered
@@ -50,7 +43,7 @@ class Standing:
     slots: tuple[layers.Range, ...]
     exposed: int | None
     deliveries: Mapping[str, Deliveries]
-    look: Look | None
+    beside: Beside
     policy_version: int | None
     next_command: str
 
@@ -69,13 +62,16 @@ def status(session: Session, key: str) -> Standing:
         require_registered(session, connection, key)
         experiment = registry.load(connection, key)
         delivered = deliveries(connection)
-        look = _last_look(connection, key)
         policy = sa.select(sa.func.max(policy_versions.c.version)).where(
             policy_versions.c.experiment == key
         )
         since = lifecycle.since(connection, key)
         slots = layers.slots(connection, key)
         policy_version = connection.execute(policy).scalar_one()
+        looked = connection.execute(sa.select(sa.exists().where(looks.c.experiment == key)))
+        has_look = bool(looked.scalar())
+        has_revision = revisions.in_force(connection, experiment) is not None
+    beside = _beside(session, key) if has_look or has_revision else Beside(None, None)
     has_facts = delivered or session.workspace.mapped is not None
     exposed = _exposed(session, key) if has_facts else None
     return Standing(
@@ -84,12 +80,12 @@ def status(session: Session, key: str) -> Standing:
         slots,
         exposed,
         delivered,
-        look,
+        beside,
         policy_version,
         _next_command(
             experiment,
             exposed=exposed,
-            look=look,
+            looked=beside.past is not None,
             deliver=(
                 "klartext ingest FILE --mapping MAPPING"
                 if session.workspace.mapped is None
@@ -129,15 +125,11 @@ def deliveries(connection: sa.Connection) -> dict[str, Deliveries]:
     }
 
 
-def _last_look(connection: sa.Connection, key: str) -> Look | None:
-    query = (
-        sa.select(looks.c.look, looks.c.taken_at, looks.c.verdict)
-        .where(looks.c.experiment == key)
-        .order_by(looks.c.look.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else Look(row.look, row.taken_at, row.verdict)
+def _beside(session: Session, key: str) -> Beside:
+    # Heavy, and only needed once there is something to stand beside.
+    from klartext.app.usecases import assumptions  # noqa: PLC0415
+
+    return assumptions.beside(session, key)
 
 
 def _exposed(session: Session, key: str) -> int:
@@ -150,7 +142,7 @@ def _exposed(session: Session, key: str) -> int:
 
 
 def _next_command(
-    experiment: Registered, *, exposed: int | None, look: Look | None, deliver: str
+    experiment: Registered, *, exposed: int | None, looked: bool, deliver: str
 ) -> str:
     key = experiment.key
     match experiment.status:
@@ -160,7 +152,7 @@ def _next_command(
             command = "klartext serve"
         case "running" | "stopped" if not exposed:
             command = deliver
-        case "running" | "stopped" if look is None:
+        case "running" | "stopped" if not looked:
             command = f"klartext analyze {key}"
         case "archived" | "abandoned":
             command = f"klartext export {key}"

@@ -17,7 +17,7 @@ from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.look import planned_look
 from klartext.analysis.projection import decision_view
 from klartext.analysis.readout import Readout
-from klartext.analysis.result import DecisionView, Sway
+from klartext.analysis.result import DecisionView, Sway, TreatmentResult
 from klartext.analysis.tornado import tornado
 from klartext.experiments.experiment import (
     Assumption,
@@ -32,7 +32,17 @@ from klartext.experiments.experiment import (
     Worth,
 )
 from klartext.experiments.inputs import revised
-from tests.analysis.samples import CONVERSION, REVENUE, evaluated, experiment, readout
+from tests.analysis.samples import (
+    CONVERSION,
+    DAY,
+    REVENUE,
+    START,
+    WATERMARK,
+    evaluated,
+    experiment,
+    readout,
+)
+from tests.analysis.test_booked import booked, one
 
 MONTHS = Fraction(3)
 
@@ -175,8 +185,8 @@ def test_a_loss_that_no_margin_makes_good_has_no_break_even() -> None:
         rows["control"]["revenue"],
         rows["ai"]["revenue"],
     )
-    for one in rows.values():
-        one["margin"] = 0.4 * one["revenue"]
+    for columns in rows.values():
+        columns["margin"] = 0.4 * columns["revenue"]
     sway = swings(SPEC, readout(SPEC, rows))["value.revenue.contribution_margin"]
     assert isinstance(sway.break_even, NotEstimable)
     assert (sway.break_even.reason, sway.in_range) == ("no-break-even", False)
@@ -295,6 +305,42 @@ def test_with_covariates_it_is_the_adjusted_view_made_anew(seed: int) -> None:
             value = sway.input.assumption.base if stated_end is None else stated_end
             expected = anew(revised(spec, {sway.input.path: value}))
             assert seen == pytest.approx(expected, rel=1e-9), (sway.input.path, end)
+
+
+def test_what_the_ledger_replaces_is_priced_by_the_ledger() -> None:
+    """Part of the reviews and of next year's monitoring is billed: the stated amounts count less.
+
+    Every end is what the whole analysis says of a spec with that value.
+    """
+    year: Any = {"start": WATERMARK.cutoff, "end": WATERMARK.cutoff + 181 * DAY}
+    half: Any = {"start": START, "end": START + 17 * DAY}
+    ledger = booked(
+        one("900", replaces="monitoring", **year),
+        one("3", "human_review", replaces="human_review", **half),
+        one("70", "licences"),
+    )
+    rollout = SPEC.rollout
+    assert rollout is not None
+    seen: Any = {"events": {("ai", "review"): 2, ("control", "review"): 0}, "ledger": ledger}
+
+    def view(spec: Experiment) -> TreatmentResult:
+        return evaluated(spec, readout(spec, rows_of(spec), **seen)).treatments[0]
+
+    for share in ("0.5", "1"):
+        spec = replace(SPEC, rollout=replace(rollout, share=range_of(share, "0.4")))
+        lines = spec.costs.lines
+        lines = (*lines[:4], replace(lines[4], amount=range_of("10", "5", "30")), *lines[5:])
+        spec = replace(spec, costs=replace(spec.costs, lines=lines))
+        stated = [sway for sway in view(spec).tornado if not isinstance(sway.at_low, NotEstimable)]
+        assert {"costs.human_review.amount", "costs.monitoring.amount", "rollout.share"} <= {
+            sway.input.path for sway in stated
+        }
+        for sway in stated:
+            for end, found in (("low", sway.at_low), ("high", sway.at_high)):
+                value = getattr(sway.input.assumption, end)
+                value = sway.input.assumption.base if value is None else value
+                expected = view(revised(spec, {sway.input.path: value})).outlook.net_benefit
+                assert found == pytest.approx(expected, rel=1e-9), (sway.input.path, end)
 
 
 def test_without_a_net_benefit_every_input_says_why() -> None:

@@ -14,6 +14,11 @@ from klartext.experiments.tables import batches, looks
 
 NOW = datetime(2027, 1, 12, 9, tzinfo=UTC)
 KEY = "mail-subject"
+RESULT = (
+    '{"decision": {"verdict": "VERDICT", "rule": "go", "variant": null}, "by_variant": [], '
+    '"registered": true, "version": 1, "spec_sha256": "", '
+    '"watermark": {"batch": 1, "cutoff": "2027-01-12T09:00:00+00:00"}}'
+)
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def deliver(session: Session, exposures: list[tuple[str, int]]) -> None:
 
 def test_without_facts_nothing_is_counted(session: Session) -> None:
     found = standing.status(session, KEY)
-    assert (found.exposed, found.deliveries, found.look) == (None, {}, None)
+    assert (found.exposed, found.deliveries, found.beside.past) == (None, {}, None)
     assert found.next_command == "klartext serve"
     assert found.since == NOW
 
@@ -79,11 +84,13 @@ def test_the_last_look_leads_to_the_report(session: Session) -> None:
                 sa.insert(looks).values(
                     experiment=KEY, look=number, version=1, spec_sha256="", taken_at=NOW,
                     actor="lena", watermark_batch=1, watermark_cutoff=NOW, moments="{}",
-                    result="{}", verdict=verdict,
+                    result=RESULT.replace("VERDICT", verdict), verdict=verdict,
                 )
             )  # fmt: skip
     found = standing.status(session, KEY)
-    assert found.look == standing.Look(2, NOW, "GO")
+    past = found.beside.past
+    assert past is not None
+    assert (past.look, past.taken_at, past.verdict.verdict) == (2, NOW, "GO")
     assert found.next_command == f"klartext report {KEY} -o report.html"
 
 
