@@ -268,7 +268,7 @@ def margin_lift(
 
 def worth_of(entry: ContributionMargin | Worth) -> float:
     """Money per unit of the metric that a value entry names."""
-    return float((entry.rate if isinstance(entry, ContributionMargin) else entry.amount).base)
+    return float(entry.each)
 
 
 def _comparison(experiment: Experiment, reading: Reading, outcome: Outcome) -> Comparison:

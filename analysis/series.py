@@ -480,10 +480,8 @@ class _Adder:
         margin = 0.0
         for entry in experiment.value:
             match entry:
-                case ContributionMargin(metric=key_, rate=rate):
-                    margin += found.get(key_, 0.0) * float(rate.base)
-                case Worth(metric=key_, amount=amount):
-                    margin += found.get(key_, 0.0) * float(amount.base)
+                case ContributionMargin() | Worth():
+                    margin += found.get(entry.metric, 0.0) * float(entry.each)
                 case _:
                     continue  # saved hours are no matter of a unit
         metrics = {m.key: found.get(m.key, 0.0) for m in experiment.metrics if m.kind in SUMMED}

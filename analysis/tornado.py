@@ -228,8 +228,8 @@ class _Case:
 
 def _rate(entry: object) -> float:
     match entry:
-        case ContributionMargin(rate=assumption) | Worth(amount=assumption):
-            return float(assumption.base)
+        case ContributionMargin() | Worth():
+            return float(entry.each)
         case _:
             raise TypeError(entry)
 

@@ -7,7 +7,7 @@ from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
 from klartext.analysis.percentile_caps import unresolved
 from klartext.analysis.result import DecisionView, Number
-from klartext.experiments.experiment import ContributionMargin, Experiment, Saving
+from klartext.experiments.experiment import Experiment, Saving
 
 
 def uncapped_net_benefit(
@@ -35,8 +35,7 @@ def uncapped_net_benefit(
     for entry in entries:
         if entry.metric not in columns:
             continue
-        worth = entry.rate if isinstance(entry, ContributionMargin) else entry.amount
         for sign, moments in ((1, treatment), (-1, control)):
             cut = moments.sample(columns[entry.metric]).mean - moments.sample(entry.metric).mean
-            more += sign * float(worth.base) * cut
+            more += sign * float(entry.each) * cut
     return view.net_benefit + view.units * view.persistence * more

@@ -30,7 +30,6 @@ from klartext.analysis.exposed import exposed_units, known_before, reached_units
 from klartext.analysis.outcomes import Tallies, events_in_window, tallies
 from klartext.experiments.experiment import (
     Assumption,
-    ContributionMargin,
     CostLine,
     Experiment,
     Metric,
@@ -188,10 +187,8 @@ def _project(experiment: Experiment, joined: ir.Table, tallies: Tallies) -> ir.T
         match entry:
             case Saving():
                 continue  # a fixed amount per month, never per unit
-            case ContributionMargin(metric=key, rate=worth):
-                margin += metrics[key] * _factor(worth.base)
             case _:
-                margin += metrics[entry.metric] * _factor(entry.amount.base)
+                margin += metrics[entry.metric] * _factor(entry.each)
 
     def lines(bound: str) -> ir.FloatingValue:
         return reduce(add, _line_costs(experiment, joined, tallies, bound), zero)

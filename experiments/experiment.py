@@ -185,10 +185,19 @@ class Guardrail:
 
 @dataclass(frozen=True, slots=True)
 class ContributionMargin:
-    """Value entry: the metric's money times a contribution margin rate (fraction)."""
+    """Value entry: the metric's money times a contribution margin rate (fraction).
+
+    The money holds value-added tax at the rate ``vat`` (fraction); none of it is margin.
+    """
 
     metric: str
     rate: Assumption
+    vat: Decimal = Decimal(0)
+
+    @property
+    def each(self) -> Decimal:
+        """Margin per unit of the metric's money, tax included: ``rate / (1 + vat)``."""
+        return self.rate.base / (1 + self.vat) if self.vat else self.rate.base
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +206,11 @@ class Worth:
 
     metric: str
     amount: Assumption
+
+    @property
+    def each(self) -> Decimal:
+        """Margin per unit of the metric."""
+        return self.amount.base
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ def breakdown_document(found: Breakdown) -> dict[str, Any]:
         "unpriced": [
             {"reason": evidence, "calls": calls} for evidence, calls in found.unpriced.items()
         ],
+        "ledger": [{"key": key, "amount": plain(amount)} for key, amount in found.ledger],
     }
 
 

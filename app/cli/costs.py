@@ -31,6 +31,7 @@ class By(StrEnum):
     category = "category"
     variant = "variant"
     model = "model"
+    prompt = "prompt"
     day = "day"
     provider = "provider"
     source = "source"
@@ -125,7 +126,7 @@ def breakdown(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sum the cost of AI calls exactly, with the mean per call.
+    """Sum the cost of AI calls exactly, with the mean per call, and the ledger beside it.
 
     Days are those of the workspace's time zone; `--by price` shows the proof of every price.
 
@@ -141,6 +142,9 @@ def breakdown(
     if json:
         print_json(breakdown_document(found))
         return
+    if found.ledger:
+        rows = [[key or "(none)", money(amount)] for key, amount in found.ledger]
+        typer.echo(columns([f"LEDGER BY {by.value.upper()}", found.currency], rows) + "\n")
     if not found.total.calls:
         log("No AI calls yet. Next: klartext costs import FILE --mapping MAPPING.yaml")
         return

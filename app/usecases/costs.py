@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from klartext.analysis.engine import open_engine
 from klartext.app.session import Session
@@ -12,7 +13,9 @@ from klartext.experiments import registry
 from klartext.experiments.experiment import CostLine
 from klartext.experiments.ledger import breakdown as sums
 from klartext.experiments.ledger.accrual import left_out
+from klartext.experiments.ledger.book import standing
 from klartext.experiments.ledger.breakdown import CallCosts, Dimension
+from klartext.experiments.ledger.sums import by_dimension
 from klartext.experiments.state import reading
 
 
@@ -20,7 +23,9 @@ from klartext.experiments.state import reading
 class Breakdown:
     """The cost of AI calls, in ``currency``, in total and by one dimension.
 
-    ``unpriced`` counts calls without a price by the reason.
+    ``unpriced`` counts calls without a price by the reason. ``ledger`` is the net cost of the
+    ledger by the same dimension: beside the calls and never added to them, for a bill is one of
+    them.
     """
 
     by: Dimension
@@ -29,6 +34,7 @@ class Breakdown:
     total: CallCosts
     parts: tuple[CallCosts, ...]
     unpriced: Mapping[str, int]
+    ledger: tuple[tuple[str | None, Decimal], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,9 @@ def break_down(session: Session, by: Dimension, *, experiment: str | None = None
         with reading(session.engine) as connection:
             require_registered(session, connection, experiment)
     workspace = session.workspace
+    with reading(session.engine) as connection:
+        lines = standing(connection, experiment=experiment)
+        booked = by_dimension(lines, by, timezone=workspace.timezone)
     with open_engine(session.workspace.engine) as engine:
         usage = session.tables(engine).usage_costs
         if experiment is not None:
@@ -75,6 +84,7 @@ def break_down(session: Session, by: Dimension, *, experiment: str | None = None
             sums.total(usage),
             parts,
             sums.unpriced(usage),
+            booked,
         )
 
 

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 Dimension: TypeAlias = Literal[
-    "category", "variant", "model", "day", "provider", "source", "experiment", "price"
+    "category", "variant", "model", "prompt", "day", "provider", "source", "experiment", "price"
 ]
 DIMENSIONS: tuple[Dimension, ...] = (
     "category",
     "variant",
     "model",
+    "prompt",
     "day",
     "provider",
     "source",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal, localcontext
+from zoneinfo import ZoneInfo
 
 from klartext.experiments.ledger.book import Recorded
 
@@ -70,6 +71,55 @@ def by_category(
                 )
             found[line.category] = cost
     return tuple(found[category] for category in sorted(found))
+
+
+def by_dimension(
+    lines: Iterable[Recorded], by: str, *, timezone: str
+) -> tuple[tuple[str | None, Decimal], ...]:
+    """Return the net cost of lines by what they say of themselves, or by day of service.
+
+    Parameters
+    ----------
+    lines
+        Lines in force; tax is left out.
+    by
+        ``day`` in the calendar of ``timezone``, else the name of a property of lines; they say
+        nothing of models, prompts or prices of calls.
+    timezone
+        IANA name of the workspace's time zone.
+
+    Returns
+    -------
+    tuple
+        Exact sums: days in order, else the dearest first. None is the key of what does not say.
+    """
+    found: dict[str | None, Decimal] = {}
+    zone = ZoneInfo(timezone)
+    with localcontext(prec=_PRECISION):
+        for each in lines:
+            if each.line.kind == "tax":
+                continue
+            parts = (
+                _days(each, zone)
+                if by == "day"
+                else ((getattr(each.line, by, None), each.line.reporting),)
+            )
+            for key, amount in parts:
+                found[key] = found.get(key, Decimal(0)) + amount
+    if by == "day":
+        return tuple(sorted(found.items(), key=lambda item: item[0] or ""))
+    return tuple(sorted(found.items(), key=lambda item: (-item[1], item[0] or "")))
+
+
+def _days(each: Recorded, zone: ZoneInfo) -> Iterator[tuple[str, Decimal]]:
+    """Yield the days of service and what falls on each; their sum is the line."""
+    day = each.line.start.astimezone(zone).date()
+    while (opens := datetime.combine(day, time(), zone)) < each.line.end:
+        after = datetime.combine(day + timedelta(days=1), time(), zone)
+        amount = each.line.within(opens.astimezone(UTC), after.astimezone(UTC))
+        if amount:
+            yield day.isoformat(), amount
+        day += timedelta(days=1)
 
 
 def reconciled(lines: Iterable[Recorded]) -> tuple[Reconciled, ...]:

@@ -236,7 +236,8 @@ def _guardrail(written: GuardrailSyntax) -> Guardrail:
 def _value(written: MarginSyntax | WorthSyntax | SavingSyntax, treatments: list[str]) -> ValueEntry:
     match written:
         case MarginSyntax():
-            return ContributionMargin(written.metric, assumption(written.contribution_margin))
+            rate = assumption(written.contribution_margin)
+            return ContributionMargin(written.metric, rate, written.vat)
         case WorthSyntax():
             return Worth(written.metric, assumption(written.worth))
         case SavingSyntax():

@@ -260,6 +260,8 @@ class MarginSyntax(Model):
     """Key of a mean metric in money."""
     contribution_margin: ShareInput
     """Contribution margin as a share of the metric's money."""
+    vat: Share = Decimal(0)
+    """Rate of the value-added tax that the metric's money, and its refunds, still hold."""
 
 
 class WorthSyntax(Model):

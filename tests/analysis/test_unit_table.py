@@ -165,6 +165,54 @@ def test_refunds_by_hand_with_delay_filters_cap_and_value() -> None:
     assert [rows[unit]["net"] for unit in (1, 2, 3, 4)] == [40.0, 0.0, -12.0, 0.0]
 
 
+def test_margin_is_net_of_tax_and_a_return_costs_its_handling() -> None:
+    """40 % of 119 EUR with 19 % tax are 40; a parcel that comes back costs 3.50 and what is lost.
+
+    Unit 2 sends everything back: 0 - 3.50 - 6 (goods for 6 EUR are spoilt). Unit 3 keeps half of
+    238: 40 - 3.50. Unit 4 buys for 120 in Austria, with 20 % tax: 40.
+    """
+    german: Any = {"p_country": "DE"}
+    austrian: Any = {"p_country": "AT"}
+
+    def of(country: str) -> Metric:
+        only = (Filter("country", "text", "in", (country,)),)
+        return replace(REVENUE_NET_OF_REFUNDS, key=f"revenue_{country}", filters=only)
+
+    spec = experiment(
+        metrics=(
+            of("DE"),
+            of("AT"),
+            Metric("returns", "count", "refund", None, 28 * DAY, "decrease"),
+            Metric("spoilt", "mean", "spoilt", "value", 28 * DAY, "decrease"),
+        ),
+        value=(
+            ContributionMargin("revenue_DE", Assumption(Decimal("0.4")), Decimal("0.19")),
+            ContributionMargin("revenue_AT", Assumption(Decimal("0.4")), Decimal("0.20")),
+            Worth("returns", Assumption(Decimal("-3.50"))),
+            Worth("spoilt", Assumption(Decimal(-1))),
+        ),
+    )
+    back = {"value": Decimal(119), "currency": "EUR", **german}
+    lost = {"value": Decimal(6), "currency": "EUR", **german}
+    rows = unit_rows(
+        spec,
+        tables(
+            [exposure(unit, "ai") for unit in (1, 2, 3, 4)],
+            [
+                purchase(1, "119", **german),
+                purchase(2, "119", **german),
+                event(2, "refund", days=9, **back),
+                event(2, "spoilt", days=10, **lost),
+                purchase(3, "238", **german),
+                event(3, "refund", days=9, **back),
+                purchase(4, "120", **austrian),
+            ],
+        ),
+    )
+    margins = [rows[unit]["margin"] for unit in (1, 2, 3, 4)]
+    assert margins == pytest.approx([40.0, -9.5, 36.5, 40.0], abs=1e-12)
+
+
 def test_maturity_waits_for_every_window_and_the_declared_lateness() -> None:
     spec = experiment(metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS))
     assert windows(spec) == Windows(value=14 * DAY, maturity=28 * DAY)

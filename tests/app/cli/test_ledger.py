@@ -94,6 +94,17 @@ def test_a_period_that_ends_before_it_begins_is_refused(run: Run) -> None:
         assert "--until must be later than --from" in ran.err
 
 
+def test_a_weekend_uses_the_last_day_and_an_old_rate_is_none(workspace: Path, run: Run) -> None:
+    """Friday 2 October at 1.25: 100 USD of Saturday are 80 EUR; Thursday's are six days from it."""
+    (workspace / "rates.csv").write_text("date,currency,rate\n2026-10-02,USD,1.25\n")
+    usd = ("costs", "add", "100 USD", "--category", "media")
+    booked = run(*usd, "--from", "2026-10-03", "--until", "2026-10-04", "--json").json
+    assert (booked["reporting"], booked["currency"]) == ("80.00", "USD")
+    assert "1.25 USD per EUR of 2026-10-02" in booked["evidence"]
+    refused = run(*usd, "--from", "2026-10-08", "--until", "2026-10-09")
+    assert (refused.status, "more than 5 days old" in " ".join(refused.err.split())) == (2, True)
+
+
 @pytest.mark.usefixtures("workspace")
 def test_a_credit_has_a_sign(run: Run) -> None:
     arguments = ("--category", "model_fees", *OCTOBER, "--kind", "credit")

@@ -14,6 +14,7 @@ SCHEMA = pa.schema(
         ("category", pa.string()),
         ("variant", pa.string()),
         ("model", pa.string()),
+        ("prompt", pa.string()),
         ("provider", pa.string()),
         ("source", pa.string()),
         ("experiment", pa.string()),

@@ -90,6 +90,7 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "MarginSyntax.metric": ({"metrics.3": {"key": "x", "kind": "mean", "event": "x"}},
                             {"value.0.metric": "x"}),
     "MarginSyntax.contribution_margin": {RANGE: "42%"},
+    "MarginSyntax.vat": {"value.0.vat": "19%"},
     "ShareRange.base": {f"{RANGE}.base": "41%"},
     "ShareRange.low": {f"{RANGE}.low": "37%"},
     "ShareRange.high": {f"{RANGE}.high": "46%"},
