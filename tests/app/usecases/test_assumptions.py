@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from klartext.analysis.document import to_json
 from klartext.analysis.verdicts import Revised, Verdict, beside_to_json, difference
-from klartext.app.usecases import analysis, assumptions, looks, registry
+from klartext.app.usecases import analysis, assumptions, looks, registry, signatures
 from klartext.app.usecases.integrity import verify
 from klartext.experiments import audit
 from klartext.experiments.errors import ConflictError, KlartextError, NotFoundError, NotReadyError
@@ -326,3 +326,42 @@ def test_a_change_to_the_spec_moves_no_past_decision(shop: Shop) -> None:
     assert revised.reproduced
     assert revised.at_look[1].version == 1
     assert revised.at_revision[1].version == 2
+
+
+def test_a_look_is_decided_again_as_things_stood_when_it_was_taken(shop: Shop) -> None:
+    """Weights that moved, a title and an incident since then count for the present alone."""
+    shop.begin()
+    shop.deliver(600, lift=0.05, until=START + 25 * DAY)
+    taken = analysis.decide(shop.session, "mail", actor="lena.vogt")
+    assert taken.analysis.decision.verdict == "CONTINUE"
+    before = state(shop)["looks"]
+    shop.instant += DAY
+    path = shop.root / "experiments" / "mail.yaml"
+    moved = "[{key: control, weight: 30%}, {key: ai, weight: 70%}]"
+    path.write_text(
+        shop.spec()
+        .replace("title: AI mails", "title: Mails by a model")
+        .replace("[{key: control}, {key: ai}]", moved)
+    )
+    registry.apply(shop.session, [path], actor="lena.vogt")
+    signatures.report_incident(shop.session, "mail", actor="lena.vogt", reason="a wrong price")
+    found = assumptions.assume(
+        shop.session, "mail", ["rollout.persistence=50%"], comment="c", actor="m.huber"
+    )
+    assert found.reproduced
+    assert found.at_look is not None
+    recorded, revised = found.at_look
+    assert (recorded.verdict, revised.verdict) == ("CONTINUE", "CONTINUE")
+    assert (recorded.version, revised.version) == (1, 1)
+    # of 100,000 units half the margin goes, and none of the cost of 0.10
+    assert net_benefit(revised) == pytest.approx(net_benefit(recorded) / 2 - 5_000)
+    assert [(one.verdict, one.rule) for one in found.at_revision] == [("STOP", "safety")] * 2
+    assert {one.version for one in found.at_revision} == {2}
+    assert state(shop)["looks"] == before
+    past = assumptions.beside(shop.session, "mail").past
+    assert past is not None
+    assert {(change.path, change.effect) for change in past.changes} == {
+        ("title", "safe"),
+        ("variants[control].weight", "new_phase"),
+        ("variants[ai].weight", "new_phase"),
+    }
