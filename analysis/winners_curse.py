@@ -127,7 +127,8 @@ def relative_effects(
     -------
     Block or NotEstimable
         Refused: the reasons of `klartext.analysis.moments.unusable`; ``weak-control`` when the
-        control's margin is fewer than three standard errors above zero.
+        control's margin is fewer than three standard errors above zero; ``no-variance`` when
+        several treatments have margins that do not vary.
 
     Notes
     -----
@@ -152,6 +153,8 @@ def relative_effects(
             "weak-control", "the control's margin is not three standard errors above zero"
         )
     covariance = (np.diag(own) + np.outer(shared, shared)) / base.mean**2
+    if not np.linalg.eigvalsh(covariance).min() > 0:
+        return NotEstimable("no-variance", "the margins of two treatments do not vary")
     return Block(experiment.key, experiment.treatments, np.array(effects), covariance)
 
 

@@ -268,3 +268,15 @@ def test_a_control_without_margin_is_no_yardstick(experiment: Experiment) -> Non
     found = relative_effects(experiment, moments)
     assert isinstance(found, NotEstimable)
     assert found.reason == "weak-control"
+
+
+def test_treatments_that_never_earn_are_refused_before_the_algebra(experiment: Experiment) -> None:
+    control, ai = experiment.variants
+    several = replace(experiment, variants=(control, ai, replace(ai, key="gpt")))
+    nothing = replace(variant(10_000, 0.0, 0.1), m2=np.zeros((2, 2)))
+    moments = {"control": variant(10_000, 10.0, 0.0), "ai": nothing, "gpt": nothing}
+    found = relative_effects(several, moments)
+    assert isinstance(found, NotEstimable)
+    assert found.reason == "no-variance"
+    moments["gpt"] = variant(10_000, 10.2, 0.1)
+    assert isinstance(relative_effects(several, moments), Block)
