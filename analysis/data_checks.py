@@ -17,7 +17,7 @@ from klartext.analysis.checks import (
     zero_weight,
 )
 from klartext.analysis.columns import counted_metrics
-from klartext.analysis.decision import COMPLETE_SHARE
+from klartext.analysis.conditions import COMPLETE_SHARE
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.look import Look, planned_units
 from klartext.analysis.readout import Readout

@@ -6,115 +6,22 @@ cannot be estimated is a condition that is not met.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from decimal import Decimal
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
 
+from klartext.analysis import conditions
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.guardrails import GuardrailReading
+from klartext.analysis.evidence import Evidence
 from klartext.analysis.look import bounds
 from klartext.analysis.result import (
-    Check,
-    CostCompleteness,
     Decision,
-    DecisionView,
     Number,
-    Prospect,
     Reason,
     TreatmentResult,
     Verdict,
 )
-from klartext.analysis.sequential.replay import Drift
-from klartext.experiments.experiment import DecisionRule, Gate, InferenceMode
-
-COMPLETE_SHARE = 0.95
-"""Share of calls and of money that must be priced and attributed for a GO."""
-
-LIMITED_ERROR = 0.1
-"""P(NB <= 0) up to which GO_LIMITED is possible at the registered end, shared by all treatments."""
 
 FUTILE_PROBABILITY = 0.05
 """Predictive probability of a GO by the registered end below which a test may be futile."""
-
-_WEEK = timedelta(days=7)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the rules read about one treatment.
-
-    Parameters
-    ----------
-    variant
-        Key of the treatment.
-    rule
-        Registered thresholds.
-    registered
-        Whether the rule was recorded before the first exposure.
-    retrospective
-        Whether the spec declares that it was not.
-    adaptive
-        Whether the weights follow the outcomes (a bandit).
-    treatments
-        How many there are in the experiment.
-    deciding
-        Whether intervals may decide at this look.
-    mode
-        Registered inference mode.
-    at_end
-        Whether the registered end is reached: no later look will know more.
-    checks
-        Those with severity ``invalid`` make the data unreadable.
-    spent, budget
-        Variable cost of the test and its cap, money; no cap is None.
-    guardrails
-        One per guardrail of the spec.
-    view, worst
-        Decision view, and the same with every open cost at its upper bound.
-    duration
-        Time over which mature units were exposed.
-    completeness
-        How much of the AI cost is known.
-    approved
-        Roles that have signed.
-    gates
-        Preflight checks of the spec, each with its latest result (None: none yet).
-    incidents
-        Reasons of the open ones.
-    prospect
-        What the rest of the test may bring.
-    uncapped
-        Raw net benefit without the caps on metrics; None when no metric of value has one.
-    drift
-        Since when no value of the effect agrees with all daily intervals; None when one does.
-    """
-
-    variant: str
-    rule: DecisionRule
-    registered: bool
-    retrospective: bool
-    adaptive: bool
-    treatments: int
-    deciding: bool
-    mode: InferenceMode
-    at_end: bool
-    checks: tuple[Check, ...]
-    spent: Decimal
-    budget: Decimal | None
-    guardrails: tuple[GuardrailReading, ...]
-    view: DecisionView
-    worst: DecisionView
-    duration: timedelta
-    completeness: CostCompleteness
-    approved: frozenset[str]
-    prospect: Prospect
-    uncapped: Number | None = None
-    gates: tuple[tuple[Gate, Decimal | None], ...] = ()
-    incidents: tuple[str, ...] = ()
-    drift: Drift | None = None
-
 
 Rule = Callable[[Evidence], Decision | None]
 
@@ -192,8 +99,10 @@ def _or_least(value: Number) -> float:
 
 
 def _safety(evidence: Evidence) -> Decision | None:
-    reasons = [_unmet("incident", "incident", reason) for reason in evidence.incidents]
-    reasons += [_guardrail(reading) for reading in evidence.guardrails if reading.is_broken]
+    reasons = [conditions.unmet("incident", "incident", reason) for reason in evidence.incidents]
+    reasons += [
+        conditions.guardrail(reading) for reading in evidence.guardrails if reading.is_broken
+    ]
     if evidence.budget is not None and evidence.spent >= evidence.budget:
         reasons.insert(
             0,
@@ -224,7 +133,7 @@ def _invalid(evidence: Evidence) -> Decision | None:
     ]
     if not (evidence.registered or evidence.retrospective):
         reasons.append(
-            _unmet(
+            conditions.unmet(
                 "registration",
                 "registration",
                 "the first exposure is older than the registration; an experiment that was not "
@@ -238,9 +147,8 @@ def _adaptive(evidence: Evidence) -> Decision | None:
     if not evidence.adaptive:
         return None
     detail = "weights that follow the outcomes make these intervals too short to decide on"
-    return _decision(
-        evidence, "CONTINUE", "adaptive", [_unmet("adaptive_allocation", evidence.variant, detail)]
-    )
+    reason = conditions.unmet("adaptive_allocation", evidence.variant, detail)
+    return _decision(evidence, "CONTINUE", "adaptive", [reason])
 
 
 def _loss(evidence: Evidence) -> Decision | None:
@@ -259,12 +167,12 @@ def _loss(evidence: Evidence) -> Decision | None:
 
 
 def _go(evidence: Evidence) -> Decision | None:
-    conditions = tuple(_conditions(evidence))
-    if not all(condition.met for condition in conditions):
+    reasons = tuple(conditions.of_go(evidence))
+    if not all(reason.met for reason in reasons):
         return None
     if evidence.rule.approvals is None:
-        return _decision(evidence, "GO", "go", conditions)
-    return _signed(evidence, "GO", "go", conditions)
+        return _decision(evidence, "GO", "go", reasons)
+    return _signed(evidence, "GO", "go", reasons)
 
 
 def _futility(evidence: Evidence) -> Decision | None:
@@ -280,28 +188,28 @@ def _futility(evidence: Evidence) -> Decision | None:
         else prospect.wait_value - prospect.wait_cost
     )
     reasons = (
-        _condition(
+        conditions.compared(
             "predictive_probability",
             prospect.predictive_probability,
             "<",
             FUTILE_PROBABILITY,
             "chance that the lower bound of the net benefit gets above zero by the registered end",
         ),
-        _condition(
+        conditions.compared(
             "expected_net_benefit",
             evidence.view.posterior_mean,
             "<=",
             0.0,
             "posterior mean of the net benefit",
         ),
-        _condition(
+        conditions.compared(
             "value_of_waiting",
             gain,
             "<",
             0.0,
             "what the best length of further testing tells is worth, less what it costs",
         ),
-        _min_duration(evidence),
+        conditions.min_duration(evidence),
     )
     if not all(reason.met for reason in reasons):
         return None
@@ -313,259 +221,38 @@ def _end(evidence: Evidence) -> Decision | None:
     if not evidence.at_end:
         return None
     approvable = evidence.rule.approvals is not None
-    full, limited = tuple(_conditions(evidence)), tuple(_limited(evidence))
-    for conditions in (full, limited) if approvable else (full,):
-        if _is_awaited(evidence, conditions):
-            return _decision(evidence, "CONTINUE", "awaits_check", conditions)
+    full, limited = tuple(conditions.of_go(evidence)), tuple(conditions.of_limited_go(evidence))
+    for reasons in (full, limited) if approvable else (full,):
+        if _is_awaited(evidence, reasons):
+            return _decision(evidence, "CONTINUE", "awaits_check", reasons)
     if approvable and all(reason.met for reason in limited):
         return _signed(evidence, "GO_LIMITED", "go_limited", limited)
     named = {(reason.code, reason.subject) for reason in limited}
     unmet = [one for one in full if not one.met and (one.code, one.subject) not in named]
-    reasons = [*limited, *unmet]
-    if all(reason.met for reason in limited):
-        reasons.append(_approvals(evidence))
-    return _decision(evidence, "STOP", "no_evidence", reasons)
+    unsigned = [conditions.approvals(evidence)] if all(one.met for one in limited) else []
+    return _decision(evidence, "STOP", "no_evidence", (*limited, *unmet, *unsigned))
 
 
-def _is_awaited(evidence: Evidence, conditions: Sequence[Reason]) -> bool:
-    """Whether preflight checks without a result are all that stands against these conditions."""
-    unmet = {(reason.code, reason.subject) for reason in conditions if not reason.met}
+def _is_awaited(evidence: Evidence, reasons: Sequence[Reason]) -> bool:
+    """Whether preflight checks without a result are all that these conditions lack."""
+    unmet = {(reason.code, reason.subject) for reason in reasons if not reason.met}
     awaited = {("preflight", gate.check) for gate, result in evidence.gates if result is None}
     return bool(unmet) and unmet <= awaited
 
 
-def _signed(
-    evidence: Evidence, verdict: Verdict, rule: str, conditions: Iterable[Reason]
-) -> Decision:
+def _signed(evidence: Evidence, verdict: Verdict, rule: str, reasons: Iterable[Reason]) -> Decision:
     """Return a positive verdict, or that it waits for signatures."""
-    approvals = _approvals(evidence)
+    approvals = conditions.approvals(evidence)
     final: Verdict = verdict if approvals.met else "GO_PENDING_APPROVAL"
-    return _decision(evidence, final, rule, (*conditions, approvals))
+    return _decision(evidence, final, rule, (*reasons, approvals))
 
 
 def _continue(evidence: Evidence) -> Decision:
-    return _decision(evidence, "CONTINUE", "continue", _conditions(evidence))
+    return _decision(evidence, "CONTINUE", "continue", conditions.of_go(evidence))
 
 
 RULES: tuple[Rule, ...] = (_safety, _invalid, _adaptive, _loss, _go, _futility, _end)
 """In order of precedence."""
-
-
-def _conditions(evidence: Evidence) -> Iterator[Reason]:
-    """Yield every condition of GO but the signatures."""
-    if not evidence.deciding and evidence.mode == "group_sequential":
-        detail = "only a planned look decides; the interval shown is the anytime one"
-        yield _unmet("planned_look", "inference", detail)
-    elif not evidence.deciding:
-        detail = "the one deciding look comes when the planned units are mature"
-        yield _unmet("deciding_look", "inference", detail)
-    yield from _shown_gain(evidence, evidence.view)
-    yield from _besides(evidence)
-    worst = evidence.worst
-    ends = bounds(worst.rule_interval)
-    yield Reason(
-        "cost_bounded",
-        met=all(reason.met for reason in _shown_gain(evidence, worst)),
-        value=None if isinstance(ends, NotEstimable) else ends[0],
-        threshold=0.0,
-        subject="cost",
-        detail="lower bound of the net benefit, with every cost line at its upper bound and every "
-        "open call at the highest price; the other two conditions must hold there as well",
-    )
-
-
-def _limited(evidence: Evidence) -> Iterator[Reason]:
-    """Yield every condition of GO_LIMITED but the signatures: a likely gain, not a shown one."""
-    yield from _likely_gain(evidence, evidence.view)
-    yield from _besides(evidence)
-    worst = evidence.worst
-    chance = worst.probability_positive
-    yield Reason(
-        "cost_bounded_limited",
-        met=all(reason.met for reason in _likely_gain(evidence, worst)),
-        value=None if isinstance(chance, NotEstimable) else chance,
-        threshold=_limited_probability(evidence),
-        subject="cost",
-        detail="probability of a positive net benefit, with every cost line at its upper bound and "
-        "every open call at the highest price; the other two conditions must hold there as well",
-    )
-
-
-def _shown_gain(evidence: Evidence, view: DecisionView) -> tuple[Reason, ...]:
-    return (_net_benefit_lower(view), _hurdle(evidence, view), _expected_loss(evidence, view))
-
-
-def _likely_gain(evidence: Evidence, view: DecisionView) -> tuple[Reason, ...]:
-    """Return the conditions on the money of a limited go.
-
-    The prior expects no effect on the margin. Where the treatment costs less than the control that
-    is no scepticism, it is hope that the margin lost is not real; so the data have to say it alone.
-    """
-    threshold = _limited_probability(evidence)
-    return (
-        _condition(
-            "probability_positive",
-            view.probability_positive,
-            ">=",
-            threshold,
-            "probability that the net benefit is positive, for a limited go",
-        ),
-        _condition(
-            "probability_without_prior",
-            view.probability_without_prior,
-            ">=",
-            threshold,
-            "the same from the data alone, once they can bound the net benefit",
-        ),
-        _expected_loss(evidence, view),
-    )
-
-
-def _limited_probability(evidence: Evidence) -> float:
-    return 1 - LIMITED_ERROR / evidence.treatments
-
-
-def _besides(evidence: Evidence) -> Iterator[Reason]:
-    """Yield what every positive verdict needs, however sure the gain is."""
-    if evidence.drift is not None:
-        detail = f"since {evidence.drift.since} no value of the effect agrees with every day's"
-        yield _unmet("drift", "net_benefit", detail)
-    if evidence.uncapped is not None:
-        yield _condition(
-            "uncapped_net_benefit",
-            evidence.uncapped,
-            ">",
-            0.0,
-            "raw net benefit without the caps on metrics; a cap must not turn a loss into a gain",
-        )
-    for reading in evidence.guardrails:
-        yield _guardrail(reading)
-    yield _min_duration(evidence)
-    yield _cost_complete(evidence)
-    for gate, result in evidence.gates:
-        yield _condition(
-            "preflight",
-            NotEstimable("no-result", "no result was recorded")
-            if result is None
-            else float(result),
-            ">=",
-            float(gate.minimum),
-            "latest result of a check outside the data",
-            subject=gate.check,
-        )
-
-
-def _net_benefit_lower(view: DecisionView) -> Reason:
-    ends = bounds(view.rule_interval)
-    return _condition(
-        "net_benefit_lower",
-        ends if isinstance(ends, NotEstimable) else ends[0],
-        ">",
-        0.0,
-        "lower bound of the net benefit; more mature units narrow the interval, a larger effect "
-        "or less cost raises it",
-    )
-
-
-def _hurdle(evidence: Evidence, view: DecisionView) -> Reason:
-    return _condition(
-        "hurdle_probability",
-        view.probability_hurdle,
-        ">=",
-        float(evidence.rule.probability),
-        "probability that the margin covers the cost and a return of "
-        f"{float(evidence.rule.hurdle_roi):.0%} on it",
-    )
-
-
-def _expected_loss(evidence: Evidence, view: DecisionView) -> Reason:
-    return _condition(
-        "expected_loss",
-        view.expected_loss,
-        "<=",
-        float(evidence.rule.expected_loss),
-        "what going live loses on average, counting 0 where it gains",
-    )
-
-
-def _min_duration(evidence: Evidence) -> Reason:
-    weeks = max(evidence.duration, timedelta(0)) // _WEEK
-    return _condition(
-        "min_duration",
-        7.0 * weeks,
-        ">=",
-        evidence.rule.min_duration / timedelta(days=1),
-        "days since the first exposure, in whole weeks, whose units are mature",
-        subject="duration",
-    )
-
-
-def _cost_complete(evidence: Evidence) -> Reason:
-    known = evidence.completeness
-    left_out = ", ".join(known.left_out) or "none"
-    return _condition(
-        "cost_complete",
-        min(known.priced_share, known.money_share),
-        ">=",
-        COMPLETE_SHARE,
-        "share of AI calls and of their cost that is priced and belongs to a variant; cost "
-        f"categories without any cost: {left_out}",
-        subject="cost",
-    )
-
-
-def _guardrail(reading: GuardrailReading) -> Reason:
-    ends = bounds(reading.harm)
-    value: Number = ends if isinstance(ends, NotEstimable) else ends[0 if reading.is_broken else 1]
-    detail = (
-        "even the favourable bound of the harm is beyond the limit"
-        if reading.is_broken
-        else "unfavourable bound of the harm; more mature units narrow it"
-    )
-    return _condition("guardrail", value, "<=", reading.limit, detail, subject=reading.metric)
-
-
-def _approvals(evidence: Evidence) -> Reason:
-    asked = evidence.rule.approvals
-    roles = () if asked is None else asked.by
-    missing = [role for role in roles if role not in evidence.approved]
-    detail = f"still to sign: {', '.join(missing)}" if missing else "all have signed"
-    if asked is None:
-        detail = "a limited go needs an approval, and the spec names nobody who could give it"
-    return Reason(
-        "approvals",
-        met=bool(roles) and not missing,
-        value=float(len(roles) - len(missing)),
-        threshold=float(max(1, len(roles))),
-        subject="approvals",
-        detail=detail,
-    )
-
-
-def _condition(  # noqa: PLR0913 - one comparison, read from left to right
-    code: str,
-    value: Number,
-    relation: Literal[">", ">=", "<=", "<"],
-    threshold: float,
-    detail: str,
-    *,
-    subject: str = "net_benefit",
-) -> Reason:
-    """Compare; what cannot be estimated is not met."""
-    if isinstance(value, NotEstimable):
-        why = f"{detail}: not known, {value.detail}"
-        return Reason(code, False, None, threshold, subject, why)  # noqa: FBT003 - met
-    met = {
-        ">": value > threshold,
-        ">=": value >= threshold,
-        "<=": value <= threshold,
-        "<": value < threshold,
-    }[relation]
-    return Reason(code, met, value, threshold, subject, detail)
-
-
-def _unmet(code: str, subject: str, detail: str) -> Reason:
-    return Reason(code, met=False, value=None, threshold=None, subject=subject, detail=detail)
 
 
 def _decision(

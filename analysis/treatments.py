@@ -12,6 +12,7 @@ from klartext.analysis.adjusted import money as adjusted_money
 from klartext.analysis.ahead import ahead
 from klartext.analysis.breakdown import cost_items
 from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.evidence import Evidence
 from klartext.analysis.guardrails import read_guardrail
 from klartext.analysis.look import Look
 from klartext.analysis.projection import decision_view
@@ -99,11 +100,11 @@ def evidence_of(
     view: DecisionView,
     worst: DecisionView,
     prospect: Prospect,
-) -> decision.Evidence:
+) -> Evidence:
     """Return what the rules read about one treatment, from its money and all that stands beside."""
     experiment, readout, look = subject.experiment, subject.readout, subject.look(treatment)
     alpha = float(experiment.inference.alpha)
-    return decision.Evidence(
+    return Evidence(
         variant=treatment,
         rule=experiment.decision,
         registered=subject.registered,

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from klartext.experiments import audit
 from klartext.experiments.errors import ConflictError, NotFoundError
+from klartext.experiments.experiment import Gate
 from klartext.experiments.registry import Registered
 from klartext.experiments.tables import preflights
 
@@ -39,6 +40,16 @@ def results(
         row.check: Result(row.check, row.value, row.evidence_sha256, row.actor, row.recorded_at)
         for row in connection.execute(query.order_by(preflights.c.id))
     }
+
+
+def not_passed(connection: sa.Connection, registered: Registered) -> tuple[Gate, ...]:
+    """Return the checks of the spec whose latest result does not pass, or that have none."""
+    found = results(connection, registered.key)
+    return tuple(
+        gate
+        for gate in registered.experiment.decision.preflight
+        if gate.check not in found or found[gate.check].value < gate.minimum
+    )
 
 
 def record(  # noqa: PLR0913 - who measured what with which evidence, when

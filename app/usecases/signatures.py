@@ -42,7 +42,8 @@ def sign(  # noqa: PLR0913 - who signs what as whom, how, and why
     NotFoundError
         There is no such experiment, or it asks no such role.
     ConflictError
-        See `klartext.experiments.approvals.sign`; or an incident is open.
+        See `klartext.experiments.approvals.sign`; or an incident is open, or the latest result of a
+        preflight check does not pass.
     """
     now = session.now()
     with session.engine.begin() as connection:
@@ -52,6 +53,13 @@ def sign(  # noqa: PLR0913 - who signs what as whom, how, and why
             raise ConflictError(
                 f"incident {open_ones[0].number} of {key} is open: {open_ones[0].reason} "
                 f"Close it first: klartext incident {key} --close {open_ones[0].number}"
+            )
+        failed = preflight.not_passed(connection, registered) if approved else ()
+        if failed:
+            raise ConflictError(
+                f"the preflight check {failed[0].check} of {key} does not pass any more: its "
+                f"latest result is below {failed[0].minimum}. Record one that passes first: klartext "
+                f"preflight {key} --check {failed[0].check}"
             )
         found = approvals.sign(
             connection,

@@ -17,7 +17,7 @@ from benchmarks.calibrate.judgement import Row
 from benchmarks.calibrate.shops import DAY, START, Sales, Shop
 from klartext.analysis import decision
 from klartext.analysis.booked import book
-from klartext.analysis.decision import LIMITED_ERROR
+from klartext.analysis.conditions import LIMITED_ERROR
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.projection import decision_view
 from klartext.analysis.prospect import prospect_of

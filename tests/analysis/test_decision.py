@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from klartext.analysis.decision import RULES, Evidence, decide, decide_overall
+from klartext.analysis.decision import RULES, decide, decide_overall
 from klartext.analysis.estimate import ConfidenceSet, Interval, NotEstimable, Unbounded
+from klartext.analysis.evidence import Evidence
 from klartext.analysis.guardrails import GuardrailReading
 from klartext.analysis.result import (
     Check,

@@ -72,7 +72,7 @@ def test_every_reason_for_a_missing_number_has_words() -> None:
 
 
 def test_every_condition_of_a_decision_has_words() -> None:
-    found = codes("analysis", 0, "code", "Reason", "_condition", "_unmet")
+    found = codes("analysis", 0, "code", "Reason", "compared", "unmet")
     assert {"net_benefit_lower", "guardrail", "approvals", "budget"} <= found
     for code in found:
         assert f"condition.{code}.text" in KEYS, code
@@ -89,7 +89,7 @@ def test_every_condition_with_a_value_says_what_it_is() -> None:
         "drift",
         "other_treatment",
     }
-    found = codes("analysis", 0, "code", "Reason", "_condition", "_unmet")
+    found = codes("analysis", 0, "code", "Reason", "compared", "unmet")
     assert found - without <= set(CONDITION_VALUES)
 
 

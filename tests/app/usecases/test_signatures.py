@@ -160,6 +160,36 @@ def test_an_incident_pauses_and_stops_whatever_the_figures(shop: Shop) -> None:
     assert (one.closed_by, one.comment) == ("support", "prompt 8")
 
 
+def test_a_check_that_fails_after_the_look_holds_the_signature_back(
+    shop: Shop, tmp_path: Path
+) -> None:
+    evidence = tmp_path / "load.json"
+    evidence.write_text("{}")
+
+    def result(value: str) -> None:
+        signatures.record_preflight(
+            shop.session,
+            "mail",
+            check="load-test",
+            value=Decimal(value),
+            evidence=evidence,
+            actor="ops",
+        )
+
+    shop.begin(
+        rule=", approvals: {by: [cfo], within: 10d}, preflight: [{check: load-test, minimum: 0.99}]"
+    )
+    result("0.995")
+    shop.deliver(3000, lift=0.15, until=MATURE)
+    taken = analysis.decide(shop.session, "mail", actor="lena.vogt")
+    assert taken.analysis.decision.verdict == "GO_PENDING_APPROVAL"
+    result("0.5")
+    with pytest.raises(ConflictError, match="load-test of mail does not pass any more"):
+        sign(shop, "cfo", "m.huber")
+    result("0.99")
+    assert sign(shop, "cfo", "m.huber").registered.status == "decided"
+
+
 def test_an_open_incident_ends_the_test_at_a_look(shop: Shop) -> None:
     pending(shop)
     signatures.report_incident(shop.session, "mail", actor="support", reason="harm")
