@@ -56,10 +56,11 @@ def sign(  # noqa: PLR0913 - who signs what as whom, how, and why
             )
         failed = preflight.not_passed(connection, registered) if approved else ()
         if failed:
+            gate = failed[0]
             raise ConflictError(
-                f"the preflight check {failed[0].check} of {key} does not pass any more: its "
-                f"latest result is below {failed[0].minimum}. Record one that passes first: klartext "
-                f"preflight {key} --check {failed[0].check}"
+                f"the preflight check {gate.check} of {key} does not pass any more: its latest "
+                f"result is below {gate.minimum}. Record one that passes first: klartext preflight "
+                f"{key} --check {gate.check}"
             )
         found = approvals.sign(
             connection,
