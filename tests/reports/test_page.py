@@ -1,12 +1,13 @@
 import re
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from html.parser import HTMLParser
 
 import pytest
 
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.result import Beliefs, MetricResult
+from klartext.analysis.result import Beliefs, CostSource, LedgerView, MetricResult
 from klartext.reports import page, tables
 from klartext.reports.language import LANGUAGES, Language, Locale, catalogue
 from tests.reports import samples
@@ -243,3 +244,23 @@ def test_an_adjusted_p_that_is_missing_is_not_mentioned() -> None:
     metric = samples.between_looks().analysis.metrics[-1]
     rows = rows_of(replace(metric, adjusted_p=NotEstimable("burn-in", "early"), correction="holm"))
     assert not any("Holm" in (cell.note or "") for row in rows for cell in row)
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", ("the bill", "Difference")), ("de", ("die Rechnung", "Differenz"))],
+)
+def test_a_bill_and_the_prices_in_its_place_stand_side_by_side(
+    language: Language, said: tuple[str, ...]
+) -> None:
+    plain = samples.stop()
+    now = plain.generated_at
+    source = CostSource(
+        "model_fees", "acme-ai", None, now, now, "bill", Decimal(10), Decimal(8), 2, 0, (1,)
+    )
+    view = LedgerView(None, now, 1, Decimal(10), Decimal(3), Decimal(0), (source,))
+    shown = replace(plain, analysis=replace(plain.analysis, ledger=view))
+    words = Page(page.render(shown, language)).texts
+    assert {text for text in said if any(text in word for word in words)} == set(said)
+    assert any("acme-ai" in word for word in words)
+    assert "acme-ai" not in page.render(plain, language)
