@@ -122,10 +122,15 @@ def _read_union(options: tuple[Any, ...], value: Any) -> Any:
         return None
     classes = [option for option in options if is_dataclass(option)]
     if len(classes) > 1:  # value entries differ in their keys
-        chosen = next(cls for cls in classes if {item.name for item in fields(cls)} == set(value))
-        return _built(chosen, value)
+        return _built(next(cls for cls in classes if _fits(cls, set(value))), value)
     several = [option for option in options if option is not types.NoneType]
     return _read(several[0], value) if len(several) == 1 else value
+
+
+def _fits(cls: Any, names: set[str]) -> bool:
+    """Whether a form with these keys is of a class, which may have got more fields since then."""
+    every = {item.name for item in fields(cls)}
+    return {item.name for item in fields(cls) if item.default is MISSING} <= names <= every
 
 
 def _built(cls: Any, value: Any) -> Any:

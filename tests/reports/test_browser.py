@@ -1,14 +1,18 @@
 """The page in a real browser: no network, no errors, nothing cut off, complete on paper."""
 
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
+from klartext.analysis.result import Assumed
 from klartext.reports import page, portfolio_page
 from klartext.reports.language import Language
 from tests.reports import portfolios, samples
@@ -155,3 +159,24 @@ def test_interactive_figures_work_offline_too(
     shown.page.emulate_media(media="print")
     assert shown.page.locator(".plot.wide:visible").count() == 3
     shown.page.context.close()
+
+
+def test_a_what_if_is_marked_on_every_sheet(browser: Browser, tmp_path: Path) -> None:
+    """Its mark is a transparent form in 110 pt, which is 146.66 px; one page has one."""
+    shown = samples.go()
+    tried = Assumed("rollout.persistence", "fraction", Decimal("0.7"), Decimal("0.5"))
+    path, target = tmp_path / "what-if.html", tmp_path / "what-if.pdf"
+    what_if = replace(shown, analysis=replace(shown.analysis, assumed=(tried,)))
+    path.write_text(page.render(what_if, "de"), encoding="utf-8")
+    printed = opened(browser, path)
+    assert printed.requests == printed.complaints == []
+    printed.page.pdf(path=target, prefer_css_page_size=True)
+    content = target.read_bytes()
+    printed.page.context.close()
+    sheets = len(re.findall(rb"/Type /Page\b", content))
+    marks = 0
+    for head, packed in re.findall(rb"<<(.*?)>> ?stream\n(.*?)endstream", content, re.DOTALL):
+        if b"/Form" in head:
+            marks += b" 146.66" in zlib.decompressobj().decompress(packed)
+    assert sheets > 1
+    assert marks == sheets

@@ -273,3 +273,12 @@ def test_a_roll_out_registered_before_its_inputs_had_ranges_is_still_read() -> N
         Assumption(Decimal("0.7"), Decimal("0.5")),
         Assumption(Decimal("0.1")),
     )
+
+
+def test_a_value_entry_registered_before_it_had_another_field_is_still_read() -> None:
+    document = json.loads(canonical(example(Decimal("0.05"))))
+    rate = {"base": "0.4", "low": None, "high": None, "source": None, "owner": None}
+    document["value"] = [{"metric": "revenue", "rate": rate}]
+    assert restore(json.dumps(document)).value == (
+        ContributionMargin("revenue", Assumption(Decimal("0.4"))),
+    )
