@@ -232,7 +232,7 @@ def _of_rows(found: dict[str, Any]) -> Answer:
         },
         "latencies": {
             variant: [
-                [row[name] for row in found["latencies"] if row["bearer"] == variant]
+                [float(row[name]) for row in found["latencies"] if row["bearer"] == variant]
                 for name in ("value", "count", "earlier", "size")
             ]
             for variant in handwritten.VARIANTS
