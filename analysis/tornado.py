@@ -117,11 +117,12 @@ def effects_of(
     An occurrence of a cost line that the ledger charges in its place is none of the line's.
     """
     names = covariates.of_value(experiment)
-    metrics = [entry.metric for entry in experiment.value if not isinstance(entry, Saving)]
+    valued = dict.fromkeys(e.metric for e in experiment.value if not isinstance(e, Saving))
+    found = _differences(moments, ("margin", "cost", *valued), names)
     return Effects(
-        margin=_difference(moments, "margin", names),
-        cost=_difference(moments, "cost", names),
-        metrics={name: _difference(moments, name, names) for name in metrics},
+        margin=found["margin"],
+        cost=found["cost"],
+        metrics={name: found[name] for name in valued},
         lines=tuple(
             _occurrences(experiment, line, treatment, moments, names)
             - (0.0 if booked is None else _replaced(booked, line, treatment))
@@ -130,13 +131,15 @@ def effects_of(
     )
 
 
-def _difference(moments: tuple[Moments, Moments], column: str, names: tuple[str, ...]) -> float:
+def _differences(
+    moments: tuple[Moments, Moments], columns: tuple[str, ...], names: tuple[str, ...]
+) -> dict[str, float]:
     one, base = moments
     if names:
-        found = common_slopes.adjusted(one, base, (column,), names)
+        found = common_slopes.adjusted(one, base, columns, names)
         if not isinstance(found, NotEstimable):  # else the raw columns stand, as for the money
             one, base = found.treatment, found.control
-    return one.sample(column).mean - base.sample(column).mean
+    return {column: one.sample(column).mean - base.sample(column).mean for column in columns}
 
 
 def _occurrences(
@@ -157,7 +160,7 @@ def _occurrences(
         found if is_charged else _without(found, column)
         for found, is_charged in zip(moments, charged, strict=True)
     )
-    return _difference((one, base), column, names)
+    return _differences((one, base), (column,), names)[column]
 
 
 def _replaced(booked: Booked, line: CostLine, treatment: str) -> float:
