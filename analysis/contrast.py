@@ -93,7 +93,7 @@ class Contrast:
     @property
     def variance(self) -> float:
         """Squared standard error of the difference."""
-        return math.fsum(source.variance for source in self.sources)
+        return math.fsum([source.variance for source in self.sources])
 
     @property
     def std_error(self) -> float:
@@ -104,9 +104,9 @@ class Contrast:
     def covariance(self) -> tuple[float, float, float]:
         """Squared standard errors of treatment and control, and their covariance."""
         return (
-            math.fsum(source.treatment for source in self.sources),
-            math.fsum(source.control for source in self.sources),
-            math.fsum(source.covariance for source in self.sources),
+            math.fsum([source.treatment for source in self.sources]),
+            math.fsum([source.control for source in self.sources]),
+            math.fsum([source.covariance for source in self.sources]),
         )
 
     @property
@@ -185,8 +185,8 @@ def fixed(
     contrast = checked(contrast)
     if isinstance(contrast, NotEstimable):
         return contrast
-    multiplier = student(contrast.df, tail=alpha / 2)
-    statistic = contrast.value / contrast.std_error
+    df, std_error = contrast.df, contrast.std_error
+    multiplier = student(df, tail=alpha / 2)
     relative = (
         log_ratio(contrast, multiplier=multiplier, level=1 - alpha)
         if _is_strong(contrast)
@@ -195,9 +195,10 @@ def fixed(
     return _estimate(
         contrast,
         method=contrast.method,
+        std_error=std_error,
         multiplier=multiplier,
         level=1 - alpha,
-        p_value=2 * float(special.stdtr(contrast.df, -abs(statistic))),
+        p_value=2 * float(special.stdtr(df, -abs(contrast.value / std_error))),
         valid_for_look=single_look,
         relative=relative,
     )
@@ -251,14 +252,15 @@ def anytime(
         return burn_in
     n = contrast.n + contrast.baseline_n
     multiplier = mixture.multiplier(n, planned_n, alpha=alpha)
-    statistic = contrast.value / contrast.std_error
+    std_error = contrast.std_error
     method = "anytime" if contrast.method == "welch" else f"anytime-{contrast.method}"
     return _estimate(
         contrast,
         method=method,
+        std_error=std_error,
         multiplier=multiplier,
         level=1 - alpha,
-        p_value=mixture.p_value(statistic, n, planned_n, alpha=alpha),
+        p_value=mixture.p_value(contrast.value / std_error, n, planned_n, alpha=alpha),
         valid_for_look=True,
         relative=fieller(contrast, multiplier=multiplier, level=1 - alpha),
     )
@@ -299,6 +301,7 @@ def at_boundary(
     return _estimate(
         contrast,
         method=contrast.method,
+        std_error=contrast.std_error,
         multiplier=multiplier,
         level=level,
         p_value=p_value,
@@ -384,14 +387,14 @@ def _estimate(  # noqa: PLR0913 - what makes an estimate of a contrast
     contrast: Contrast,
     *,
     method: str,
+    std_error: float,
     multiplier: float,
     level: float,
     p_value: float | NotEstimable,
     valid_for_look: bool,
     relative: tuple[float | NotEstimable, ConfidenceSet],
 ) -> Estimate:
-    value, std_error = contrast.value, contrast.std_error
-    reach = multiplier * std_error
+    value, reach = contrast.value, multiplier * std_error
     return Estimate(
         method=method,
         valid_for_look=valid_for_look,

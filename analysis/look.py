@@ -332,7 +332,8 @@ class Look:
             fixed = (("welch", means.welch(one, other, alpha=alpha, single_look=single_look)),)
         if self.mode == "fixed":
             return fixed
-        found = self.difference(treatment, control, column, alpha=alpha)
+        outcomes = nonzero(treatment, control, column)
+        found = self.compare(one, other, alpha=alpha, nonzero=outcomes)
         return ((self.named("welch"), found), *fixed)
 
 

@@ -110,8 +110,8 @@ def linearise(moments: Moments, quantities: Sequence[Quantity]) -> Linearised | 
     if moments.n < 2:
         return NotEstimable("too-few-units", f"a variant has {moments.n} units; two are needed")
     columns = columns_of(quantities)
-    places = np.array([moments.columns.index(column) for column in columns])
-    means, m2 = moments.mean[places], moments.m2[places[:, None], places]
+    places = [moments.columns.index(column) for column in columns]
+    means, m2 = moments.mean.take(places), moments.m2.take(places, 0).take(places, 1)
     if not (np.isfinite(means).all() and np.isfinite(m2).all()):
         return NotEstimable("not-finite", "a mean or variance is not a finite number")
     if (m2.diagonal() < 0).any():
@@ -245,7 +245,7 @@ def level(
     parts = linearise(moments, (metric.numerator, metric.denominator))
     if isinstance(parts, NotEstimable):
         return parts
-    return _fieller(parts, multiplier, confidence)
+    return ratios.fieller(*_joint(parts), multiplier=multiplier, level=confidence)
 
 
 def mover(
@@ -285,12 +285,12 @@ def mover(
     approach", Statist. Med. 27, 1693-1702.
     """
     z = multiplier_of(alpha)
-    pair: list[Linearised] = []
+    pair: list[_Joint] = []
     for moments in (treatment, control):
         parts = linearise(moments, (metric.numerator, metric.denominator))
         if isinstance(parts, NotEstimable):
             return parts
-        pair.append(parts)
+        pair.append(_joint(parts))
     limits = _limits(pair, z)
     if isinstance(limits, NotEstimable):
         return limits
@@ -324,38 +324,32 @@ def _is_dust(variance: float, size: float) -> bool:
     return variance <= (1e-12 * size) ** 2
 
 
-def _fieller(parts: Linearised, multiplier: float, confidence: float) -> ConfidenceSet:
-    squared = parts.covariance / parts.n
-    return ratios.fieller(
-        float(parts.value[0]),
-        float(parts.value[1]),
-        float(squared[0, 0]),
-        float(squared[1, 1]),
-        float(squared[0, 1]),
-        multiplier=multiplier,
-        level=confidence,
-    )
+_Joint: TypeAlias = tuple[float, float, float, float, float]
+"""Two means, their squared standard errors and their covariance."""
 
 
-def _limits(
-    pair: Sequence[Linearised], multiplier: float
-) -> tuple[float, float, float] | NotEstimable:
+def _joint(parts: Linearised) -> _Joint:
+    (top, bottom), squared = parts.value.tolist(), (parts.covariance / parts.n).tolist()
+    return top, bottom, squared[0][0], squared[1][1], squared[0][1]
+
+
+def _limits(pair: Sequence[_Joint], multiplier: float) -> tuple[float, float, float] | NotEstimable:
     """Return the difference and how far the interval reaches below and above it."""
     sides: list[tuple[float, float, float]] = []
-    for parts in pair:
-        region = _fieller(parts, multiplier, 0.0)
+    for joint in pair:
+        region = ratios.fieller(*joint, multiplier=multiplier, level=0.0)
         if isinstance(region, NotEstimable):
             return region
         if not isinstance(region, Interval):
             return NotEstimable("unbounded", "a variant's ratio is not bounded by the data")
-        sides.append((float(parts.value[0] / parts.value[1]), region.lower, region.upper))
+        sides.append((joint[0] / joint[1], region.lower, region.upper))
     (one, one_lower, one_upper), (base, base_lower, base_upper) = sides
     below = math.hypot(one - one_lower, base_upper - base)
     above = math.hypot(one_upper - one, base - base_lower)
     return one - base, below, above
 
 
-def _mover_p_value(pair: Sequence[Linearised]) -> float:
+def _mover_p_value(pair: Sequence[_Joint]) -> float:
     """Return the smallest alpha whose interval excludes zero.
 
     The interval reaches farther with every multiplier, up to where a variant's set is unbounded.

@@ -85,9 +85,9 @@ def fieller(  # noqa: PLR0913 - the five numbers of a bivariate normal estimate
     if var_a < 0 or var_b < 0:
         raise ValueError(f"the variances are {var_a} and {var_b}: none may be negative")
     # In units of the numerator's and the denominator's own size nothing over- or underflows.
-    size_a = max(abs(a), math.sqrt(var_a))
-    size_b = max(abs(b), math.sqrt(var_b))
-    limit = math.sqrt(var_a) * math.sqrt(var_b)
+    se_a, se_b = math.sqrt(var_a), math.sqrt(var_b)
+    size_a, size_b = max(abs(a), se_a), max(abs(b), se_b)
+    limit = se_a * se_b
     if abs(cov) > limit + _ROUNDING * size_a * size_b:
         raise ValueError(f"the covariance is {cov}: larger than the variances allow")
     cov = max(-limit, min(limit, cov))
@@ -97,7 +97,7 @@ def fieller(  # noqa: PLR0913 - the five numbers of a bivariate normal estimate
         size_a = 1.0
     shape, ends = _solve(
         (a / size_a, b / size_b),
-        (math.sqrt(var_a) / size_a, math.sqrt(var_b) / size_b),
+        (se_a / size_a, se_b / size_b),
         cov / size_a / size_b,
         multiplier,
     )
