@@ -177,7 +177,11 @@ def test_spark_agrees_on_several_processes(
     with open_engine(spark) as engine:
         for name in TABLES:
             engine.create_view(name, getattr(store.tables(engine), name), overwrite=True)
-        assert_mapped_alike(engine, tmp_path, reference)
+        try:
+            assert_mapped_alike(engine, tmp_path, reference)
+        finally:
+            for name in TABLES:  # the session is that of other tests too
+                engine.drop_view(name)
 
 
 @pytest.mark.parametrize("dialect", ["pyspark", "bigquery", "snowflake", "databricks"])
