@@ -89,7 +89,8 @@ CREATE TEMP TABLE calls AS
 SELECT *,
        CASE charged_to WHEN 'unit' THEN CASE WHEN is_ai THEN 'ai' ELSE 'control' END
                        WHEN 'shared' THEN variant END AS bearer,
-       CASE charged_to WHEN 'unit' THEN counted ELSE charged_to = 'shared' END AS is_counted
+       CASE charged_to WHEN 'unit' THEN counted ELSE charged_to = 'shared' END AS is_counted,
+       charged_to = 'unit' AND excluded AS is_apart
 FROM (
 SELECT c.unit, f.is_ai, c.variant, c.category, c.model, c.source, c.evidence, c.amount, c.task,
        c.error, c.input_tokens, c.output_tokens, c.cached_tokens, c.duration_ms,
@@ -98,7 +99,7 @@ SELECT c.unit, f.is_ai, c.variant, c.category, c.model, c.source, c.evidence, c.
                  OR c.variant = CASE WHEN f.is_ai THEN 'ai' ELSE 'control' END) THEN 'unit'
             WHEN c.variant IN ('control', 'ai') THEN 'shared'
             ELSE 'nobody' END AS charged_to,
-       f.mature AND NOT f.excluded AS counted
+       f.excluded, f.mature AND NOT f.excluded AS counted
 FROM usage_costs c LEFT JOIN first f USING (unit)
 WHERE c.ingest_batch <= {WATERMARK.batch} AND c.experiment = '{KEY}'
 )
@@ -211,7 +212,7 @@ SELECT charged_to, bearer, is_counted, category, model, source, min(evidence) AS
        count(*) AS calls,
        count(*) FILTER (amount IS NULL) AS unpriced, coalesce(sum(amount), 0) AS amount,
        max(amount) AS highest
-FROM calls GROUP BY charged_to, bearer, is_counted, category, model, source
+FROM calls GROUP BY charged_to, bearer, is_counted, is_apart, category, model, source
 """
 
 _PRICED, _TASKED, _CACHED, _TIMED = (
