@@ -6,7 +6,7 @@ a level, but no error: nobody knows which other calls belong to the same unit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ibis
@@ -20,6 +20,7 @@ from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
 from klartext.analysis.quantiles import Observations
+from klartext.analysis.reduced import Number, Reduced
 from klartext.analysis.reduction import Columns, moments_of, reduce
 from klartext.experiments.experiment import AI_KEYS, AI_METRICS, Metric
 
@@ -35,6 +36,16 @@ COLUMNS = tuple(
     )
 )
 """Unit columns, sums over the calls of a unit."""
+
+NAME = "calls"
+"""Name of the sums and moments of calls."""
+
+_NUMBERS = (
+    "ai.calls",
+    *(name for name in COLUMNS if name != "ai.calls"),
+    *(f"{of}.{key}" for of in ("known", "unit") for key in sorted(AI_KEYS)),
+)
+"""In an order that every process has: sums of one are added to those of another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +110,15 @@ class AiCalls:
         )
 
 
-def read(calls: ir.Table, units: Mapping[str, int], engine: BaseBackend) -> AiCalls | None:
-    """Reduce the calls that count; None when there are none.
+def sums(calls: ir.Table, variants: Sequence[str], engine: BaseBackend) -> Reduced:
+    """Reduce the calls that count; the latencies and moments are those of calls with a unit.
 
     Parameters
     ----------
     calls
         From `klartext.analysis.attribution.attribute`.
-    units
-        Mature units seen in one variant only, per variant; most may have no call.
+    variants
+        Keys of all variants.
     engine
         The engine of ``calls``.
 
@@ -115,34 +126,72 @@ def read(calls: ir.Table, units: Mapping[str, int], engine: BaseBackend) -> AiCa
     -----
     Per task: calls without a task are left out, and for the cost those without a price, so that
     numerator and denominator are of the same tasks. A task that two units share counts for both.
+    The totals of tasks add up only where no task is in both.
     """
     counted = calls.filter(calls.counted)
-    totals = {row["variant"]: row for row in rows_of(engine, _totals(counted))}
-    if not totals:
-        return None
-    coverage = {key: _coverage(totals.get(key)) for key in units}
+    totals = rows_of(engine, _totals(counted))
     direct = counted.filter(counted.charged_to == UNIT)
-    sums = direct.group_by("variant", "unit").aggregate(**_sums(direct))
-    table = sums.select(
-        "variant", **{name: sums[name].fill_null(0).cast("float64") for name in COLUMNS}
+    each = direct.group_by("variant", "unit").aggregate(**_sums(direct))
+    table = each.select(
+        "variant", **{name: each[name].fill_null(0).cast("float64") for name in COLUMNS}
     )
     with materialised(engine, table) as kept:
         groups = reduce(kept, Columns(COLUMNS, {}), ("variant",), engine=engine)
-    calling = {
-        key: moments_of(COLUMNS, [row for row in groups if row["variant"] == key]) for key in units
-    }
-    timed = counted.filter(counted.duration_ms.notnull())
-    if all(found["ai.latency_p50"].is_enough for found in coverage.values()):
-        timed = timed.filter(timed.charged_to == UNIT)
+    return Reduced(
+        {NAME: {(row["variant"],): tuple(row[name] or 0 for name in _NUMBERS) for row in totals}},
+        {(NAME, row["variant"]): moments_of(COLUMNS, [row]) for row in groups},
+        latencies=latencies(direct, variants, engine),
+    )
+
+
+def latencies(
+    calls: ir.Table, variants: Sequence[str], engine: BaseBackend
+) -> Mapping[str, Observations] | NotEstimable:
+    """Return the durations of calls per variant."""
+    timed = calls.filter(calls.duration_ms.notnull())
     timed = timed.select("variant", "unit", value=timed.duration_ms.cast("float64"))
+    return observed.observations(timed, variants, engine)
+
+
+def has_tasks(found: Reduced) -> bool:
+    """Whether some call has a task: how many there are is no sum."""
+    place = _NUMBERS.index("ai.tasks")
+    return any(numbers[place] for numbers in found.exact[NAME].values())
+
+
+def assembled(
+    found: Reduced,
+    units: Mapping[str, int],
+    of_all: Callable[[], Mapping[str, Observations] | NotEstimable],
+) -> AiCalls | None:
+    """Return what the AI metrics are made of from the `sums`; None when no call counts.
+
+    Parameters
+    ----------
+    found
+        From `sums`.
+    units
+        Mature units seen in one variant only, per variant; most may have no call.
+    of_all
+        Returns the `latencies` of all calls that count.
+    """
+    totals = {
+        variant: dict(zip(_NUMBERS, numbers, strict=True))
+        for (variant,), numbers in found.exact[NAME].items()
+    }
+    if not totals:
+        return None
+    coverage = {key: _coverage(totals.get(key)) for key in units}
+    is_enough = all(each["ai.latency_p50"].is_enough for each in coverage.values())
+    calling = {key: found.moments.get((NAME, key), moments_of(COLUMNS, [])) for key in units}
     return AiCalls(
         moments={key: calling[key] + _without_calls(units[key] - calling[key].n) for key in units},
         totals={
-            key: {name: float(totals[key][name] or 0) if key in totals else 0.0 for name in COLUMNS}
+            key: {name: float(totals[key][name]) if key in totals else 0.0 for name in COLUMNS}
             for key in units
         },
         coverage=coverage,
-        latencies=observed.observations(timed, tuple(units), engine),
+        latencies=found.latencies if is_enough else of_all(),
     )
 
 
@@ -193,7 +242,7 @@ def _totals(calls: ir.Table) -> ir.Table:
     )
 
 
-def _coverage(row: Mapping[str, int] | None) -> dict[str, Coverage]:
+def _coverage(row: Mapping[str, Number] | None) -> dict[str, Coverage]:
     if row is None:
         return {key: Coverage(0, 0, 0) for key in AI_KEYS}
     return {

@@ -7,11 +7,13 @@ units; the rest belongs to nobody, and is reported so that it does not vanish.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
 
 from klartext.analysis.instants import microseconds, whole
 from klartext.analysis.windows import windows
@@ -25,6 +27,18 @@ NOBODY = "nobody"
 
 NO_BILL = -1
 """In the place of a bill: no bill speaks of the call."""
+_MONEY = pa.decimal128(38, 12)
+_SHARES = pa.schema(
+    [
+        ("variant", pa.string()),
+        ("variant.units", pa.int64()),
+        ("variant.amount", _MONEY),
+        ("variant.unpriced", pa.int64()),
+        ("nobody.amount", _MONEY),
+        ("nobody.unpriced", pa.int64()),
+        ("highest", _MONEY),
+    ]
+)
 
 
 def attribute(
@@ -208,3 +222,41 @@ def shares(calls: ir.Table, units: ir.Table) -> ir.Table:
         }
     )
     return sharing.left_join(sums, "variant").drop("variant_right").cross_join(rest)
+
+
+def shared(
+    usage: Mapping[tuple[str, str | None], tuple[int, int, Decimal]],
+    units: Mapping[str, int],
+    highest: Decimal | None,
+) -> ir.Table:
+    """Return `shares` from sums that are known.
+
+    Parameters
+    ----------
+    usage
+        Calls, those unpriced and the amount of the others, by ``charged_to`` and variant.
+    units
+        Per variant that has units, how many share: those seen in no second one.
+    highest
+        The dearest call.
+
+    Returns
+    -------
+    ibis.Table
+        As `shares`.
+    """
+    nothing = (0, 0, Decimal(0))
+    _, unpriced, amount = usage.get((NOBODY, None), nothing)
+    rows = [
+        {
+            "variant": variant,
+            "variant.units": max(n, 1),
+            "variant.amount": usage.get((SHARED, variant), nothing)[2],
+            "variant.unpriced": usage.get((SHARED, variant), nothing)[1],
+            "nobody.amount": amount,
+            "nobody.unpriced": unpriced,
+            "highest": Decimal(0) if highest is None else highest,
+        }
+        for variant, n in units.items()
+    ]
+    return ibis.memtable(pa.Table.from_pylist(rows, schema=_SHARES))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 
 from klartext.analysis.ai_calls import AiCalls
@@ -105,6 +106,7 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
         **({} if analysis.look is None else {"look": _look(analysis.look)}),
         "ledger": _ledger(analysis.ledger),
         "decision": decision_to_json(analysis.decision),
+        **({} if analysis.cohorts is None else {"cohorts": asdict(analysis.cohorts)}),
         **_intention_to_treat(analysis.intention_to_treat),
         **({"segments": [_segment(one) for one in analysis.segments]} if analysis.segments else {}),
     }

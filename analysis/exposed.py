@@ -41,6 +41,20 @@ def exposed_units(
     KlartextError
         There are more variants than `MOST_VARIANTS`.
     """
+    seen = sightings(experiment, exposures, watermark)
+    units = first_seen(seen, exposed_at=seen.occurred_at.min())
+    units = assigned(experiment, units, watermark)
+    return units if len(splits) < 2 else _with_regime(units, seen, splits)
+
+
+def sightings(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> ir.Table:
+    """Return the exposures in known variants, with the integers that `first_seen` reduces.
+
+    Raises
+    ------
+    KlartextError
+        There are more variants than `MOST_VARIANTS`.
+    """
     keys = [variant.key for variant in experiment.variants]
     if len(keys) > MOST_VARIANTS:
         raise KlartextError(
@@ -55,29 +69,65 @@ def exposed_units(
     place = ibis.cases(*((seen.variant == key, i) for i, key in enumerate(keys))).cast("int64")
     instant = microseconds(seen.occurred_at)
     version = {"policy_version"} & set(seen.columns)
-    seen = seen.select(
+    return seen.select(
         "unit",
         "occurred_at",
         *version,
         instant=instant,
-        place=place,
+        low=place,
+        high=place,
         packed=instant * (1 << _SLOT_BITS) + place,
     )
-    first = seen.group_by("unit").aggregate(
-        packed=seen.packed.min(),
-        exposed_at=seen.occurred_at.min(),
-        excluded=seen.place.min() != seen.place.max(),
+
+
+def first_seen(seen: ir.Table, **beside: ir.Value) -> ir.Table:
+    """Return one row per unit: ``packed``, its first instant and variant.
+
+    Beside it stand ``low`` and ``high``, the first and last variant in the order of the spec that
+    it has seen. Least and largest: those of several sets of exposures reduce to those of all of
+    them, in any order and however often.
+    """
+    return seen.group_by("unit").aggregate(
+        packed=seen.packed.min(), low=seen.low.min(), high=seen.high.max(), **beside
     )
+
+
+def instant_of(packed: ir.IntegerValue) -> ir.IntegerValue:
+    """Return the instant of a ``packed`` exposure, in microseconds since 1970."""
+    return packed >> _SLOT_BITS
+
+
+def assigned(experiment: Experiment, first: ir.Table, watermark: Watermark) -> ir.Table:
+    """Return the units of `first_seen` as `exposed_units` describes them."""
+    keys = [variant.key for variant in experiment.variants]
     place = first.packed & ((1 << _SLOT_BITS) - 1)
     units = first.select(
         "unit",
-        "exposed_at",
+        *({"exposed_at"} & set(first.columns)),
         variant=ibis.cases(*((place == i, key) for i, key in enumerate(keys))),
-        exposed_us=first.packed >> _SLOT_BITS,
-        excluded=first.excluded,
+        exposed_us=instant_of(first.packed),
+        excluded=first.low != first.high,
     )
-    units = units.mutate(mature=_is_mature(experiment, units.exposed_us, watermark))
-    return units if len(splits) < 2 else _with_regime(units, seen, splits)
+    return units.mutate(mature=_is_mature(experiment, units.exposed_us, watermark))
+
+
+def maturing(
+    experiment: Experiment, first: ir.Table, since: Watermark, until: Watermark
+) -> ir.Table:
+    """Return the rows of `first_seen` whose units mature after ``since`` and by ``until``."""
+    wait = whole(windows(experiment).maturity + experiment.lateness)
+    at = instant_of(first.packed) + wait
+    return first.filter(at > since_epoch(since.cutoff), at <= since_epoch(until.cutoff))
+
+
+def strangers(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> ir.Table:
+    """Return each ``unit`` with an exposure in a variant that the spec does not have, once."""
+    found = exposures.filter(
+        exposures.ingest_batch <= watermark.batch,
+        exposures.experiment == experiment.key,
+        ~exposures.variant.isin([variant.key for variant in experiment.variants]),
+    )
+    return found.select("unit").distinct()
 
 
 def span_of(units: ir.Table) -> ir.Table:
@@ -154,6 +204,34 @@ def _with_regime(units: ir.Table, seen: ir.Table, splits: Sequence[Split]) -> ir
     ).select("unit", "regime")
     regimes = first.group_by("unit").aggregate(regime=first.regime.min())
     return units.inner_join(regimes, "unit")
+
+
+def changed_since(now: ir.Table, before: ir.Table | None) -> ir.Table:
+    """Return the rows of `first_seen` that say something new.
+
+    Parameters
+    ----------
+    now, before
+        From `first_seen`, before with fewer exposures; None: without any.
+
+    Returns
+    -------
+    ibis.Table
+        Of ``now``, with ``built``: the unit was not known, or not from its first exposure on; and
+        ``moved``: it was known.
+    """
+    yes, no = ibis.literal(True), ibis.literal(False)  # noqa: FBT003 - columns
+    if before is None:
+        return now.mutate(built=yes, moved=no)
+    then = before.select(owner="unit", then="packed", least="low", most="high")
+    both = now.left_join(then, [("unit", "owner")])
+    is_new = both.then.isnull()
+    moved = (instant_of(both.packed) != instant_of(both.then)).fill_null(False)  # noqa: FBT003
+    is_same = (
+        (both.packed == both.then) & (both.low == both.least) & (both.high == both.most)
+    ).fill_null(False)  # noqa: FBT003
+    both = both.filter(is_new | ~is_same)
+    return both.select("unit", "packed", "low", "high", built=is_new | moved, moved=moved)
 
 
 def known_before(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import ibis
 import ibis.expr.types as ir
@@ -42,12 +43,29 @@ def of_days(
         return events.limit(0)
     if "day" not in events.columns:
         return events
+    first, last = days_of(experiment, first_us=first_us, last_us=last_us)
+    found = events.filter(events.day <= ibis.date(last))
+    return found if first == date.min else found.filter(found.day >= ibis.date(first))
+
+
+def days_of(
+    experiment: Experiment, *, first_us: int | None, last_us: int | None
+) -> tuple[date, date]:
+    """Return the first and last UTC day whose events can matter; the last first for none."""
+    if first_us is None or last_us is None:
+        return date.max, date.min
     until = from_microseconds(last_us) + windows(experiment).maturity
-    found = events.filter(events.day <= ibis.date(until.date()))
     if covariates.named(experiment):
-        return found
+        return date.min, until.date()
     since = from_microseconds(first_us) - covariates.longest_lookback(experiment)
-    return found.filter(found.day >= ibis.date(since.date()))
+    return since.date(), until.date()
+
+
+def event_names(experiment: Experiment) -> tuple[str, ...]:
+    """Return what the events that metrics and cost lines count are called."""
+    names = {metric.event for metric in experiment.metrics if metric.event is not None}
+    names |= {metric.refunds.event for metric in experiment.metrics if metric.refunds}
+    return tuple(sorted(names | set(count_columns(experiment))))
 
 
 def events_in_window(
@@ -57,11 +75,10 @@ def events_in_window(
 
     ``age`` is in microseconds, from minus the longest look back to the longest window.
     """
-    names = {metric.event for metric in experiment.metrics if metric.event is not None}
-    names |= {metric.refunds.event for metric in experiment.metrics if metric.refunds}
-    names |= set(count_columns(experiment))
     # By name before the join: it is the join that costs.
-    wanted = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(sorted(names)))
+    wanted = events.filter(
+        events.ingest_batch <= watermark.batch, events.name.isin(event_names(experiment))
+    )
     own = [name for name in events.columns if name.startswith("p_")]
     carried = ["name", "occurred_at", "value", "currency", *own]
     wanted = wanted.select("unit", *carried, instant=microseconds(wanted.occurred_at))

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
 from ibis.backends import BaseBackend
@@ -20,25 +20,39 @@ from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.aliases import AliasCounts, count, merged
 from klartext.analysis.amounts import Amounts
 from klartext.analysis.columns import REGIME, count_columns, derived, value_columns
-from klartext.analysis.diagnostics import Diagnostics, halves_of, read_diagnostics
+from klartext.analysis.diagnostics import (
+    Diagnostics,
+    days,
+    diagnosed,
+    halves,
+    halves_of,
+    models,
+)
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.exposed import exposed_units, known_before, reached_units, span_of
+from klartext.analysis.exposed import (
+    exposed_units,
+    known_before,
+    reached_units,
+    span_of,
+    strangers,
+)
 from klartext.analysis.guardrails import Measured
 from klartext.analysis.instants import whole
 from klartext.analysis.local_days import clock_changes, day_of, midnight
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, of_days, tallies
 from klartext.analysis.quantiles import Observations
+from klartext.analysis.reduced import EXACT, Key, Reduced, Sums
 from klartext.analysis.reduction import Columns, Group, moments_of, reduce, reduced
 from klartext.analysis.regimes import combined
-from klartext.analysis.result import VariantCounts
+from klartext.analysis.result import CohortUse, VariantCounts
 from klartext.analysis.segments import Segment, first_values, read_segments
-from klartext.analysis.unit_table import complete, gather
+from klartext.analysis.unit_table import Parts, complete, gather
 from klartext.analysis.windows import windows
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
-from klartext.experiments.ledger.bills import Ledger
+from klartext.experiments.ledger.bills import Bill, Ledger
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
 
@@ -48,6 +62,8 @@ if TYPE_CHECKING:
 
 _GROUP = ("variant", "excluded", "mature")
 _MATURED = "matured.day"  # no metric can be called that
+_WHO = ("charged_to", "variant", "counted", "excluded", "bill", "category", "model", "source")
+_UNITS, _USAGE, _SHARING = "units", "usage", "sharing"
 _LONGEST = timedelta(days=5 * 366)
 
 
@@ -179,6 +195,8 @@ class Readout:
         What ``moments`` are combined from, per split; empty before the start.
     ledger
         What the books say; its bills are those of the calls. ``moments`` know nothing of it.
+    cohorts
+        How much of it earlier analyses had left; None when nobody asked.
     """
 
     watermark: Watermark
@@ -205,6 +223,7 @@ class Readout:
     aliases: AliasCounts | None = None
     regimes: tuple[Regime, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
+    cohorts: CohortUse | None = None
 
     def measured(self, metric: Metric, variant: str) -> Measured:
         """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
@@ -275,6 +294,32 @@ def read_out(  # noqa: PLR0913 - facts of an experiment, and how they are comput
     return replace(found, assigned=every)
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What there is of each unit before AI calls are charged to it.
+
+    Parameters
+    ----------
+    exposed
+        From `klartext.analysis.exposed.reached_units`.
+    parts
+        Of ``exposed``, with the halves of the novelty check.
+    strangers
+        Units with an exposure in a variant that the spec does not have.
+    first
+        From `klartext.analysis.exposed.exposed_units`; ``exposed`` itself without an exposure
+        event.
+    near
+        From `klartext.analysis.outcomes.events_in_window`.
+    """
+
+    exposed: ir.Table
+    parts: Parts
+    strangers: int
+    first: ir.Table
+    near: ir.Table
+
+
 def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
     experiment: Experiment,
     tables: FactTables,
@@ -303,48 +348,216 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
         tallies(experiment, near, halves_of(experiment, near)),
         known_before(experiment, exposed, events, watermark),
     )
-    parts = replace(parts, table=keep(parts.table))
-    bills = ledger.bills(watermark.cutoff)
+    unknown = strangers(experiment, tables.exposures, watermark)
+    (row,) = rows_of(engine, unknown.aggregate(units=unknown.count()))
+    gathered = Gathered(
+        exposed, replace(parts, table=keep(parts.table)), int(row["units"]), first, near
+    )
+    found = _reduced(
+        experiment,
+        gathered,
+        tables,
+        watermark,
+        engine=engine,
+        splits=splits,
+        bills=ledger.bills(watermark.cutoff),
+        keep=keep,
+    )
+    return replace(found, aliases=count(delivered, first, watermark, engine), ledger=ledger)
+
+
+def _reduced(  # noqa: PLR0913 - as `_read`
+    experiment: Experiment,
+    gathered: Gathered,
+    tables: FactTables,
+    watermark: Watermark,
+    *,
+    engine: BaseBackend,
+    splits: Sequence[Split],
+    bills: Sequence[Bill],
+    keep: Callable[[ir.Table], ir.Table],
+) -> Readout:
+    """Reduce what was gathered; of ``tables`` the calls are read, and exposures for segments."""
+    exposed, parts = gathered.exposed, gathered.parts
     calls = keep(attribution.attribute(experiment, tables.usage_costs, watermark, exposed, bills))
+    bill = billed(experiment, exposed, tables.usage_costs, calls, watermark, engine=engine)
     own, shares = keep(attribution.per_unit(calls)), keep(attribution.shares(calls, exposed))
     units = complete(experiment, parts, own, shares)
-    dated = units.mutate(**{_MATURED: _matured_on(experiment, units, watermark)})
-    columns = Columns(value_columns(experiment), derived(experiment))
-    totals = (*count_columns(experiment).values(), *amounts.names(experiment))
-    groups = reduce(
-        dated,
-        columns,
-        (*_GROUP, _MATURED, *({REGIME} & set(dated.columns))),
-        engine=engine,
-        totals=totals,
-        merged_over=(_MATURED,),
-        matters=_is_compared,
-    )
-    usage, highest = _usage(calls, engine)
+    found = outcomes(experiment, parts, units, watermark, engine=engine)
     segments: tuple[Segment, ...] = ()
     if experiment.segments and len(splits) < 2:  # not combined over splits, and never pooled
+        columns = Columns(value_columns(experiment), derived(experiment))
         segments = read_segments(
             experiment,
             keep(units),
-            keep(first_values(experiment, tables.exposures, watermark, first)),
+            keep(first_values(experiment, tables.exposures, watermark, gathered.first)),
             engine=engine,
             groups=lambda table, by: reduce(
                 table, columns, (*_GROUP, by), engine=engine, matters=_is_compared
             ),
             moments=lambda found: moments_of(columns.names, found),
         )
+    (span,) = rows_of(engine, span_of(exposed))
+    variants = [variant.key for variant in experiment.variants]
+    return replace(
+        assembled(
+            experiment,
+            bill | found,
+            watermark,
+            tables.events,
+            splits=splits,
+            of_all=lambda: ai_calls.latencies(calls.filter(calls.counted), variants, engine),
+        ),
+        first_exposure=_instant(span["first_us"]),
+        last_exposure=_instant(span["last_us"]),
+        strangers=gathered.strangers,
+        segments=segments,
+        observations={
+            metric.key: observed.observations(
+                observed.of_events(experiment, gathered.near, exposed, metric), variants, engine
+            )
+            for metric in experiment.metrics
+            if metric.kind == "quantile"
+        },
+    )
+
+
+def billed(  # noqa: PLR0913 - units, their calls, and how they are computed
+    experiment: Experiment,
+    exposed: ir.Table,
+    usage_costs: ir.Table,
+    calls: ir.Table,
+    watermark: Watermark,
+    *,
+    engine: BaseBackend,
+) -> Reduced:
+    """Reduce units and the AI calls charged to them.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    exposed
+        Units.
+    usage_costs, calls
+        Calls, and the same from `klartext.analysis.attribution.attribute`.
+    watermark
+        Calls of later batches are not seen.
+    engine
+        The engine of all of them.
+    """
+    variants = [variant.key for variant in experiment.variants]
+    usage, highest = _usage(calls, engine)
+    sharing = exposed.group_by("variant").aggregate(
+        n=exposed.count(), sharing=(~exposed.excluded).sum()
+    )
+    exact: dict[str, Sums] = {
+        _USAGE: usage,
+        _SHARING: {
+            (row["variant"],): (row["n"], row["sharing"]) for row in rows_of(engine, sharing)
+        },
+        "days": days(experiment, exposed, engine),
+        "models": models(experiment, usage_costs, watermark, engine),
+    }
+    return replace(
+        Reduced(exact, highest=highest) | ai_calls.sums(calls, variants, engine),
+        highest=highest,
+    )
+
+
+def outcomes(
+    experiment: Experiment,
+    parts: Parts,
+    units: ir.Table,
+    watermark: Watermark,
+    *,
+    engine: BaseBackend,
+) -> Reduced:
+    """Reduce the columns of units.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    parts
+        From `klartext.analysis.unit_table.gather`.
+    units
+        From `klartext.analysis.unit_table.complete`.
+    watermark
+        Maturity is judged at its cutoff.
+    engine
+        The engine of both.
+    """
+    dated = units.mutate(**{_MATURED: _matured_on(experiment, units, watermark)})
+    keys = (*_GROUP, _MATURED, *({REGIME} & set(dated.columns)))
+    columns = Columns(value_columns(experiment), derived(experiment))
+    groups = reduce(
+        dated,
+        columns,
+        keys,
+        engine=engine,
+        totals=_totals(experiment),
+        merged_over=(_MATURED,),
+        matters=_is_compared,
+    )
+    numbers = ("n", *_totals(experiment))
+    return Reduced(
+        {_UNITS: {_key(row, keys): tuple(row[name] for name in numbers) for row in groups}},
+        {
+            **{
+                (_UNITS, *_key(row, keys)): moments_of(columns.names, [row])
+                for row in groups
+                if _is_compared(row)
+            },
+            **halves(experiment, parts, engine),
+        },
+    )
+
+
+def assembled(  # noqa: PLR0913 - what was reduced, and what it is to be read with
+    experiment: Experiment,
+    sums: Reduced,
+    watermark: Watermark,
+    events: ir.Table,
+    *,
+    splits: Sequence[Split] = (),
+    of_all: Callable[[], Mapping[str, Observations] | NotEstimable],
+) -> Readout:
+    """Return the readout of what was reduced; what no sums tell is left out.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    sums
+        Those of `billed` and `outcomes`.
+    watermark
+        Of the facts.
+    events
+        For the types of their properties.
+    splits
+        By which weights units were assigned.
+    of_all
+        Returns the latencies of all calls that count.
+    """
+    keys = (*_GROUP, _MATURED, *((REGIME,) if len(splits) > 1 else ()))
+    groups: list[Group] = [
+        dict(zip((*keys, "n", *_totals(experiment)), (*key, *numbers), strict=True))
+        | {"moments": sums.moments.get((_UNITS, *key))}
+        for key, numbers in sums.exact[_UNITS].items()
+    ]
+    columns = value_columns(experiment)
     compared = [group for group in groups if _is_compared(group)]
     included = [group for group in groups if not group["excluded"]]
     variants = [variant.key for variant in experiment.variants]
     regimes = tuple(
-        _regime(
-            columns.names, variants, split, [g for g in groups if g.get(REGIME, place) == place]
-        )
+        _regime(columns, variants, split, [g for g in groups if g.get(REGIME, place) == place])
         for place, split in enumerate(splits)
     )
-    moments = {key: moments_of(columns.names, _of(compared, key)) for key in variants}
+    moments = {key: moments_of(columns, _of(compared, key)) for key in variants}
     if len(regimes) > 1:
         moments = combined([regime.moments for regime in regimes])
+    usage = usage_of(sums)
     return Readout(
         watermark=watermark,
         moments=moments,
@@ -361,41 +574,85 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
         events=_events(experiment, compared),
         all_units={key: _units(_of(groups, key)) for key in variants},
         all_events=_events(experiment, groups),
-        first_exposure=_instant(span["first_us"]),
-        last_exposure=_instant(span["last_us"]),
+        first_exposure=None,
+        last_exposure=None,
         usage=usage,
-        highest_price=highest,
+        highest_price=sums.highest,
         amounts=amounts.examine(
             experiment,
-            tables.events,
+            events,
             {name: sum(group[name] for group in groups) for name in amounts.names(experiment)},
         ),
-        strangers=_strangers(experiment, tables.exposures, watermark, engine),
+        strangers=0,
         daily=tuple(
             MaturityDay(
                 day_of(day),
-                {key: moments_of(columns.names, _of(found, key)) for key in variants},
+                {key: moments_of(columns, _of(found, key)) for key in variants},
             )
             for day, found in (_by_day(compared) if len(regimes) < 2 else ())
         ),
-        aliases=count(delivered, first, watermark, engine),
         regimes=regimes,
-        ledger=ledger,
-        observations={
-            metric.key: observed.observations(
-                observed.of_events(experiment, near, exposed, metric), variants, engine
-            )
-            for metric in experiment.metrics
-            if metric.kind == "quantile"
-        },
-        calls=ai_calls.read(calls, {key: _units(_of(compared, key)) for key in variants}, engine)
+        calls=ai_calls.assembled(
+            sums, {key: _units(_of(compared, key)) for key in variants}, of_all
+        )
         if usage
         else None,
-        segments=segments,
-        diagnostics=read_diagnostics(
-            experiment, parts, tables.usage_costs, watermark, engine=engine
-        ),
+        diagnostics=diagnosed(experiment, sums),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What is charged to no unit.
+
+    Parameters
+    ----------
+    table
+        As `klartext.analysis.attribution.shares`.
+    each
+        Per variant what a unit bears, and what an unpriced call of its own may cost.
+    """
+
+    table: ir.Table
+    each: Mapping[str, tuple[float, float, float, float]]
+
+
+def shares_of(bill: Reduced) -> Shares:
+    """Return what is charged to no unit, from the sums of `billed`."""
+    usage: dict[tuple[str, str | None], tuple[int, int, Decimal]] = {}
+    for (charged_to, variant, *_), (calls, unpriced, _, amount) in bill.exact[_USAGE].items():
+        before = usage.get((charged_to, variant), (0, 0, Decimal(0)))
+        usage[charged_to, variant] = (
+            int(before[0] + calls),
+            int(before[1] + unpriced),
+            EXACT.add(before[2], Decimal(amount)),
+        )
+    units = {key: int(sharing) for (key,), (_, sharing) in bill.exact[_SHARING].items()}
+    highest = bill.highest or Decimal(0)
+    guessed = float(highest) if any(unpriced for _, unpriced, _ in usage.values()) else 0.0
+    nothing = (0, 0, Decimal(0))
+    _, lost, nobody = usage.get((attribution.NOBODY, None), nothing)
+    each = {}
+    for variant, n in units.items():
+        _, unpriced, amount = usage.get((attribution.SHARED, variant), nothing)
+        bearers = max(n, 1)
+        rest = float(nobody) + lost * guessed
+        each[variant] = (guessed, float(amount) / bearers, unpriced / bearers, rest / bearers)
+    return Shares(attribution.shared(usage, units, bill.highest), each)
+
+
+def oldest_offset(experiment: Experiment, watermark: Watermark) -> int:
+    """Return what the local days of the oldest units are counted with."""
+    since = watermark.cutoff - _LONGEST
+    return clock_changes(experiment.timezone, since, since)[0][1]
+
+
+def _totals(experiment: Experiment) -> tuple[str, ...]:
+    return (*count_columns(experiment).values(), *amounts.names(experiment))
+
+
+def _key(row: Mapping[str, Any], keys: Iterable[str]) -> Key:
+    return tuple(row[name] for name in keys)
 
 
 def _matured_on(experiment: Experiment, units: ir.Table, watermark: Watermark) -> ir.IntegerValue:
@@ -466,11 +723,10 @@ def _events(experiment: Experiment, groups: Iterable[Group]) -> dict[tuple[str, 
     }
 
 
-def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[tuple[UsageSum, ...], Decimal | None]:
+def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[Sums, Decimal | None]:
     """Sum the calls by who bears them, and find the dearest."""
-    keys = ("charged_to", "variant", "counted", "excluded", "bill", "category", "model", "source")
+    keys = (*_WHO, "evidence")
     sums = calls.group_by(*keys).aggregate(
-        evidence=calls.evidence.min(),
         calls=calls.count(),
         unpriced=(calls.amount.isnull() & ~calls.is_billed).sum(),
         paid=(calls.amount.isnull() & calls.is_billed).sum(),
@@ -478,9 +734,32 @@ def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[tuple[UsageSum, ...], 
         highest=calls.amount.max(),
     )
     found = rows_of(engine, sums)
-    prices = [row.pop("highest") for row in found]
-    rows = [UsageSum(**row) for row in found]
-    ordered = tuple(
+    prices = [row["highest"] for row in found]
+    return (
+        {
+            _key(row, keys): (row["calls"], row["unpriced"], row["paid"], Decimal(row["amount"]))
+            for row in found
+        },
+        max((price for price in prices if price is not None), default=None),
+    )
+
+
+def usage_of(sums: Reduced) -> tuple[UsageSum, ...]:
+    """Return the calls by who bears them, in order."""
+    found: dict[Key, dict[str, Any]] = {}
+    for (*who, evidence), (calls, unpriced, paid, amount) in sums.exact[_USAGE].items():
+        row = found.setdefault(
+            tuple(who),
+            {"evidence": None, "calls": 0, "unpriced": 0, "paid": 0, "amount": Decimal(0)},
+        )
+        told = [one for one in (row["evidence"], evidence) if one is not None]
+        row["evidence"] = min(told, default=None)
+        row["calls"] += calls
+        row["unpriced"] += unpriced
+        row["paid"] += paid
+        row["amount"] = EXACT.add(row["amount"], Decimal(amount))
+    rows = [UsageSum(**dict(zip(_WHO, who, strict=True)), **row) for who, row in found.items()]
+    return tuple(
         sorted(
             rows,
             key=lambda row: (
@@ -495,16 +774,3 @@ def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[tuple[UsageSum, ...], 
             ),
         )
     )
-    return ordered, max((price for price in prices if price is not None), default=None)
-
-
-def _strangers(
-    experiment: Experiment, exposures: ir.Table, watermark: Watermark, engine: BaseBackend
-) -> int:
-    found = exposures.filter(
-        exposures.ingest_batch <= watermark.batch,
-        exposures.experiment == experiment.key,
-        ~exposures.variant.isin([variant.key for variant in experiment.variants]),
-    )
-    (row,) = rows_of(engine, found.aggregate(strangers=found.unit.nunique()))
-    return int(row["strangers"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from klartext.app.cli.actor import ActorOption, actor_name
-from klartext.app.cli.context import log, open_session, print_json
+from klartext.app.cli.context import Fresh, log, open_session, print_json
 from klartext.app.cli.ledger import as_of_option
 from klartext.experiments.errors import KlartextError
 
@@ -66,6 +66,7 @@ def analyze(
         str | None, typer.Option(help="Facts and ledger as they stood at this day or instant.")
     ] = None,
     assume: Assume = None,
+    fresh: Fresh = False,
     json: Json = False,
 ) -> None:
     """Show what an experiment has brought, what it cost, and the verdict so far.
@@ -110,11 +111,17 @@ def analyze(
     if series:
         _series(context, key, json=json)
         return
-    _figures(context, key, assume=assume, as_of=as_of, json=json)
+    _figures(context, key, assume=assume, as_of=as_of, fresh=fresh, json=json)
 
 
 def _figures(
-    context: typer.Context, key: str, *, assume: list[str] | None, as_of: str | None, json: bool
+    context: typer.Context,
+    key: str,
+    *,
+    assume: list[str] | None,
+    as_of: str | None,
+    fresh: bool,
+    json: bool,
 ) -> None:
     """Print the analysis with what stands beside it, or the one of a what-if."""
     from klartext.analysis.document import to_json  # noqa: PLC0415 - heavy
@@ -126,9 +133,10 @@ def _figures(
     session = open_session(context)
     instant = as_of_option(as_of, session)
     if assume is not None:
-        _what_if(assumptions.what_if(session, key, assume, as_of=instant), key, json=json)
+        tried = assumptions.what_if(session, key, assume, as_of=instant, fresh=fresh)
+        _what_if(tried, key, json=json)
         return
-    found = analysis.analyze(session, key, as_of=instant)
+    found = analysis.analyze(session, key, as_of=instant, fresh=fresh)
     around = assumptions.beside(session, key, found, as_of=instant)
     if json:
         print_json({**to_json(found), **beside_to_json(around)})
@@ -202,7 +210,13 @@ def _series(context: typer.Context, key: str, *, json: bool) -> None:
     log(f"Every metric, calendar days and cohorts: klartext analyze {key} --series --json")
 
 
-def decide(context: typer.Context, key: Key, actor: ActorOption = None, json: Json = False) -> None:
+def decide(
+    context: typer.Context,
+    key: Key,
+    actor: ActorOption = None,
+    fresh: Fresh = False,
+    json: Json = False,
+) -> None:
     """Take a look: record the figures and the verdict, and act on it.
 
     GO and STOP end the test; CONTINUE, INVALID and a GO that waits for approval leave it running.
@@ -216,7 +230,7 @@ def decide(context: typer.Context, key: Key, actor: ActorOption = None, json: Js
     from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
     from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
 
-    taken = analysis.decide(open_session(context), key, actor=actor_name(actor))
+    taken = analysis.decide(open_session(context), key, actor=actor_name(actor), fresh=fresh)
     if json:
         print_json(
             {

@@ -37,6 +37,11 @@ def document(found: Any) -> Any:
     return json.loads(json.dumps(to_json(found)))
 
 
+def figures(found: Any) -> Any:
+    """Everything but from what it was read, which an instant changes."""
+    return {name: value for name, value in document(found).items() if name != "cohorts"}
+
+
 def test_an_accrual_and_its_late_invoice_make_two_reports(shop: Shop) -> None:
     """Accrued with 1,000, billed a month later with 1,180: each report stays as it was.
 
@@ -48,7 +53,7 @@ def test_an_accrual_and_its_late_invoice_make_two_reports(shop: Shop) -> None:
     shop.instant += HOUR
     accrued = ledger.add(shop.session, entry("1000", status="accrued"), actor="lena.vogt")
     before = shop.instant
-    first = document(analysis.analyze(shop.session, "mail"))
+    first = figures(analysis.analyze(shop.session, "mail"))
     shop.instant += 30 * DAY
     bill = entry(
         "1180", status="invoiced", supersedes=accrued.number, experiment=None, variant=None
@@ -59,15 +64,15 @@ def test_an_accrual_and_its_late_invoice_make_two_reports(shop: Shop) -> None:
 
     (cost,) = [one.window.cost for one in plain.treatments]
     assert isinstance(cost, float)
-    again = document(analysis.analyze(shop.session, "mail", as_of=before))
+    again = figures(analysis.analyze(shop.session, "mail", as_of=before))
     assert again["ledger"].pop("as_of") == before.isoformat()
     assert again == first
     assert first["by_variant"][0]["cost"] == pytest.approx(cost + 1000, abs=0.005)
     assert first["ledger"]["total"] == "1000.00"
-    later = document(analysis.analyze(shop.session, "mail", as_of=before + 30 * DAY))
+    later = figures(analysis.analyze(shop.session, "mail", as_of=before + 30 * DAY))
     assert later["by_variant"][0]["cost"] == pytest.approx(cost + 1180, abs=0.005)
     shown = reports.document(shop.session, "mail", generated_at=shop.instant, as_of=before)
-    assert document(shown.analysis)["by_variant"] == first["by_variant"]
+    assert figures(shown.analysis)["by_variant"] == first["by_variant"]
     assert shown.costs[0].total == pytest.approx(Decimal(cost + 1000), abs=Decimal("0.005"))
 
 

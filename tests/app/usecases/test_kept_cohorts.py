@@ -1,0 +1,95 @@
+"""What analyses keep: taken by default where it pays, ignored when asked, swept when unused."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from klartext.analysis import cohorts
+from klartext.analysis.document import to_json
+from klartext.analysis.result import Analysis, CohortUse
+from klartext.app.usecases import analysis, assumptions, facts, ledger
+from klartext.experiments.money import Money
+from tests.app.mails import DAY, START, Shop
+
+MATURE = START + 40 * DAY
+
+
+def figures(found: Analysis) -> dict[str, object]:
+    """Everything but how it came about."""
+    return {name: value for name, value in to_json(found).items() if name != "cohorts"}
+
+
+def test_a_second_analysis_takes_what_the_first_one_kept(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.begin()
+    shop.deliver(200, lift=0.1, until=MATURE)
+    few = analysis.analyze(shop.session, "mail")
+    assert to_json(few)["cohorts"] == {"cached": 0, "built": 200, "reason": "few-facts"}
+    monkeypatch.setattr(cohorts, "WORTHWHILE", 0)
+    first = analysis.analyze(shop.session, "mail")
+    second = analysis.analyze(shop.session, "mail")
+    fresh = analysis.analyze(shop.session, "mail", fresh=True)
+    assert first.cohorts == CohortUse(0, 200, "first-analysis")
+    assert second.cohorts == CohortUse(200, 0, None)
+    assert fresh.cohorts == CohortUse(0, 200, "fresh")
+    assert figures(few) == figures(first) == figures(second) == figures(fresh)
+
+    manifest = shop.session.cohorts / "mail" / "manifest.json"
+    left = manifest.with_name("left.parquet")
+    left.write_bytes(b"of a killed analysis")
+    old = (shop.session.now() - timedelta(days=30)).timestamp()
+    os.utime(left, (old, old))
+    now = shop.session.now().timestamp()
+    os.utime(manifest, (now, now))
+    facts.maintain(shop.session)
+    assert not left.exists()
+    assert analysis.analyze(shop.session, "mail").cohorts == CohortUse(200, 0, None)
+    for file in manifest.parent.iterdir():
+        os.utime(file, (old, old))
+    facts.maintain(shop.session)
+    assert list(manifest.parent.iterdir()) == []
+
+    manifest.parent.rmdir()
+    manifest.parent.write_bytes(b"in the way")
+    assert analysis.analyze(shop.session, "mail").cohorts == CohortUse(0, 200, "failed")
+
+
+def test_other_assumptions_instants_and_bills_read_all_and_leave_what_is_kept(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohorts, "WORTHWHILE", 0)
+    shop.begin()
+    shop.deliver(200, lift=0.1, until=MATURE)
+    analysis.analyze(shop.session, "mail")
+    manifest = shop.session.cohorts / "mail" / "manifest.json"
+    key = json.loads(manifest.read_text())["key"]
+    tried = assumptions.what_if(shop.session, "mail", ["value.revenue.contribution_margin=30%"])
+    assert tried.assumed.cohorts == CohortUse(0, 200, "assumptions")
+    assert tried.registered.cohorts == CohortUse(200, 0, None)
+    assert json.loads(manifest.read_text())["key"] == key
+    before = manifest.stat()
+    then = analysis.analyze(shop.session, "mail", as_of=shop.session.now())
+    assert then.cohorts == CohortUse(0, 200, "as-of")
+    bill = ledger.Entry(
+        category="model_fees",
+        amount=Money(Decimal(30), "EUR"),
+        start=START,
+        end=START + 30 * DAY,
+        behaviour="per_event",
+        experiment="mail",
+        variant="ai",
+        provider="anthropic",
+        status="invoiced",
+    )
+    ledger.add(shop.session, bill, actor="lena.vogt")
+    assert analysis.analyze(shop.session, "mail").cohorts == CohortUse(0, 200, "bills")
+    assert (manifest.stat().st_ino, manifest.stat().st_mtime_ns) == (
+        before.st_ino,
+        before.st_mtime_ns,
+    )
