@@ -24,7 +24,16 @@ from klartext.app.session import Session
 from klartext.app.usecases import looks
 from klartext.app.usecases.enact import Outcome, enact
 from klartext.app.usecases.registry import require_registered
-from klartext.experiments import approvals, audit, caps, incidents, preflight, registry, seen
+from klartext.experiments import (
+    approvals,
+    audit,
+    batches,
+    caps,
+    incidents,
+    preflight,
+    registry,
+    seen,
+)
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
@@ -413,8 +422,10 @@ def _from_cohorts(session: Session, registered: Registered) -> Readout | str | N
     with reading(session.engine) as connection:
         watermark = seen.own_watermark(connection, usage=promised)
         frozen = caps.frozen(connection, registered.key)
-    if watermark is None:
-        return None
+        if watermark is None:
+            return None
+        if batches.is_open(connection, watermark.batch):
+            return "open-import"  # what it adds yet would have a number that was read already
     try:
         with open_engine(session.workspace.engine) as engine:
             kept = cohorts.Cohorts(session.facts, engine, session.cohorts)

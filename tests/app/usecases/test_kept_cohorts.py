@@ -13,6 +13,8 @@ from klartext.analysis import cohorts
 from klartext.analysis.document import to_json
 from klartext.analysis.result import Analysis, CohortUse
 from klartext.app.usecases import analysis, assumptions, facts, ledger
+from klartext.experiments import batches
+from klartext.experiments.batches import BatchKind, Source
 from klartext.experiments.money import Money
 from tests.app.mails import DAY, START, Shop
 
@@ -93,3 +95,30 @@ def test_other_assumptions_instants_and_bills_read_all_and_leave_what_is_kept(
         before.st_ino,
         before.st_mtime_ns,
     )
+
+
+def test_an_import_that_goes_on_below_a_bill_is_not_taken_as_read(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bill needs no lease of the facts: its batch ends above one that still adds rows."""
+    monkeypatch.setattr(cohorts, "WORTHWHILE", 0)
+    shop.begin()
+    shop.deliver(200, lift=0.1, until=MATURE)
+    analysis.analyze(shop.session, "mail")
+
+    def opened(kind: BatchKind) -> int:
+        source = Source(kind, kind, "", "", kind, "received")
+        with shop.session.engine.begin() as connection:
+            return batches.open_batch(connection, source, now=shop.session.now())
+
+    def ended(batch: int) -> None:
+        with shop.session.engine.begin() as connection:
+            batches.finish(connection, batch, complete_until=None, now=shop.session.now())
+
+    events, bill = opened("events"), opened("ledger")
+    ended(bill)
+    assert analysis.analyze(shop.session, "mail").cohorts == CohortUse(0, 200, "open-import")
+    ended(events)
+    found = analysis.analyze(shop.session, "mail")
+    assert found.watermark.batch == bill
+    assert found.cohorts == CohortUse(200, 0, None)
