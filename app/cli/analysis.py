@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from klartext.app.cli.actor import ActorOption, actor_name
-from klartext.app.cli.context import Fresh, log, open_session, print_json
+from klartext.app.cli.context import Kept, log, open_session, print_json
 from klartext.app.cli.ledger import as_of_option
 from klartext.experiments.errors import KlartextError
 
@@ -66,7 +66,7 @@ def analyze(
         str | None, typer.Option(help="Facts and ledger as they stood at this day or instant.")
     ] = None,
     assume: Assume = None,
-    fresh: Fresh = False,
+    kept: Kept = False,
     json: Json = False,
 ) -> None:
     """Show what an experiment has brought, what it cost, and the verdict so far.
@@ -111,7 +111,7 @@ def analyze(
     if series:
         _series(context, key, json=json)
         return
-    _figures(context, key, assume=assume, as_of=as_of, fresh=fresh, json=json)
+    _figures(context, key, assume=assume, as_of=as_of, kept=kept, json=json)
 
 
 def _figures(
@@ -120,7 +120,7 @@ def _figures(
     *,
     assume: list[str] | None,
     as_of: str | None,
-    fresh: bool,
+    kept: bool,
     json: bool,
 ) -> None:
     """Print the analysis with what stands beside it, or the one of a what-if."""
@@ -133,10 +133,10 @@ def _figures(
     session = open_session(context)
     instant = as_of_option(as_of, session)
     if assume is not None:
-        tried = assumptions.what_if(session, key, assume, as_of=instant, fresh=fresh)
+        tried = assumptions.what_if(session, key, assume, as_of=instant, kept=kept)
         _what_if(tried, key, json=json)
         return
-    found = analysis.analyze(session, key, as_of=instant, fresh=fresh)
+    found = analysis.analyze(session, key, as_of=instant, kept=kept)
     around = assumptions.beside(session, key, found, as_of=instant)
     if json:
         print_json({**to_json(found), **beside_to_json(around)})
@@ -214,7 +214,7 @@ def decide(
     context: typer.Context,
     key: Key,
     actor: ActorOption = None,
-    fresh: Fresh = False,
+    kept: Kept = False,
     json: Json = False,
 ) -> None:
     """Take a look: record the figures and the verdict, and act on it.
@@ -230,7 +230,7 @@ def decide(
     from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
     from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
 
-    taken = analysis.decide(open_session(context), key, actor=actor_name(actor), fresh=fresh)
+    taken = analysis.decide(open_session(context), key, actor=actor_name(actor), kept=kept)
     if json:
         print_json(
             {

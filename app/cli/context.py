@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from klartext.app.session import Session
 
 
-Fresh: TypeAlias = Annotated[
-    bool, typer.Option("--fresh", help="Read all facts, not only those since the last analysis.")
+Kept: TypeAlias = Annotated[
+    bool, typer.Option("--kept", help="Read only the facts since the last analysis with --kept.")
 ]
 
 

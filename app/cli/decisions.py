@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from klartext.app.cli.actor import ActorOption, actor_name
-from klartext.app.cli.context import Fresh, log, open_session, print_json
+from klartext.app.cli.context import Kept, log, open_session, print_json
 from klartext.experiments.errors import KlartextError
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def watch(
         ),
     ] = None,
     actor: ActorOption = None,
-    fresh: Fresh = False,
+    kept: Kept = False,
     json: Json = False,
 ) -> None:
     """Take today's look at every running experiment, and act on it.
@@ -281,7 +281,7 @@ def watch(
 
     name = actor_name(actor)
     while True:
-        watched = watching.watch(open_session(context), actor=name, fresh=fresh)
+        watched = watching.watch(open_session(context), actor=name, kept=kept)
         if json:
             found = [
                 {

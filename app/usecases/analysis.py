@@ -125,7 +125,7 @@ def experiments(session: Session) -> Experiments:
 
 
 def analyze(
-    session: Session, key: str, *, as_of: datetime | None = None, fresh: bool = False
+    session: Session, key: str, *, as_of: datetime | None = None, kept: bool = False
 ) -> Analysis:
     """Return the analysis of an experiment on the facts so far; looking changes nothing.
 
@@ -138,8 +138,8 @@ def analyze(
     as_of
         The facts that had been imported and the ledger as it stood at this instant; None is now.
         Spec, signatures and incidents are always those of now.
-    fresh
-        Read all facts, whatever earlier analyses have kept.
+    kept
+        Read only the facts since the last analysis that was asked to keep what it read.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def analyze(
         ``as_of`` is still to come.
     """
     registered = load(session, key)
-    readout = read(session, registered, as_of=as_of, anew="fresh" if fresh else None)
+    readout = read(session, registered, as_of=as_of, anew=None if kept else "fresh")
     with reading(session.engine) as connection:
         signed = approvals.current(connection, registered)
         registration = registration_of(connection, registered, signed)
@@ -242,7 +242,7 @@ def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
     )
 
 
-def decide(session: Session, key: str, *, actor: str, fresh: bool = False) -> Taken:
+def decide(session: Session, key: str, *, actor: str, kept: bool = False) -> Taken:
     """Take a look: record moments and result, audit them, and move the experiment by the verdict.
 
     Percentile caps that this look resolves are frozen with it.
@@ -261,7 +261,7 @@ def decide(session: Session, key: str, *, actor: str, fresh: bool = False) -> Ta
     """
     registered = load(session, key)
     _check_open(registered)
-    readout = read(session, registered, anew="fresh" if fresh else None)
+    readout = read(session, registered, anew=None if kept else "fresh")
     with reading(session.engine) as connection:
         registration = registration_of(connection, registered, None)
     now = session.now()
@@ -381,7 +381,7 @@ def read(
     *,
     as_of: datetime | None = None,
     at: looks.Recorded | None = None,
-    anew: str | None = None,
+    anew: str | None = "fresh",
 ) -> Readout:
     """Reduce the facts of an experiment, from what earlier analyses have kept unless it cannot be.
 

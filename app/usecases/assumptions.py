@@ -43,7 +43,7 @@ def what_if(
     texts: Iterable[str],
     *,
     as_of: datetime | None = None,
-    fresh: bool = False,
+    kept: bool = False,
 ) -> WhatIf:
     """Return the analysis with other values of business inputs; nothing is recorded.
 
@@ -51,7 +51,7 @@ def what_if(
     ----------
     texts
         As for `klartext.experiments.spec.input_values.read_values`.
-    as_of, fresh
+    as_of, kept
         As for `klartext.app.usecases.analysis.analyze`; with other values all facts are read.
 
     Raises
@@ -67,7 +67,7 @@ def what_if(
     values = read_values(registered.experiment, texts)
     return WhatIf(
         assumed=_analysed(session, registered, values, as_of=as_of),
-        registered=analysis.analyze(session, key, as_of=as_of, fresh=fresh),
+        registered=analysis.analyze(session, key, as_of=as_of, kept=kept),
     )
 
 

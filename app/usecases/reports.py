@@ -58,7 +58,7 @@ def document(  # noqa: PLR0913 - what to show, and of which facts
     generated_at: datetime,
     as_of: datetime | None = None,
     assume: Iterable[str] = (),
-    fresh: bool = False,
+    kept: bool = False,
 ) -> ReportDocument:
     """Return the report of an experiment as data; takes no look and changes nothing.
 
@@ -84,10 +84,10 @@ def document(  # noqa: PLR0913 - what to show, and of which facts
     """
     tried = tuple(assume)
     if tried:
-        found = what_if(session, key, tried, as_of=as_of, fresh=fresh)
+        found = what_if(session, key, tried, as_of=as_of, kept=kept)
         analysis, around = found.assumed, Beside(None, None)
     else:
-        analysis = analyze(session, key, as_of=as_of, fresh=fresh)
+        analysis = analyze(session, key, as_of=as_of, kept=kept)
         around = beside(session, key, analysis, as_of=as_of)
     with reading(session.engine) as connection:
         registered = registry.load(connection, key)
@@ -114,7 +114,7 @@ def report(  # noqa: PLR0913 - what to show, where to, and how
     interactive: bool = False,
     as_of: datetime | None = None,
     assume: Iterable[str] = (),
-    fresh: bool = False,
+    kept: bool = False,
 ) -> Written:
     """Write the report of an experiment as one HTML file and say what was written.
 
@@ -134,8 +134,8 @@ def report(  # noqa: PLR0913 - what to show, where to, and how
         As in `klartext.app.usecases.analysis.analyze`; None is now.
     assume
         As for `document`.
-    fresh
-        Read all facts, whatever earlier analyses have kept.
+    kept
+        Read only the facts since the last analysis that was asked to keep what it read.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def report(  # noqa: PLR0913 - what to show, where to, and how
     """
     check_folder(output)
     shown = document(
-        session, key, generated_at=session.now(), as_of=as_of, assume=assume, fresh=fresh
+        session, key, generated_at=session.now(), as_of=as_of, assume=assume, kept=kept
     )
     chosen = language or session.workspace.language
     content = page.render(shown, chosen, interactive=interactive).encode()

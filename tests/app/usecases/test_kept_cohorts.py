@@ -1,4 +1,4 @@
-"""What analyses keep: taken by default where it pays, ignored when asked, swept when unused."""
+"""What analyses keep: taken when asked where it pays, swept when unused."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def test_a_second_analysis_takes_what_the_first_one_kept(
 ) -> None:
     shop.begin()
     shop.deliver(200, lift=0.1, until=MATURE)
-    few = analysis.analyze(shop.session, "mail")
+    few = analysis.analyze(shop.session, "mail", kept=True)
     assert to_json(few)["cohorts"] == {"cached": 0, "built": 200, "reason": "few-facts"}
     monkeypatch.setattr(cohorts, "WORTHWHILE", 0)
-    first = analysis.analyze(shop.session, "mail")
-    second = analysis.analyze(shop.session, "mail")
-    fresh = analysis.analyze(shop.session, "mail", fresh=True)
+    first = analysis.analyze(shop.session, "mail", kept=True)
+    second = analysis.analyze(shop.session, "mail", kept=True)
+    fresh = analysis.analyze(shop.session, "mail")
     assert first.cohorts == CohortUse(0, 200, "first-analysis")
     assert second.cohorts == CohortUse(200, 0, None)
     assert fresh.cohorts == CohortUse(0, 200, "fresh")
@@ -51,7 +51,7 @@ def test_a_second_analysis_takes_what_the_first_one_kept(
     os.utime(manifest, (now, now))
     facts.maintain(shop.session)
     assert not left.exists()
-    assert analysis.analyze(shop.session, "mail").cohorts == CohortUse(200, 0, None)
+    assert analysis.analyze(shop.session, "mail", kept=True).cohorts == CohortUse(200, 0, None)
     for file in manifest.parent.iterdir():
         os.utime(file, (old, old))
     facts.maintain(shop.session)
@@ -59,7 +59,7 @@ def test_a_second_analysis_takes_what_the_first_one_kept(
 
     manifest.parent.rmdir()
     manifest.parent.write_bytes(b"in the way")
-    assert analysis.analyze(shop.session, "mail").cohorts == CohortUse(0, 200, "failed")
+    assert analysis.analyze(shop.session, "mail", kept=True).cohorts == CohortUse(0, 200, "failed")
 
 
 def test_other_assumptions_instants_and_bills_read_all_and_leave_what_is_kept(
@@ -68,15 +68,17 @@ def test_other_assumptions_instants_and_bills_read_all_and_leave_what_is_kept(
     monkeypatch.setattr(cohorts, "WORTHWHILE", 0)
     shop.begin()
     shop.deliver(200, lift=0.1, until=MATURE)
-    analysis.analyze(shop.session, "mail")
+    analysis.analyze(shop.session, "mail", kept=True)
     manifest = shop.session.cohorts / "mail" / "manifest.json"
     key = json.loads(manifest.read_text())["key"]
-    tried = assumptions.what_if(shop.session, "mail", ["value.revenue.contribution_margin=30%"])
+    tried = assumptions.what_if(
+        shop.session, "mail", ["value.revenue.contribution_margin=30%"], kept=True
+    )
     assert tried.assumed.cohorts == CohortUse(0, 200, "assumptions")
     assert tried.registered.cohorts == CohortUse(200, 0, None)
     assert json.loads(manifest.read_text())["key"] == key
     before = manifest.stat()
-    then = analysis.analyze(shop.session, "mail", as_of=shop.session.now())
+    then = analysis.analyze(shop.session, "mail", as_of=shop.session.now(), kept=True)
     assert then.cohorts == CohortUse(0, 200, "as-of")
     bill = ledger.Entry(
         category="model_fees",
@@ -90,7 +92,7 @@ def test_other_assumptions_instants_and_bills_read_all_and_leave_what_is_kept(
         status="invoiced",
     )
     ledger.add(shop.session, bill, actor="lena.vogt")
-    assert analysis.analyze(shop.session, "mail").cohorts == CohortUse(0, 200, "bills")
+    assert analysis.analyze(shop.session, "mail", kept=True).cohorts == CohortUse(0, 200, "bills")
     assert (manifest.stat().st_ino, manifest.stat().st_mtime_ns) == (
         before.st_ino,
         before.st_mtime_ns,
@@ -104,7 +106,7 @@ def test_an_import_that_goes_on_below_a_bill_is_not_taken_as_read(
     monkeypatch.setattr(cohorts, "WORTHWHILE", 0)
     shop.begin()
     shop.deliver(200, lift=0.1, until=MATURE)
-    analysis.analyze(shop.session, "mail")
+    analysis.analyze(shop.session, "mail", kept=True)
 
     def opened(kind: BatchKind) -> int:
         source = Source(kind, kind, "", "", kind, "received")
@@ -117,8 +119,10 @@ def test_an_import_that_goes_on_below_a_bill_is_not_taken_as_read(
 
     events, bill = opened("events"), opened("ledger")
     ended(bill)
-    assert analysis.analyze(shop.session, "mail").cohorts == CohortUse(0, 200, "open-import")
+    assert analysis.analyze(shop.session, "mail", kept=True).cohorts == CohortUse(
+        0, 200, "open-import"
+    )
     ended(events)
-    found = analysis.analyze(shop.session, "mail")
+    found = analysis.analyze(shop.session, "mail", kept=True)
     assert found.watermark.batch == bill
     assert found.cohorts == CohortUse(200, 0, None)
