@@ -141,7 +141,8 @@ def _figures(
 
 
 def _what_if(tried: WhatIf, key: str, *, json: bool) -> None:
-    from klartext.analysis.document import decision_to_json, to_json  # noqa: PLC0415 - heavy
+    from klartext.analysis.document import to_json  # noqa: PLC0415 - heavy
+    from klartext.analysis.money_document import decision_to_json  # noqa: PLC0415
     from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
 
     registered = decision_to_json(tried.registered.decision)
