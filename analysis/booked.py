@@ -17,7 +17,7 @@ from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout, UsageSum
 from klartext.analysis.result import Check, CostSource, LedgerView
 from klartext.experiments.experiment import Assumption, CostLine, Experiment
-from klartext.experiments.ledger.accrual import Accrual, accrue, months_between
+from klartext.experiments.ledger.accrual import Accrual, accrue, months_between, rounded
 from klartext.experiments.ledger.allocation import allocate
 from klartext.experiments.ledger.bills import Bill, name_of, replaced_by
 from klartext.experiments.ledger.book import Recorded
@@ -76,6 +76,8 @@ class Booked:
         Variable cost.
     evidence
         Where the amounts of replaced cost lines come from.
+    replaced
+        Share of the window in which the ledger speaks for a line per unit or per event.
     view
         What is said of it.
     checks
@@ -88,6 +90,7 @@ class Booked:
     fixed: tuple[Accrual, ...] = ()
     charges: tuple[Charge, ...] = ()
     evidence: Mapping[CostLine, str] = field(default_factory=dict)
+    replaced: Mapping[CostLine, Fraction] = field(default_factory=dict)
     view: LedgerView = field(default_factory=LedgerView)
     checks: tuple[Check, ...] = ()
 
@@ -99,6 +102,7 @@ class _Part:
     fixed: tuple[Accrual, ...] = ()
     charges: tuple[Charge, ...] = ()
     evidence: tuple[tuple[CostLine, str], ...] = ()
+    replaced: tuple[tuple[CostLine, Fraction], ...] = ()
     sources: tuple[CostSource, ...] = ()
     outside: Decimal = Decimal(0)
     unused: Decimal = Decimal(0)
@@ -149,6 +153,7 @@ def book(experiment: Experiment, readout: Readout, window: _Window | None) -> Bo
         fixed=tuple(accrual for part in parts for accrual in part.fixed),
         charges=charges,
         evidence=evidence,
+        replaced=dict(pair for part in parts for pair in part.replaced),
         view=LedgerView(
             as_of=readout.ledger.as_of,
             recorded_until=max(each.recorded_at for each in lines),
@@ -220,7 +225,7 @@ def _of_spec(
         for one in _accrued(experiment, readout, line, window)
         if (amount := -_times(one.amount, share * _exposed_over_mature(readout, one.variant)))
     )
-    return replace(counted, charges=(*counted.charges, *charges))
+    return replace(counted, charges=(*counted.charges, *charges), replaced=((line, share),))
 
 
 def _accrued(
@@ -322,7 +327,7 @@ def _alone(
     bearers_of = experiment.treatments if first.variant is None else (first.variant,)
     line = CostLine(first.category, behaviour, Assumption(amount), first.variant, label)  # type: ignore[arg-type]  # one of _FIXED
     fixed = tuple(
-        Accrual(line, variant, _rounded(quantity / len(bearers_of)), stored(share), said)
+        Accrual(line, variant, rounded(quantity / len(bearers_of)), stored(share), said)
         for variant, share in zip(bearers_of, allocate(amount, (1,) * len(bearers_of)), strict=True)
     )
     return _Part(fixed=fixed, outside=outside)
@@ -458,9 +463,4 @@ def _tidy(amount: Decimal) -> Decimal:
 
 
 def _times(amount: Decimal, factor: Fraction) -> Decimal:
-    return _rounded(Fraction(amount) * factor)
-
-
-def _rounded(number: Fraction) -> Decimal:
-    with localcontext(prec=_PRECISION):
-        return stored(Decimal(number.numerator) / Decimal(number.denominator))
+    return rounded(Fraction(amount) * factor)

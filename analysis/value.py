@@ -17,7 +17,7 @@ from klartext.analysis.readout import Readout
 from klartext.analysis.result import Number, VariantCounts, WindowView
 from klartext.analysis.windows import windows
 from klartext.experiments.experiment import Experiment, Metric, Saving, Worth
-from klartext.experiments.ledger.accrual import Accrual, accrue, months_between
+from klartext.experiments.ledger.accrual import Accrual, accrue, months_between, rounded
 
 FIXED_BEHAVIOURS = frozenset({"once", "amortised", "month"})
 
@@ -73,21 +73,25 @@ def spent(booked: Booked) -> Decimal:
 
     All calls of the experiment (of the declared source, if the spec declares one), also those of
     nobody, at what their bills say where there are bills; variable lines of the ledger; and the
-    spec's lines per unit and per event of all exposed units, mature or not, in all variants.
+    spec's lines per unit and per event of all exposed units, mature or not, in all variants, for
+    the share of the test in which no line of the ledger is in their place.
     """
     experiment, readout = booked.experiment, booked.readout
     total = called(experiment, readout)
-    total += sum((charge.amount for charge in booked.charges), Decimal(0))
+    total += sum(
+        (charge.amount for charge in booked.charges if charge.behaviour != "replaced"), Decimal(0)
+    )
     for line in experiment.costs.lines:
         if line.behaviour in FIXED_BEHAVIOURS:
             continue
+        own = 1 - booked.replaced.get(line, Fraction(0))
         for variant in (line.variant,) if line.variant else readout.all_units:
             times = (
                 readout.all_units.get(variant, 0)
                 if line.event is None
                 else readout.all_events.get((variant, line.event), 0)
             )
-            total += times * line.amount.base
+            total += rounded(times * own * Fraction(line.amount.base))
     return total
 
 

@@ -37,6 +37,9 @@ _INSTANT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(Z|[+-][0-9]{2}:[0-9]{2})?)?"
 )
+MOST_COUNTED = 10**12
+"""No count of units or events is larger."""
+
 _HOURS = {"h": 1, "d": 24, "w": 168}
 
 
@@ -71,6 +74,11 @@ def _text(value: object) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, Decimal)) and not isinstance(value, bool)
+
+
+def plain_number(text: str) -> Decimal | None:
+    """Return the number that digits write, None when they write none: no exponent, no NaN."""
+    return Decimal(text) if re.fullmatch(_NUMBER, text) else None
 
 
 def percent(value: object) -> Decimal:
@@ -117,7 +125,7 @@ def _not_negative(value: object) -> Decimal:
 
 
 def _count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 10**12:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_COUNTED:
         return value
     fix = "Write digits only, such as 40000."
     return _refuse(value, "a whole number above 0", fix, code="count")

@@ -157,7 +157,7 @@ def _shared(line: CostLine, quantity: Fraction, treatments: tuple[str, ...]) -> 
         raise ValueError(f"no treatment to share the {line.category} line")
     whole = _accrual(line, treatments[0], quantity, line.amount.base)
     shares = allocate(whole.amount, (1,) * len(treatments))
-    each = _rounded(quantity / len(treatments))
+    each = rounded(quantity / len(treatments))
     return tuple(
         Accrual(line, treatment, each, stored(share))
         for treatment, share in zip(treatments, shares, strict=True)
@@ -167,7 +167,7 @@ def _shared(line: CostLine, quantity: Fraction, treatments: tuple[str, ...]) -> 
 def _accrual(line: CostLine, variant: str, quantity: Fraction, amount: Decimal) -> Accrual:
     # An amortised line is charged by the month of its life, any other by the occurrence.
     each = Fraction(amount) / _life(line) if line.behaviour == "amortised" else Fraction(amount)
-    return Accrual(line, variant, _rounded(quantity), _rounded(quantity * each))
+    return Accrual(line, variant, rounded(quantity), rounded(quantity * each))
 
 
 def _occurrences(line: CostLine, months: Fraction) -> Fraction:
@@ -199,6 +199,7 @@ def _microseconds(span: timedelta) -> int:
     return span // timedelta(microseconds=1)
 
 
-def _rounded(number: Fraction) -> Decimal:
+def rounded(number: Fraction) -> Decimal:
+    """Return an exact number with the twelve decimal places of the facts."""
     with localcontext(prec=_PRECISION):
         return stored(Decimal(number.numerator) / Decimal(number.denominator))

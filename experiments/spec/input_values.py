@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from klartext.experiments.documents.forms import Amount, Percent
+from klartext.experiments.documents.forms import (
+    MOST_COUNTED,
+    Amount,
+    Percent,
+    plain_number,
+)
 from klartext.experiments.documents.validation import Context
 from klartext.experiments.errors import ConflictError, KlartextError
 from klartext.experiments.experiment import Experiment
@@ -62,14 +67,14 @@ def read_values(experiment: Experiment, texts: Iterable[str]) -> dict[str, Decim
 def _value(experiment: Experiment, one: Input, written: str) -> Decimal:
     form = _FORMS.get(one.unit)
     if form is None:
-        try:
-            number = Decimal(written)
-        except InvalidOperation:
+        number = plain_number(written)
+        if one.unit == "count" and (number is None or number % 1 or number > MOST_COUNTED):
             raise KlartextError(
-                f"{one.path}={written}: must be a number. Write digits only, such as 40000."
-            ) from None
-        if one.unit == "count" and (not number.is_finite() or number != int(number)):
-            raise KlartextError(f"{one.path}={written}: must be a whole number.")
+                f"{one.path}={written}: must be a whole number of at most {MOST_COUNTED}. "
+                "Write digits only, such as 40000."
+            )
+        if number is None:
+            raise KlartextError(f"{one.path}={written}: must be a number, such as 12 or 7.5.")
         return number
     settings = Context(settings={"currency": experiment.currency})
     try:

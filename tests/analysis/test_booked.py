@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from klartext.analysis.booked import book
 from klartext.analysis.document import to_json
 from klartext.analysis.result import Analysis, CostItem
+from klartext.analysis.value import spent
 from klartext.experiments.experiment import (
     Assumption,
     CostLine,
@@ -375,6 +377,25 @@ def test_what_is_spent_is_what_is_billed() -> None:
     usage = [gpt("8", unit=1)]
     assert analysed(spec=spec, usage=usage).treatments[0].decision.rule != "safety"
     assert analysed(bill("10"), spec=spec, usage=usage).treatments[0].decision.rule == "safety"
+
+
+def test_what_the_ledger_replaces_is_not_spent_twice_while_units_are_young() -> None:
+    """Three mails at 2 EUR were billed with 7, two reviews at 1 EUR with 4, for half of the time.
+
+    No unit is mature: spent are 7 + 4 and half of 2 EUR for reviews, which the bill does not cover.
+    """
+    per_unit = CostLine("media", "unit", Assumption(Decimal(2)), "ai")
+    review = CostLine("human_review", "event", Assumption(Decimal(1)), "ai", event="review")
+    spec, late = stated(per_unit, review), START + 58 * DAY
+    lines = booked(
+        one("7", "media", replaces="media", start=late, end=late + 2 * DAY),
+        one("4", "human_review", replaces="human_review", start=late, end=late + DAY),
+    )
+    units = [exposure(unit, "ai", occurred_at=late) for unit in (1, 2, 3)]
+    reviews = [event(unit, "review", occurred_at=late) for unit in (1, 2)]
+    readout = read(spec, tables(units, reviews), ledger=lines)
+    assert sum(count.mature for count in readout.counts) == 0
+    assert spent(book(spec, readout, (late, late + 2 * DAY))) == 7 + 4 + 1
 
 
 ROLLOUT = Rollout(*(Assumption(Decimal(given)) for given in ("1200", "1", "1", "0.1")))
