@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce as fold
 from itertools import chain
-from operator import or_
+from operator import and_
 from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
@@ -90,7 +91,8 @@ def compare(  # noqa: PLR0913 - a table, which columns of it, and how they are r
     Raises
     ------
     UnitTableError
-        A column is missing, no number, or has gaps; the control or a treatment has no units.
+        A column is missing, no number, or has gaps (NaN and infinity too); the control or a
+        treatment has no units.
     ValueError
         ``alpha`` is not between 0 and 1, or ``planned_n`` not positive.
     """
@@ -122,11 +124,16 @@ def _moments(
     if problems:
         raise UnitTableError("; ".join(problems))
     gaps = f"gaps in {names}"  # a name that no column of them can have
+    values = {name: units[name].cast("float64") for name in names}
+    known = {  # neither null nor NaN nor infinite
+        name: (value.abs() <= sys.float_info.max).fill_null(False)  # noqa: FBT003 - Ibis
+        for name, value in values.items()
+    }
     table = units.select(
-        **{name: units[name].cast("float64").fill_null(0.0) for name in names},
+        **{name: known[name].ifelse(value, 0.0) for name, value in values.items()},
         **{
             _VARIANT: units[variant].cast("string"),
-            gaps: fold(or_, (units[name].isnull() for name in names)).cast("int64"),  # noqa: PD003
+            gaps: (~fold(and_, known.values())).cast("int64"),
         },
     )
     together = tuple(frozenset((metric, *others)) for metric, others in metrics.items())
@@ -137,7 +144,8 @@ def _moments(
     missing = sum(group[gaps] for group in groups)
     if missing:
         fix = "write 0 where nothing happened, or leave the unit out"
-        raise UnitTableError(f"{missing} units have gaps in {', '.join(names)}: {fix}")
+        where = f"gaps in {', '.join(names)}, or no finite number"
+        raise UnitTableError(f"{missing} units have {where}: {fix}")
     return {
         group[_VARIANT]: group["moments"] for group in sorted(groups, key=lambda one: one[_VARIANT])
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,10 +190,12 @@ def test_what_cannot_be_compared_is_said(
         klartext.compare_units(units, metrics, control="control")
 
 
-def test_gaps_are_counted_and_refused() -> None:
+@pytest.mark.parametrize("gap", [None, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("column", ["revenue", "age"])
+def test_gaps_are_counted_and_refused(gap: float | None, column: str) -> None:
     units = pa.Table.from_pandas(table(60))
-    holes = pa.array([None if place in {3, 7} else 1.0 for place in range(60)])
-    units = units.set_column(units.schema.get_field_index("revenue"), "revenue", holes)
+    holes = pa.array([gap if place in {3, 7} else 1.0 for place in range(60)], from_pandas=False)
+    units = units.set_column(units.schema.get_field_index(column), column, holes)
     with pytest.raises(UnitTableError, match="2 units have gaps in revenue"):
         klartext.compare_units(units, METRICS, control="control")
 
