@@ -158,7 +158,7 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
     together = tuple(name for name in group if name not in merged_over)
     if _any_far(columns, origins, together, filter(matters, found)):
         means = {
-            tuple(row[name] for name in group): np.array(
+            tuple(row[name] for name in group): _finite(
                 [row[_MOMENTS].sample(name).mean for name in columns.base]
             )
             for row in found
@@ -256,11 +256,17 @@ def _pass(  # noqa: PLR0913, PLR0917 - as `reduce`
     found = []
     for row in rows_of(engine, sums):
         start, rest = columns.of_base(origins.of_group(row, len(columns.base)))
-        moments = _moments(columns, row, start, rest)
+        with np.errstate(invalid="ignore", over="ignore"):  # then `unusable` says so
+            moments = _moments(columns, row, start, rest)
         shared = {name: row[name] for name in (*group, "n")}
         counts = {name: int(row[f"total{i}"]) for i, name in enumerate(totals)}
         found.append({**counts, **shared, _MOMENTS: moments})
     return found
+
+
+def _finite(means: Sequence[float]) -> FloatArray:
+    """Return where to start: at 0 where a sum has overflowed."""
+    return np.nan_to_num(np.array(means), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _any_far(

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce as fold
 from itertools import chain
-from operator import and_
+from operator import and_, or_
 from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
+import numpy as np
 from ibis.backends import BaseBackend
 
 from klartext.analysis.adjusted import read_adjusted
+from klartext.analysis.engine import rows_of
 from klartext.analysis.frames import VariantMoments, estimates_frame
 from klartext.analysis.look import Look
 from klartext.analysis.moments import Moments
@@ -124,16 +126,11 @@ def _moments(
     if problems:
         raise UnitTableError("; ".join(problems))
     gaps = f"gaps in {names}"  # a name that no column of them can have
-    values = {name: units[name].cast("float64") for name in names}
-    known = {  # neither null nor NaN nor infinite
-        name: (value.abs() <= sys.float_info.max).fill_null(False)  # noqa: FBT003 - Ibis
-        for name, value in values.items()
-    }
     table = units.select(
-        **{name: known[name].ifelse(value, 0.0) for name, value in values.items()},
+        **{name: units[name].cast("float64").fill_null(0.0) for name in names},
         **{
             _VARIANT: units[variant].cast("string"),
-            gaps: (~fold(and_, known.values())).cast("int64"),
+            gaps: fold(or_, (units[name].isnull() for name in names)).cast("int64"),  # noqa: PD003
         },
     )
     together = tuple(frozenset((metric, *others)) for metric, others in metrics.items())
@@ -142,6 +139,9 @@ def _moments(
     if any(group[_VARIANT] is None for group in groups):
         raise UnitTableError(f"units without a {variant}: leave them out or say what they got")
     missing = sum(group[gaps] for group in groups)
+    if not all(np.isfinite(group["moments"].mean).all() for group in groups):
+        (row,) = rows_of(engine, _without_number(units, names))
+        missing = row["units"]
     if missing:
         fix = "write 0 where nothing happened, or leave the unit out"
         where = f"gaps in {', '.join(names)}, or no finite number"
@@ -149,6 +149,13 @@ def _moments(
     return {
         group[_VARIANT]: group["moments"] for group in sorted(groups, key=lambda one: one[_VARIANT])
     }
+
+
+def _without_number(units: ir.Table, names: Sequence[str]) -> ir.Table:
+    """Count the units with a null, NaN or infinity, which Arrow and Parquet keep apart."""
+    values = (units[name].cast("float64").abs() for name in names)
+    known = fold(and_, ((value <= sys.float_info.max).fill_null(False) for value in values))  # noqa: FBT003 - Ibis
+    return units.aggregate(units=(~known).sum())
 
 
 def _problems(
@@ -160,6 +167,8 @@ def _problems(
         if name not in units.columns:
             yield f"there is no column {name} (there are {', '.join(units.columns)})"
             continue
+        if sum(name.casefold() == other.casefold() for other in units.columns) > 1:
+            yield f"{name} is another column's name too, but for upper and lower case"
         kind = units[name].type()
         if name != variant and not (kind.is_numeric() or kind.is_boolean()):
             yield f"{name} is {kind}: no number"
