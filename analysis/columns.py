@@ -73,6 +73,13 @@ def count_columns(experiment: Experiment) -> dict[str, str]:
     return {name: f"events.{name}" for name in sorted(names)}
 
 
+def event_names(experiment: Experiment) -> tuple[str, ...]:
+    """Return what the events that metrics and cost lines count are called, in order."""
+    names = {metric.event for metric in experiment.metrics if metric.event is not None}
+    names |= {metric.refunds.event for metric in experiment.metrics if metric.refunds}
+    return tuple(sorted(names | set(count_columns(experiment))))
+
+
 def metric_columns(experiment: Experiment) -> dict[str, Metric]:
     """Map the column of each counted metric in the outcomes to the metric."""
     return {f"metric.{metric.key}": metric for metric in counted_metrics(experiment)}

@@ -7,21 +7,39 @@ from datetime import timedelta
 import ibis
 import ibis.expr.types as ir
 
+from klartext.analysis.columns import event_names
 from klartext.analysis.filters import filtered
 from klartext.analysis.instants import whole
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import ContributionMargin, Experiment, Metric
 
 
-def counts(
-    events: ir.Table, name: str, window: timedelta, *, delay: timedelta = timedelta(0)
-) -> ir.BooleanValue:
-    """Whether an event with an ``age`` is called ``name``, from ``delay`` to ``window``.
+def kind(experiment: Experiment, events: ir.Table) -> ir.IntegerValue:
+    """Return the place of each event's name among `event_names`: numbers compare faster."""
+    places = [(events.name == name, place) for place, name in enumerate(event_names(experiment))]
+    return (ibis.cases(*places) if places else ibis.literal(0)).cast("int16")
 
-    Both are counted from the exposure; ``window`` itself is outside. The age is from
+
+def is_called(experiment: Experiment, events: ir.Table, name: str) -> ir.BooleanValue:
+    """Whether an event with a `kind` is called ``name``."""
+    return events.kind == event_names(experiment).index(name)
+
+
+def counts(
+    experiment: Experiment,
+    events: ir.Table,
+    name: str,
+    window: timedelta,
+    *,
+    delay: timedelta = timedelta(0),
+) -> ir.BooleanValue:
+    """Whether an event with `kind` and ``age`` is called ``name``, from ``delay`` to ``window``.
+
+    Both are counted from the exposure; ``window`` itself is outside. The events are from
     `klartext.analysis.outcomes.events_in_window`.
     """
-    return (events.name == name) & (events.age >= whole(delay)) & (events.age < whole(window))
+    since, until = events.age >= whole(delay), events.age < whole(window)
+    return is_called(experiment, events, name) & since & until
 
 
 def hits(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.BooleanValue:
@@ -34,7 +52,7 @@ def hits(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.Boolean
     """
     if metric.event is None:
         raise KlartextError(f"metric {metric.key!r} of {experiment.key} has no event")
-    hit = counts(events, metric.event, metric.closes_after, delay=metric.delay)
+    hit = counts(experiment, events, metric.event, metric.closes_after, delay=metric.delay)
     return filtered(experiment, events, metric, hit)
 
 
@@ -42,7 +60,8 @@ def refund_hits(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.
     """Whether an event is a refund of the metric, by the metric's own delay and filters."""
     if metric.refunds is None:
         return ibis.literal(False)  # noqa: FBT003 - a column of no
-    back = counts(events, metric.refunds.event, metric.refunds.window, delay=metric.delay)
+    refunds = metric.refunds
+    back = counts(experiment, events, refunds.event, refunds.window, delay=metric.delay)
     return filtered(experiment, events, metric, back)
 
 

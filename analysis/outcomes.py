@@ -10,9 +10,17 @@ import ibis.expr.types as ir
 from ibis.expr.operations import Node
 
 from klartext.analysis import amounts, covariates
-from klartext.analysis.columns import count_columns, metric_columns
+from klartext.analysis.columns import count_columns, event_names, metric_columns
 from klartext.analysis.filters import filtered
-from klartext.analysis.hits import amount, counts, hits, refund_amount, refund_hits
+from klartext.analysis.hits import (
+    amount,
+    counts,
+    hits,
+    is_called,
+    kind,
+    refund_amount,
+    refund_hits,
+)
 from klartext.analysis.instants import microseconds, whole
 from klartext.analysis.windows import windows
 from klartext.experiments.experiment import Experiment, Metric
@@ -53,17 +61,17 @@ def of_days(
 def events_in_window(
     experiment: Experiment, events: ir.Table, watermark: Watermark, units: ir.Table
 ) -> ir.Table:
-    """Return the events that some metric or cost line may count, with ``age`` since exposure.
+    """Return the events that some metric or cost line may count: ``kind``, ``age`` since exposure.
 
-    ``age`` is in microseconds, from minus the longest look back to the longest window.
+    ``kind`` stands for the name, see `klartext.analysis.hits`; ``age`` is in microseconds, from
+    minus the longest look back to the longest window.
     """
-    names = {metric.event for metric in experiment.metrics if metric.event is not None}
-    names |= {metric.refunds.event for metric in experiment.metrics if metric.refunds}
-    names |= set(count_columns(experiment))
     # By name before the join: it is the join that costs.
-    wanted = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(sorted(names)))
+    names = event_names(experiment)
+    wanted = events.filter(events.ingest_batch <= watermark.batch, events.name.isin(names))
     own = [name for name in events.columns if name.startswith("p_")]
-    carried = ["name", "occurred_at", "value", "currency", *own]
+    carried = ["kind", "occurred_at", "value", "currency", *own]
+    wanted = wanted.mutate(kind=kind(experiment, wanted))
     wanted = wanted.select("unit", *carried, instant=microseconds(wanted.occurred_at))
     since = units.select(exposed="unit", exposed_us="exposed_us")
     age = wanted.instant - since.exposed_us
@@ -124,9 +132,10 @@ def tallies(
         for column, metric in metric_columns(experiment).items()
     }
     for name, column in count_columns(experiment).items():
-        wanted[column] = events.count(where=counts(events, name, value_window))
+        wanted[column] = events.count(where=counts(experiment, events, name, value_window))
     for column, (metric, span) in covariates.lookbacks(experiment).items():
-        before = (events.name == metric.event) & (events.age < 0) & (events.age >= -whole(span))
+        before = is_called(experiment, events, metric.event or "") & (events.age < 0)
+        before &= events.age >= -whole(span)
         hit = filtered(experiment, events, metric, before)
         wanted[f"pre.{column}"] = summed(experiment, events, metric, hit)
     wanted |= {**amounts.counters(experiment, events), **(also or {})}

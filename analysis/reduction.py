@@ -79,6 +79,8 @@ class Columns:
 
         Together exact: groups with other origins are compared to the last digit.
         """
+        if not values.any():
+            return np.zeros(len(self.names)), np.zeros(len(self.names))
         given = dict(zip(self.base, map(Fraction, values.tolist()), strict=True))
         exact = [
             sum(
@@ -266,7 +268,8 @@ def _pass(  # noqa: PLR0913, PLR0917 - as `reduce`
 
 def _finite(means: Sequence[float]) -> FloatArray:
     """Return where to start: at 0 where a sum has overflowed."""
-    return np.nan_to_num(np.array(means), nan=0.0, posinf=0.0, neginf=0.0)
+    found = np.array(means)
+    return np.where(np.isfinite(found), found, 0.0)
 
 
 def _any_far(

@@ -231,7 +231,7 @@ class _Sums:
                 columns[metric.key] = partial(_amount, experiment, metric)
         window = windows(experiment).value
         for name, column in count_columns(experiment).items():
-            columns[column] = partial(_occurrences, name, window)
+            columns[column] = partial(_occurrences, experiment, name, window)
         if not columns:
             return ()
         after = events.filter(events.age >= 0)
@@ -308,8 +308,10 @@ def _count(experiment: Experiment, metric: Metric, events: ir.Table) -> ir.Numer
     return events.count(where=hits.hits(experiment, events, metric))
 
 
-def _occurrences(name: str, window: timedelta, events: ir.Table) -> ir.NumericScalar:
-    return events.count(where=hits.counts(events, name, window))
+def _occurrences(
+    experiment: Experiment, name: str, window: timedelta, events: ir.Table
+) -> ir.NumericScalar:
+    return events.count(where=hits.counts(experiment, events, name, window))
 
 
 def _amount(experiment: Experiment, metric: Metric, events: ir.Table) -> ir.NumericScalar:
