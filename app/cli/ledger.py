@@ -13,6 +13,7 @@ from klartext.app.cli.actor import ActorOption, actor_name
 from klartext.app.cli.columns import columns
 from klartext.app.cli.context import log, open_session, print_json
 from klartext.app.cli.cost_documents import money, plain
+from klartext.app.cli.words import counted
 
 if TYPE_CHECKING:
     from klartext.app.session import Session
@@ -226,7 +227,7 @@ def reconciled_words(found: tuple[Reconciled, ...]) -> str:
     """Return what bills say beside what they cost."""
     return "\n".join(
         f"to reconcile {each.source}: billed {plain(each.billed)} {each.currency}, "
-        f"effective {plain(each.effective)} {each.currency} ({each.lines:,} lines)"
+        f"effective {plain(each.effective)} {each.currency} ({counted(each.lines, 'line')})"
         for each in found
     )
 
