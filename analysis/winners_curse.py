@@ -267,8 +267,8 @@ def corrected(findings: Sequence[Finding], *, level: float) -> Corrected | NotEs
     if len(findings) < FEWEST:
         return NotEstimable(
             "too-few-experiments",
-            f"{len(findings)} experiments have a readable look; {FEWEST} are needed to learn "
-            "what experiments usually bring",
+            f"it takes {FEWEST} experiments with a readable look to learn what experiments usually "
+            f"bring; so far: {len(findings)}",
         )
     m = max(len(finding.block.effects) for finding in findings)
     estimates = np.full((len(findings), m), math.nan)

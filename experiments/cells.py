@@ -64,11 +64,15 @@ def is_missing(cell: Cell) -> bool:
 
 
 def identifier(cell: Cell, label: str, *, reason: str = "unit-missing") -> str:
-    """Return a raw id as text; integers are written out, anything inexact is refused."""
+    """Return a raw id as text; integers are written out, anything inexact is refused.
+
+    Blanks around it are how a file pads its columns, not part of the id: with them the purchases
+    of a customer would be those of a stranger. Capital letters stay: ids can differ by them.
+    """
     if is_missing(cell):
         raise RowError(reason, f"{label} is empty")
-    if isinstance(cell, str) and len(cell) <= MAX_ID_LENGTH:
-        return unicode_text(cell, label)
+    if isinstance(cell, str) and len(text := cell.strip()) <= MAX_ID_LENGTH:
+        return unicode_text(text, label)
     if isinstance(cell, int) and not isinstance(cell, bool):
         return str(cell)
     if isinstance(cell, str):

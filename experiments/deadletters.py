@@ -27,7 +27,6 @@ class DeadLetter:
     detail: str
     row_hash: str
     unit: int | None
-    parsed: str | None
 
 
 def record(connection: sa.Connection, batch: int, rejects: Sequence[Reject]) -> None:
@@ -44,7 +43,6 @@ def record(connection: sa.Connection, batch: int, rejects: Sequence[Reject]) -> 
                 "detail": item.detail,
                 "row_sha256": item.row_hash,
                 "unit": item.unit,
-                "parsed": item.parsed,
             }
             for item in rejects
         ],
@@ -109,5 +107,4 @@ def _joined() -> sa.Select[Any]:
         dead_letters.c.detail,
         dead_letters.c.row_sha256.label("row_hash"),
         dead_letters.c.unit,
-        dead_letters.c.parsed,
     ).join(batches, batches.c.batch == dead_letters.c.batch)

@@ -145,7 +145,7 @@ class Door:
 def _property(cell: Cell, label: str, kind: PropertyType, numbers: NumberFormat) -> PropertyValue:
     match kind:
         case "text":
-            text = str(cell)
+            text = str(cell).strip()  # padded by its file: "DE " is no other country
             if len(text) > MAX_TEXT_LENGTH:
                 raise RowError("bad-text", f"{label} is longer than {MAX_TEXT_LENGTH} characters")
             return unicode_text(text, label)

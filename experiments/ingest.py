@@ -26,6 +26,7 @@ from klartext.experiments.batches import (
 )
 from klartext.experiments.commit import Commit, Status, append_new
 from klartext.experiments.door import TableName
+from klartext.experiments.errors import KlartextError
 from klartext.experiments.facts import FactsStore
 from klartext.experiments.records import FactRow, Parsed, Reject
 from klartext.experiments.tables import batches
@@ -165,8 +166,12 @@ def deliver(
         Another process keeps writing.
     ConflictError
         A declared property is stored with another type; nothing was delivered.
+    KlartextError
+        The mapping says that the source is complete until an instant that is still to come;
+        nothing was delivered.
     """
     writer.facts.require_compatible()
+    _require_past(source, now=writer.clock())
     tally = _Tally()
     # A chunk's number means nothing without its size.
     application = f"{source.application}:{CHUNK_ROWS}"
@@ -238,12 +243,23 @@ def _settle_interrupted(writer: Writer, source: Source) -> tuple[int, ...]:
     )
 
 
+def _require_past(source: Source, *, now: datetime) -> None:
+    declared = source.complete_until
+    if isinstance(declared, datetime) and declared > now:
+        raise KlartextError(
+            f"complete_until in the mapping of {source.name} is {declared:%Y-%m-%dT%H:%MZ}, which "
+            "is still to come: every unit would count as mature at once. Nothing was stored. "
+            "Remove it: then the latest time in the file counts."
+        )
+
+
 def _complete_until(
     source: Source, latest: datetime | None, received_at: datetime
 ) -> datetime | None:
+    """Return up to when the source is complete: never later than it came."""
     match source.complete_until:
-        case "latest":
-            return latest
+        case "latest":  # a clock that is ahead makes nobody mature
+            return None if latest is None else min(latest, received_at)
         case "received":
             return None if latest is None else received_at  # an empty file says nothing
         case declared:

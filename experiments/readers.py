@@ -126,8 +126,14 @@ def read(
 
 
 def require_file(path: Path) -> None:
-    """Raise NotFoundError unless ``path`` is a file."""
-    if not path.is_file():
+    """Raise NotFoundError unless ``path`` is a file, FileError unless it may be read."""
+    try:
+        is_file = path.is_file()
+        if is_file:
+            path.open("rb").close()
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}") from None
+    if not is_file:
         raise NotFoundError(f"there is no file {path}")
 
 
@@ -148,6 +154,11 @@ def _read_csv(path: Path, form: FileFormat, columns: Sequence[str]) -> Iterator[
     except csv.Error as error:
         stream.close()
         raise FileError(f"the header of {path.name} cannot be read: {error}") from None
+    except UnicodeError:  # UTF-16 has to say in which order its bytes stand
+        stream.close()
+        raise FileError(
+            f"{path.name} is not {form.encoding} text; set another encoding in the mapping"
+        ) from None
     if header is None:
         stream.close()
         raise FileError(f"{path.name} has no header line")
@@ -352,7 +363,7 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row | Broken]:
 
     try:
         source = pq.ParquetFile(path)
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, OSError):
         raise FileError(f"{path.name} is not a Parquet file") from None
     schema = source.schema_arrow
     indices = _indices(schema.names, columns)
@@ -367,17 +378,35 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row | Broken]:
             )
         if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
             raise FileError(f"column {schema.names[index]} of {path.name} is binary, not text")
-    return _parquet_rows(source, indices)
+    return _parquet_rows(path.name, source, indices)
 
 
-def _parquet_rows(source: Any, indices: Sequence[int]) -> Iterator[Row | Broken]:
+def _parquet_rows(name: str, source: Any, indices: Sequence[int]) -> Iterator[Row | Broken]:
+    import pyarrow as pa  # noqa: PLC0415
+
     pick = _picker(indices)
     position = 0
     with source:
-        for batch in source.iter_batches(batch_size=_PARQUET_ROWS):
+        batches = source.iter_batches(batch_size=_PARQUET_ROWS)
+        while True:
+            try:
+                batch = next(batches, None)
+            except (pa.ArrowException, OSError) as error:
+                raise damaged(name, position, error) from None
+            if batch is None:
+                return
             for record in zip(*(_python_values(column) for column in batch.columns), strict=True):
                 position += 1
                 yield Row(position, pick(record), record)
+
+
+def damaged(name: str, position: int, error: Exception) -> FileError:
+    """Return the error of a file that breaks off after a row, of what came before it."""
+    told = " ".join(str(error).split())
+    return FileError(
+        f"{name} is damaged after row {position:,} ({told}). The rows before it may be stored "
+        "already; send a sound copy of the file."
+    )
 
 
 def _python_values(column: Any) -> list[Any]:

@@ -133,8 +133,6 @@ class Reject:
         Keyed hash of the row as it came.
     unit
         Pseudonym, when it could be read.
-    parsed
-        JSON of what could be read, without raw ids.
     """
 
     position: int
@@ -142,7 +140,6 @@ class Reject:
     detail: str
     row_hash: str
     unit: int | None = None
-    parsed: str | None = None
 
 
 def microseconds(at: datetime) -> int:

@@ -176,7 +176,6 @@ dead_letters = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("row_sha256", sa.Text, nullable=False),
     sa.Column("unit", sa.BigInteger, comment="pseudonym, when it could be read"),
-    sa.Column("parsed", sa.Text, comment="JSON of the parsed row without raw ids"),
     comment="Rejected rows; unparsable ones only as position, reason and hash.",
 )
 

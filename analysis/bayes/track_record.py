@@ -139,7 +139,7 @@ def pool_experiments(
     if len(finished) < FEWEST:
         return NotEstimable(
             "too-few-experiments",
-            f"{len(finished)} experiments have finished; {FEWEST} are needed",
+            f"it takes {FEWEST} finished experiments; so far: {len(finished)}",
         )
     m = max(len(block.effects) for block in finished)
     estimates = np.full((len(finished), m), math.nan)

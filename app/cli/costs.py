@@ -54,7 +54,8 @@ def register(app: typer.Typer) -> None:
 def list_costs(
     context: typer.Context,
     as_of: Annotated[
-        str | None, typer.Option(help="The ledger as it stood at this day or instant.")
+        str | None,
+        typer.Option(help="AI calls and ledger as they were known at this day or instant."),
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="Ledger: cost of service from this day on.")
@@ -65,7 +66,7 @@ def list_costs(
 ) -> None:
     """List what costs: AI calls by source, the ledger, and the cost lines of every experiment.
 
-    The ledger as of an instant is the same for ever, to the cent.
+    AI calls and the ledger as of an instant are the same for ever, to the cent.
 
     For example:
 
@@ -78,21 +79,26 @@ def list_costs(
 
     session = open_session(context)
     zone = session.workspace.timezone
+    instant = ledger.as_of_option(as_of, session)
     booked = books.listing(
         session,
-        as_of=ledger.as_of_option(as_of, session),
+        as_of=instant,
         start=None if start is None else ledger.instant_of(start, "--from", zone),
         end=None if end is None else ledger.instant_of(end, "--until", zone),
         lines=lines,
     )
-    listing = costs.listing(session)
+    listing = costs.listing(session, as_of=instant)
     if json:
         print_json(listing_document(listing, ledger.listing_document(booked)))
         return
     if listing.sources:
         typer.echo(_table("SOURCE", listing.sources, listing.currency))
     else:
-        log("No AI calls yet. Next: klartext costs import FILE --mapping MAPPING.yaml")
+        log(
+            "No AI calls yet. Next: klartext costs import FILE --mapping MAPPING.yaml"
+            if instant is None
+            else f"No AI calls had been imported by {instant:%Y-%m-%dT%H:%MZ}."
+        )
     if booked.costs:
         typer.echo(f"\nLedger as of {booked.as_of:%Y-%m-%dT%H:%M:%SZ}")
         typer.echo(ledger.cost_table(booked.costs, listing.currency))

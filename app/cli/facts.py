@@ -13,6 +13,7 @@ import typer
 
 from klartext.app.cli.columns import columns
 from klartext.app.cli.context import log, open_session, print_json
+from klartext.app.cli.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -187,7 +188,8 @@ def show_facts(context: typer.Context, json: Json = False) -> None:
             )
     typer.echo(f"batches      {found.batches}")
     if found.pending:
-        typer.echo(f"in the inbox {found.pending} rows, in the facts after the next flush")
+        waiting = counted(found.pending, "row")
+        typer.echo(f"in the inbox {waiting}, in the facts after the next flush")
     if found.interrupted:
         numbers = ", ".join(str(number) for number in found.interrupted)
         typer.echo(f"interrupted  batch {numbers}: send the same file again")
@@ -256,7 +258,7 @@ def maintain(
 
 def _print_delivered(delivered: Delivered, file: str) -> None:
     counts = delivered.counts
-    typer.echo(f"batch {delivered.batch}: {counts.sent:,} rows of {file}")
+    typer.echo(f"batch {delivered.batch}: {counted(counts.sent, 'row')} of {file}")
     for name in ("accepted", "duplicate", "conflict", "rejected"):
         typer.echo(f"  {name:<10}{getattr(counts, name):>12,}")
     if delivered.reasons:
@@ -266,7 +268,8 @@ def _print_delivered(delivered: Delivered, file: str) -> None:
         ]
         typer.echo("\n" + columns(("REASON", "ROWS", "AT ROW", "DETAIL OF THE FIRST"), rows))
     for name, count in sorted(delivered.dropped.items()):
-        log(f"Property {name} is not declared in klartext.yaml: {count:,} values were left out.")
+        left_out = counted(count, "value")
+        log(f"Property {name} is not declared in klartext.yaml: {left_out} left out.")
     if delivered.interrupted:
         numbers = ", ".join(str(number) for number in delivered.interrupted)
         log(f"Batch {numbers} of this file had been interrupted; what it stored was not doubled.")

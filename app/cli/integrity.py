@@ -8,6 +8,7 @@ import typer
 
 from klartext.app.cli.columns import columns
 from klartext.app.cli.context import log, open_session, print_json
+from klartext.app.cli.words import counted
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -51,7 +52,7 @@ def verify(
     if json:
         print_json(integrity.verification_document(found))
     elif not found.findings:
-        typer.echo(f"{found.entries} entries, whole and in order.")
+        typer.echo(f"{counted(found.entries, 'entry', 'entries')}, whole and in order.")
         if found.head is not None:
             typer.echo(f"Last: {found.head.seq} {found.head.hash}")
     else:

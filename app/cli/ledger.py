@@ -13,6 +13,7 @@ from klartext.app.cli.actor import ActorOption, actor_name
 from klartext.app.cli.columns import columns
 from klartext.app.cli.context import log, open_session, print_json
 from klartext.app.cli.cost_documents import money, plain
+from klartext.app.cli.words import counted
 
 if TYPE_CHECKING:
     from klartext.app.session import Session
@@ -165,14 +166,25 @@ def instant_of(text: str, option: str, zone: str) -> datetime:
 def show_import(found: LedgerImport, file: str) -> None:
     """Print what became of a bill."""
     show_delivered(found.booking.delivered, file)
-    if found.booking.outdated and found.booking.restated:
-        typer.echo(f"voided: {found.booking.outdated:,} lines that this file no longer has")
-    elif found.booking.outdated:
-        log(
-            f"{found.booking.outdated:,} lines of the same billing periods came with earlier files "
-            "and are not in this one. They still count. If this file replaces them, import it "
-            "again with --restates, once no row is rejected."
-        )
+    outdated, withdrawn = found.booking.outdated, found.booking.withdrawn
+    if found.booking.restated:
+        if outdated:
+            typer.echo(f"voided, as this file no longer has them: {outdated:,}")
+        if withdrawn:
+            typer.echo(f"voided by an earlier restatement, counting again: {withdrawn:,}")
+    else:
+        if outdated:
+            log(
+                f"Lines of the same billing periods that came with earlier files and are not in "
+                f"this one: {outdated:,}. They still count: a bill that came as CSV and as Parquet "
+                "counts twice. If this file replaces them, import it again with --restates, once "
+                "no row is rejected."
+            )
+        if withdrawn:
+            log(
+                f"Lines of this file that an earlier restatement voided: {withdrawn:,}. They do "
+                "not count. If this file is the truth again, import it with --restates."
+            )
     typer.echo("all lines of this source:")
     typer.echo(cost_table(found.costs, found.currency))
     typer.echo(reconciled_words(found.reconciled))
@@ -215,7 +227,7 @@ def reconciled_words(found: tuple[Reconciled, ...]) -> str:
     """Return what bills say beside what they cost."""
     return "\n".join(
         f"to reconcile {each.source}: billed {plain(each.billed)} {each.currency}, "
-        f"effective {plain(each.effective)} {each.currency} ({each.lines:,} lines)"
+        f"effective {plain(each.effective)} {each.currency} ({counted(each.lines, 'line')})"
         for each in found
     )
 
@@ -230,6 +242,7 @@ def import_document(found: LedgerImport) -> dict[str, Any]:
         "currency": found.currency,
         "outdated": found.booking.outdated,
         "restated": found.booking.restated,
+        "withdrawn": found.booking.withdrawn,
         "costs": [cost_document(cost) for cost in found.costs],
         "reconciliation": [reconciled_document(each) for each in found.reconciled],
     }

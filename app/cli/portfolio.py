@@ -10,6 +10,7 @@ import typer
 
 from klartext.app.cli.columns import columns
 from klartext.app.cli.context import log, open_session, print_json
+from klartext.app.cli.words import counted, with_legend
 
 if TYPE_CHECKING:
     from klartext.analysis.estimate import ConfidenceSet
@@ -70,7 +71,7 @@ def _text(found: Portfolio) -> str:
     lines = [columns(header, rows)] if rows else ["No experiment is registered."]
     lines += [f"{one.key}: in no sum: {one.detail}" for one in found.unreadable]
     programmes = [line for one in found.programmes for line in _programme(one, found.currency)]
-    return "\n".join([*lines, "", *_sums(found), *programmes])
+    return with_legend("\n".join([*lines, "", *_sums(found), *programmes]))
 
 
 def _programme(one: Programme, currency: str) -> Iterator[str]:
@@ -127,7 +128,7 @@ def _sums(found: Portfolio) -> Iterator[str]:
 
     currency, tests, result = found.currency, found.tests, found.result
     unpriced = found.unpriced_calls
-    without = f", {unpriced} AI calls without a price not included" if unpriced else ""
+    without = f", {counted(unpriced, 'AI call')} without a price not included" if unpriced else ""
     yield f"spent on all experiments: {found.cost:,.2f} {currency}{without}"
     if found.budget:
         yield f"budgets: {found.budgeted:,.2f} of {found.budget:,.2f} {currency}"
@@ -135,28 +136,30 @@ def _sums(found: Portfolio) -> Iterator[str]:
         f"tests: net benefit {tests.net_benefit:,.2f} {currency}, "
         f"margin {tests.margin:,.2f}, cost {tests.cost:,.2f}"
     )
-    yield f"launched, added up as estimated: {_amount(found.naive, currency=currency)}"
+    naive = found.naive
+    shown = f"–, {naive.detail}" if isinstance(naive, NotEstimable) else f"{naive:,.2f} {currency}"
+    yield f"launched, added up as estimated: {shown}"
     sums = found.corrected
     launched = sums if isinstance(sums, NotEstimable) else sums.launched
     if isinstance(launched, NotEstimable):
-        yield f"launched, without the winner's curse: {_amount(launched)}: {launched.detail}"
+        yield f"launched, without the winner's curse: –, {launched.detail}"
     else:
         shown = _amount(launched.value, launched.interval, currency=currency)
         yield f"launched, without the winner's curse: {shown}"
     if isinstance(result, NotEstimable):
-        yield f"all together, net of all cost: {_amount(result)}: {result.detail}"
+        yield f"all together, net of all cost: –, {result.detail}"
     else:
         shown = _amount(result.value, result.interval, currency=currency)
         yield f"all together, net of all cost: {shown}"
         roi = result.roi
         yield (
-            f"ROI of sums: – ({roi.reason})"
+            f"ROI of sums: –, {roi.detail}"
             if isinstance(roi, NotEstimable)
             else f"ROI of sums: {roi:.1%} of {result.cost:,.2f} {currency}, "
             f"{_percent(result.roi_interval)}"
         )
     for key, why in found.left_out:
-        yield f"{key} teaches nothing about the others ({why.reason}): {why.detail}"
+        yield f"{key} teaches nothing about the others: {why.detail}"
 
 
 def _amount(value: Number, region: ConfidenceSet | None = None, *, currency: str = "") -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from klartext.app.cli.beside import value_text, what_if_mark
 from klartext.app.cli.columns import columns
+from klartext.app.cli.words import counted, with_legend
 
 if TYPE_CHECKING:
     from klartext.analysis.estimate import ConfidenceSet
@@ -51,9 +52,7 @@ def scorecard(analysis: Analysis) -> str:
 
     A what-if is marked as one above and below.
     """
-    mark = what_if_mark(analysis.assumed) if analysis.is_what_if else ""
     sections = [
-        mark,
         _head(analysis),
         _conditions(analysis),
         _money(analysis),
@@ -64,9 +63,10 @@ def scorecard(analysis: Analysis) -> str:
         *(_segment(effect) for effect in analysis.segments if effect.primary),
         _ledger(analysis),
         _checks(analysis),
-        mark,
     ]
-    return "\n\n".join(section for section in sections if section)
+    text = with_legend("\n\n".join(section for section in sections if section))
+    mark = what_if_mark(analysis.assumed) if analysis.is_what_if else ""
+    return f"{mark}\n\n{text}\n\n{mark}" if mark else text
 
 
 def _head(analysis: Analysis) -> str:
@@ -334,7 +334,7 @@ def _ledger(analysis: Analysis) -> str:
     view = analysis.ledger
     if not view.lines:
         return ""
-    head = f"LEDGER: {view.lines:,} lines, {view.total:,.2f} {analysis.currency}"
+    head = f"LEDGER: {counted(view.lines, 'line')}, {view.total:,.2f} {analysis.currency}"
     head += "" if view.as_of is None else f", as of {view.as_of:%Y-%m-%d %H:%M} UTC"
     head += f"; outside the test {view.outside:,.2f}" if view.outside else ""
     head += f"; estimates of priced calls {view.unused:,.2f}" if view.unused else ""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from klartext.analysis.engine import open_engine
 from klartext.app.session import Session
 from klartext.app.usecases.registry import require_registered
-from klartext.experiments import registry
+from klartext.experiments import batches, registry
 from klartext.experiments.experiment import CostLine
 from klartext.experiments.ledger import breakdown as sums
 from klartext.experiments.ledger.accrual import left_out
 from klartext.experiments.ledger.book import standing
 from klartext.experiments.ledger.breakdown import CallCosts, Dimension
 from klartext.experiments.ledger.sums import by_dimension
+from klartext.experiments.seen import NO_BATCH
 from klartext.experiments.state import reading
 
 
@@ -88,12 +90,24 @@ def break_down(session: Session, by: Dimension, *, experiment: str | None = None
         )
 
 
-def listing(session: Session) -> Listing:
-    """Return the sources of AI calls and the cost lines of every registered experiment."""
+def listing(session: Session, *, as_of: datetime | None = None) -> Listing:
+    """Return the sources of AI calls and the cost lines of every registered experiment.
+
+    Parameters
+    ----------
+    session
+        The workspace.
+    as_of
+        Only calls that an analysis as of this instant sees; None is now. Rows of a mapped table do
+        not say when they came. Cost lines are those of the experiments as they are.
+    """
     with reading(session.engine) as connection:
         registered = registry.registered(connection)
+        seen = batches.highest(connection, as_of=as_of) or NO_BATCH
     with open_engine(session.workspace.engine) as engine:
         usage = session.tables(engine).usage_costs
+        if as_of is not None:
+            usage = usage.filter(usage.ingest_batch <= seen)
         sources = sums.breakdown(usage, "source", timezone=session.workspace.timezone)
         used = sums.categories(usage)
     return Listing(

@@ -327,7 +327,6 @@ def letter_document(item: DeadLetter) -> dict[str, Any]:
         "detail": item.detail,
         "row_hash": item.row_hash,
         "unit": None if item.unit is None else str(item.unit),
-        "parsed": item.parsed,
     }
 
 

@@ -180,11 +180,14 @@ def listing(
     Raises
     ------
     KlartextError
-        The period ends before it begins.
+        The period ends before it begins, or ``as_of`` is still to come.
     """
     if start is not None and end is not None and end <= start:
         raise KlartextError("--until must be later than --from: the period is empty.")
-    at = as_of or session.now()
+    now = session.now()
+    at = as_of or now
+    if at > now:
+        raise KlartextError(f"{at:%Y-%m-%dT%H:%M:%SZ} is still to come: nothing is known of it.")
     with reading(session.engine) as connection:
         found = tuple(ledger.standing(connection, as_of=at))
     company = by_category(

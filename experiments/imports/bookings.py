@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -15,12 +16,14 @@ from klartext.experiments.batches import Counts, Source, count, finish, open_bat
 from klartext.experiments.cells import RowError
 from klartext.experiments.door import Door
 from klartext.experiments.ingest import Delivered, Reasons
-from klartext.experiments.ledger.book import Draft, Outcome, append, standing
+from klartext.experiments.ledger.book import Draft, Outcome, Recorded, append, history, standing
 from klartext.experiments.ledger.lines import Line, LineError, check, converted
 from klartext.experiments.money import Money
 from klartext.experiments.records import Reject, reject
 
 CHUNK_LINES = 5_000
+_VOID = "void:"
+"""Before the key of a line: the key of the line by which a restatement took it out."""
 
 
 class Booked(NamedTuple):
@@ -37,11 +40,14 @@ class Booking:
 
     ``outdated`` counts lines of the same source and billing periods that earlier files brought and
     this one no longer has; they were voided if it ``restated`` them, else they still count.
+    ``withdrawn`` counts lines that it has and an earlier restatement voided; they count again if it
+    ``restated`` them, else they still do not.
     """
 
     delivered: Delivered
     outdated: int
     restated: bool
+    withdrawn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +81,9 @@ def book(
         What makes the hashes of rejected rows.
     restates
         The file is the whole truth about its billing periods: earlier lines of the same source
-        that it does not have are voided. Not if a row was rejected: what it says of the line that
-        it replaces is not known.
+        that it does not have are voided, and those that it has and an earlier restatement voided
+        are recorded again. Not if a row was rejected: what it says of the line that it replaces is
+        not known.
 
     Notes
     -----
@@ -110,19 +117,45 @@ def book(
                 periods.add(line.billing_start)
     with books.engine.begin() as connection:
         outdated = [
-            Draft(f"void:{each.key}", each.key, each.line.voided(each.number))
+            Draft(f"{_VOID}{each.key}", each.key, each.line.voided(each.number))
             for each in standing(connection, source=source.name)
             if each.line.billing_start in periods
-            and each.key not in keys
+            and _origin(each.key) not in keys
             and each.line.allocates is None  # shares fall with their line
         ]
+        withdrawn = _withdrawn(connection, source.name, keys)
         restated = restates and not counts.rejected
         if restated:
-            append(connection, outdated, actor=books.actor, now=books.clock(), batch=batch)
+            drafts = [*outdated, *withdrawn]
+            append(connection, drafts, actor=books.actor, now=books.clock(), batch=batch)
         finish(connection, batch, complete_until=latest, now=books.clock())
     return Booking(
-        Delivered(batch, counts, reasons.listed(), {}, latest, ()), len(outdated), restated
+        Delivered(batch, counts, reasons.listed(), {}, latest, ()),
+        len(outdated),
+        restated,
+        len(withdrawn),
     )
+
+
+def _origin(key: str) -> str:
+    """Return the key that a line's file gave it, also when it was recorded again since."""
+    return key.partition(":")[0]
+
+
+def _withdrawn(connection: sa.Connection, source: str, keys: AbstractSet[str]) -> list[Draft]:
+    """Return the lines with one of ``keys`` that a restatement took out, to be recorded again."""
+    voids: set[str] = set()
+    last: dict[str, Recorded] = {}
+    for each in history(connection, source=source):
+        if each.key.startswith(_VOID):
+            voids.add(each.key)
+        elif (origin := _origin(each.key)) in keys:
+            last[origin] = each
+    return [
+        Draft(f"{origin}:{each.number}", each.key, each.line)
+        for origin, each in last.items()
+        if f"{_VOID}{each.key}" in voids
+    ]
 
 
 def _recorded(

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile, ZipFile
 
-from klartext.experiments.readers import Broken, ColumnsError, FileError, Row, require_file
+from klartext.experiments.readers import (
+    Broken,
+    ColumnsError,
+    FileError,
+    Row,
+    damaged,
+    require_file,
+)
 
 MAX_UNPACKED = 1024**3
 """Bytes of all parts unpacked; a sheet of a bill is far smaller, a bomb is not."""
+
+_DAMAGES = (
+    AttributeError,
+    BadZipFile,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    ParseError,
+    TypeError,
+    ValueError,
+    zlib.error,
+)
+"""What openpyxl and what it rests on raise at parts of a workbook that are none."""
 
 
 def read_sheet(path: Path, sheet: str | None, columns: Sequence[str]) -> Iterator[Row | Broken]:
@@ -52,13 +76,25 @@ def read_sheet(path: Path, sheet: str | None, columns: Sequence[str]) -> Iterato
         if size > MAX_UNPACKED:
             raise FileError(f"{path.name} unpacks to more than {MAX_UNPACKED} bytes")
         workbook = load_workbook(path, read_only=True, keep_links=False)
-    except (BadZipFile, InvalidFileException, KeyError, ValueError):
+    except (*_DAMAGES, InvalidFileException):
         raise FileError(f"{path.name} is not an .xlsx workbook") from None
     name = workbook.sheetnames[0] if sheet is None else sheet
     if name not in workbook.sheetnames:
         known = ", ".join(workbook.sheetnames)
         raise FileError(f"{path.name} has no sheet {name!r}; it has {known}")
-    return _rows(workbook[name].iter_rows(), path, columns)
+    return _rows(_sound(workbook[name].iter_rows(), path), path, columns)
+
+
+def _sound(rows: Iterator[Any], path: Path) -> Iterator[Any]:
+    """Yield the rows of a sheet until it ends, or breaks off."""
+    for position in count():
+        try:
+            row = next(rows, None)
+        except _DAMAGES as error:
+            raise damaged(path.name, position, error) from None
+        if row is None:
+            return
+        yield row
 
 
 def _rows(cells: Iterator[Any], path: Path, columns: Sequence[str]) -> Iterator[Row | Broken]:

@@ -11,13 +11,20 @@ from typing import TypeAlias
 
 from klartext.experiments.cells import Cell, RowError, identifier, instant, is_missing
 from klartext.experiments.door import Door
-from klartext.experiments.errors import ConfigurationError, NotFoundError
+from klartext.experiments.errors import ConfigurationError
 from klartext.experiments.imports.calls import CallReader
 from klartext.experiments.imports.observed import CallFile, usage_source
 from klartext.experiments.imports.usage_mapping import LoadedUsage, TraceOptions, trace_mapping
 from klartext.experiments.mapping import Column, Constant, VariantColumn
 from klartext.experiments.prices.pricing import Pricing
-from klartext.experiments.readers import SUFFIXES, Broken, ColumnsError, FileFormat, Row
+from klartext.experiments.readers import (
+    SUFFIXES,
+    Broken,
+    ColumnsError,
+    FileFormat,
+    Row,
+    require_file,
+)
 from klartext.experiments.readers import read as read_rows
 from klartext.experiments.records import Parsed, Reject, UsageRow, reject
 
@@ -52,8 +59,7 @@ def open_trace(path: Path, loaded: LoadedUsage, door: Door, pricing: Pricing) ->
     Times are kept to the microsecond; more digits (Azure writes seven) are cut off, not rounded,
     so that no call moves into the next day.
     """
-    if not path.is_file():
-        raise NotFoundError(f"there is no file {path}")
+    require_file(path)
     _require_experiment(loaded, door)
     source = usage_source(path, loaded.mapping.source, loaded.sha256, door)
     if loaded.mapping.complete_until is not None:
@@ -78,8 +84,7 @@ def token_trace_mapping(path: Path, options: TraceOptions) -> LoadedUsage:
     ConfigurationError
         Its suffix does not tell the format, a column is missing, or an option is wrong.
     """
-    if not path.is_file():
-        raise NotFoundError(f"there is no file {path}")
+    require_file(path)
     name = SUFFIXES.get(path.suffix.lower())
     try:
         # Asking for a column that no file has brings those there are.

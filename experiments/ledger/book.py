@@ -124,6 +124,13 @@ def standing(
         yield _recorded(row)
 
 
+def history(connection: sa.Connection, *, source: str) -> Iterator[Recorded]:
+    """Yield every line of a source that was ever recorded, in that order."""
+    query = sa.select(ledger_lines).where(ledger_lines.c.source == source)
+    for row in connection.execute(query.order_by(ledger_lines.c.number)):
+        yield _recorded(row)
+
+
 def number_of(connection: sa.Connection, key: str) -> int:
     """Return the number under which the line with ``key`` was recorded."""
     query = sa.select(ledger_lines.c.number).where(ledger_lines.c.key == key)

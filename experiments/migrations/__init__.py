@@ -17,7 +17,7 @@ from klartext.experiments.state import reading
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest step; a constant so that an up-to-date database does not cost Alembic's import."""
 
 _VERSION_TABLE = "alembic_version"

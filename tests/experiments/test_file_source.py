@@ -170,6 +170,24 @@ def test_events_of_a_file_and_of_a_json_body_are_the_same_fact(tmp_path: Path) -
     assert (signup.name, signup.value, signup.currency) == ("signup", None, None)
 
 
+def test_blanks_around_ids_and_texts_are_padding(tmp_path: Path) -> None:
+    """Else a file with padded columns brings the purchases of strangers, and nothing says so."""
+    header = "userid,arm,visit,spend,age,country\n"
+    _, plain = opened(tmp_path, UNITS, header + "u1,A,1,29.99,,DE\n")
+    _, padded = opened(tmp_path, UNITS, header + "u1  ,A, 1,29.99 ,, DE\n")
+    assert facts(padded) == facts(plain)
+    _, other = opened(tmp_path, UNITS, header + "U1,A,1,29.99,,DE\n")  # ids differ by case
+    assert facts(other)[0].id != facts(plain)[0].id
+    bodies = [
+        {"id": each, "unit": each, "name": "buy", "occurred_at": "2026-05-01T10:00:00Z"}
+        for each in ("c1", " c1 ")
+    ]
+    first, second = (parse_event(body, DOOR) for body in bodies)
+    assert isinstance(first, Parsed)
+    assert isinstance(second, Parsed)
+    assert first.facts == second.facts
+
+
 def test_events_that_cannot_be_read(tmp_path: Path) -> None:
     content = (
         "order,customer,at,what,amount,currency,n,first\n"

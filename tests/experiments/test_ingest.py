@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from klartext.experiments import deadletters, ingest, leases
 from klartext.experiments.batches import finish, interrupted, open_batch, watermark
 from klartext.experiments.door import TableName
-from klartext.experiments.errors import ConflictError
+from klartext.experiments.errors import ConflictError, KlartextError
 from klartext.experiments.facts import ConcurrentAppendError, FactsStore
 from klartext.experiments.ingest import Counts, Delivered, Source, Writer, deliver
 from klartext.experiments.leases import LeaseLostError
@@ -271,8 +271,22 @@ def test_progress_and_completeness(writer: Writer) -> None:
     delivered = deliver(latest, [Parsed(1, (event,))], writer, progress=done.append)
     assert done == [1]
     assert delivered.complete_until == NOW - timedelta(days=1)
-    declared = replace(SOURCE, complete_until=NOW + timedelta(days=1))
-    assert deliver(declared, [], writer).complete_until == NOW + timedelta(days=1)
+    declared = replace(SOURCE, complete_until=NOW - timedelta(hours=1))
+    assert deliver(declared, [], writer).complete_until == NOW - timedelta(hours=1)
+
+
+def test_nothing_is_complete_until_an_instant_that_is_still_to_come(writer: Writer) -> None:
+    """Else every exposed unit would be mature at once, without its outcomes."""
+    ahead = NOW + timedelta(hours=20)  # a clock that is ahead; the door lets it in
+    latest = replace(SOURCE, kind="events", complete_until="latest")
+    event = replace(event_row(1), occurred_at=ahead)
+    assert deliver(latest, [Parsed(1, (event,))], writer).complete_until == NOW
+    declared = replace(SOURCE, kind="events", application="b", complete_until=ahead)
+    with pytest.raises(KlartextError, match=r"2026-06-02T08:00Z, which is still to come"):
+        deliver(declared, [Parsed(1, (event_row(2),))], writer)
+    assert len(ids(writer, "events")) == 1
+    with writer.engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(batches)) == 1
 
 
 Record = Callable[..., int]

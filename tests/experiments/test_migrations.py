@@ -4,13 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import alembic.command
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from klartext.experiments import migrations
+from klartext.experiments import deadletters, migrations
 from klartext.experiments.errors import ConflictError
 from klartext.experiments.state import open_state
 from klartext.experiments.tables import metadata
@@ -41,6 +42,23 @@ def test_upgrade_twice_changes_nothing(engine: sa.Engine) -> None:
     assert migrations.current(engine) == migrations.HEAD
 
 
+def test_dead_letters_outlive_the_column_that_nothing_filled(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        alembic.command.upgrade(migrations.alembic_config(connection), "0008")
+        connection.exec_driver_sql(
+            "INSERT INTO batches (batch, kind, source, content_sha256, mapping_sha256, received_at,"
+            " accepted, duplicate, conflict, rejected) VALUES (7, 'events', 's', '', '', 0,0,0,0,1)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO dead_letters (batch, position, reason, detail, row_sha256, unit, parsed)"
+            " VALUES (7, 3, 'naive-time', 'no zone', 'hash', -5, NULL)"
+        )
+    migrations.upgrade(engine)
+    with engine.connect() as connection:
+        (letter,) = deadletters.letters(connection)
+    assert (letter.batch, letter.position, letter.reason, letter.unit) == (7, 3, "naive-time", -5)
+
+
 def test_head_constant_is_the_newest_step(engine: sa.Engine) -> None:
     with engine.connect() as connection:
         script = ScriptDirectory.from_config(migrations.alembic_config(connection))
@@ -51,7 +69,7 @@ def test_newer_database_is_refused(engine: sa.Engine) -> None:
     migrations.upgrade(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(ConflictError, match=r"schema 9999.*up to 0008.*newer Klartext") as caught:
+    with pytest.raises(ConflictError, match=r"schema 9999.*up to 0009.*newer Klartext") as caught:
         migrations.upgrade(engine)
     assert "install that version" in str(caught.value)
 

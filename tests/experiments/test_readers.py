@@ -110,11 +110,31 @@ def test_files_that_cannot_be_read_as_a_whole(path: Path) -> None:
             rows(path, content)
     with pytest.raises(FileError, match="not a Parquet file"):
         rows(path, b"a,b\n", PARQUET)
+    with pytest.raises(FileError, match="not a Parquet file"):  # its marks, but nothing of it
+        rows(path, b"PAR1" + bytes(100) + b"PAR1", PARQUET)
+    with pytest.raises(FileError, match="is not utf-16 text; set another encoding"):
+        rows(path, b"a,b\n1,2\n", FileFormat("csv", "utf-16"))
+    with pytest.raises(FileError, match="cannot be read: File name too long"):
+        read(path.with_name("x" * 300), CSV, ["a"])
     with pytest.raises(FileError, match="set encoding"):
         rows(path, "a,b,größe\n1,2,3\n".encode("cp1252"))
     with pytest.raises(NotFoundError):
         read(path.parent, CSV, ["a"])
     assert rows(path, b"a,b\n") == []
+
+
+def test_a_parquet_file_that_breaks_off_says_where(path: Path) -> None:
+    numbers = list(range(50_000))
+    table = pa.table({"a": numbers, "b": [str(number) for number in numbers]})
+    pq.write_table(table, path, row_group_size=10_000)
+    content = bytearray(path.read_bytes())
+    third = pq.ParquetFile(path).metadata.row_group(2).column(0)
+    at = third.dictionary_page_offset or third.data_page_offset
+    content[at : at + 2_000] = bytes(2_000)
+    path.write_bytes(content)
+    stream = read(path, PARQUET, ["a", "b"])
+    with pytest.raises(FileError, match=r"damaged after row 20,000 .* send a sound copy"):
+        list(stream)
 
 
 def test_columns_must_be_there_once(path: Path) -> None:

@@ -22,7 +22,7 @@ def edit(workspace: Path, statement: str) -> None:
 def test_an_untouched_log_verifies_and_names_its_last_hash(workspace: Path, run: Run) -> None:
     assert run("audit", "verify").out.startswith("0 entries, whole")
     run("apply")
-    assert run("audit", "verify").out.startswith("1 entries, whole and in order.\nLast: 1 ")
+    assert run("audit", "verify").out.startswith("1 entry, whole and in order.\nLast: 1 ")
     found = run("audit", "verify", "--json").json
     assert (found["schema"], found["intact"], found["entries"]) == (
         "klartext/audit-verification/v1", True, 1

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from klartext.analysis.estimate import NotEstimable
 from klartext.app.cli.scorecard import scorecard
 from tests.reports.samples import go
 
@@ -31,3 +32,14 @@ def test_a_row_that_no_treatment_has_is_left_out() -> None:
     text = scorecard(go().analysis)
     assert "shown > 0 by the end" not in text
     assert "before the adjustment" not in text
+
+
+def test_a_code_where_a_number_is_missing_is_explained_once_below() -> None:
+    analysis = go().analysis
+    reason = NotEstimable("no-gain", "the margin does not grow")
+    first = analysis.treatments[0]
+    done = replace(first, window=replace(first.window, cost_per_incremental_conversion=reason))
+    text = scorecard(replace(analysis, treatments=(done,)))
+    assert "– (no-gain)" in text
+    assert text.count("– no-gain: there is no gain to divide by or to pay back with") == 1
+    assert text.splitlines()[-1].startswith("– ")

@@ -1,14 +1,14 @@
 import csv
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from klartext.app.session import Session, open_session
-from klartext.app.usecases import cost_import, costs, registry
-from klartext.experiments.errors import NotFoundError, NotReadyError
+from klartext.app.usecases import cost_import, costs, ledger, registry
+from klartext.experiments.errors import KlartextError, NotFoundError, NotReadyError
 from klartext.experiments.imports.usage_mapping import TraceOptions
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "azure_llm"
@@ -121,6 +121,22 @@ def test_listing_shows_lines_and_what_was_left_out(session: Session, tmp_path: P
     assert [line.category for line in mail.lines] == ["engineering", "monitoring"]
     assert "model_fees" not in mail.left_out  # it has calls
     assert "human_review" in mail.left_out
+
+
+def test_a_listing_as_of_an_instant_has_the_calls_that_were_known_then(
+    session: Session, tmp_path: Path
+) -> None:
+    first = "".join(CALLS.splitlines(keepends=True)[:2])
+    cost_import.import_calls(session, written(tmp_path, first), OPTIONS)
+    later = replace(session, now=lambda: NOW + timedelta(days=2))
+    cost_import.import_calls(later, written(tmp_path, CALLS), OPTIONS)
+    found = [
+        [(source.key, source.calls) for source in costs.listing(later, as_of=as_of).sources]
+        for as_of in (None, NOW + timedelta(days=1), NOW - timedelta(days=1))
+    ]
+    assert found == [[("gateway", 3)], [("gateway", 1)], []]
+    with pytest.raises(KlartextError, match="still to come"):
+        ledger.listing(session, as_of=NOW + timedelta(days=1))
 
 
 def test_a_contract_price_is_believed_first(session: Session, tmp_path: Path) -> None:

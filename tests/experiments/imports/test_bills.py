@@ -3,6 +3,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import openpyxl
 import pytest
@@ -166,12 +167,29 @@ def test_a_formula_is_refused_where_it_counts(tmp_path: Path) -> None:
     assert len(lines(found)) == 1
 
 
+def test_a_workbook_that_breaks_off_says_where(tmp_path: Path) -> None:
+    (tmp_path / "bill.yaml").write_text(INVOICES)
+    path = workbook(tmp_path / "whole.xlsx", HEAD, [*CELLS, "eins"], [*CELLS, "zwei"])
+    with ZipFile(path) as whole, ZipFile(tmp_path / "bill.xlsx", "w") as parts:
+        for name in whole.namelist():
+            content = whole.read(name)
+            is_sheet = name == "xl/worksheets/sheet1.xml"
+            parts.writestr(name, content[: content.rindex(b"<c ")] if is_sheet else content)
+    _, rows = open_bill(tmp_path / "bill.xlsx", load_bill_mapping(tmp_path / "bill.yaml"), DOOR)
+    with pytest.raises(FileError, match="damaged after row"):
+        list(rows)
+
+
 def test_what_is_no_workbook(tmp_path: Path) -> None:
     (tmp_path / "bill.yaml").write_text(INVOICES + "sheet: Andere\n")
     loaded = load_bill_mapping(tmp_path / "bill.yaml")
     (tmp_path / "text.xlsx").write_text("no zip")
     with pytest.raises(FileError, match=r"not an \.xlsx"):
         open_bill(tmp_path / "text.xlsx", loaded, DOOR)
+    with ZipFile(tmp_path / "empty.xlsx", "w") as parts:
+        parts.writestr("[Content_Types].xml", "<x")
+    with pytest.raises(FileError, match=r"not an \.xlsx"):
+        open_bill(tmp_path / "empty.xlsx", loaded, DOOR)
     with pytest.raises(FileError, match="no sheet 'Andere'; it has Rechnungen"):
         open_bill(workbook(tmp_path / "bill.xlsx", HEAD), loaded, DOOR)
     with pytest.raises(FileError, match="no header"):

@@ -16,7 +16,7 @@ from klartext.experiments.errors import ConfigurationError, KlartextError
 from klartext.experiments.identity import Pseudonymiser
 from klartext.experiments.imports.bookings import Booking, Books, book
 from klartext.experiments.imports.focus import BillOptions, open_focus
-from klartext.experiments.ledger.book import Recorded, standing
+from klartext.experiments.ledger.book import Draft, Recorded, append, standing
 from klartext.experiments.ledger.fx import Rates
 from klartext.experiments.ledger.sums import by_category, reconciled
 from klartext.experiments.state import open_state
@@ -152,6 +152,56 @@ def test_a_restated_bill_voids_what_it_no_longer_has(ledger: Ledger) -> None:
     unread = ledger.take_rows({}, {"ResourceId": "r-2", "EffectiveCost": "?"}, restates=True)
     assert (unread.outdated, unread.restated) == (1, False)
     assert sum(each.line.reporting for each in ledger.lines()) == Decimal("52.9")
+
+
+def test_what_was_restated_by_mistake_comes_back(ledger: Ledger) -> None:
+    """Bill A, restated as B, then A again: its lines are known, but no longer in the books."""
+    right: tuple[dict[str, str], ...] = ({}, {"ResourceId": "r-2"})
+    wrong: tuple[dict[str, str], ...] = ({}, {"ResourceId": "r-2", "EffectiveCost": "9"})
+
+    def total() -> Decimal:
+        return sum((each.line.reporting for each in ledger.lines()), Decimal(0))
+
+    ledger.take_rows(*right)
+    ledger.take_rows(*wrong, restates=True)
+    assert total() == Decimal("10.5")
+    late = ledger.take_rows(*right)  # an old file once more says nothing by itself
+    assert (late.withdrawn, late.outdated, late.restated) == (1, 1, False)
+    assert total() == Decimal("10.5")
+    for _ in range(2):  # to and fro, as often as somebody errs
+        back = ledger.take_rows(*right, restates=True)
+        assert (back.withdrawn, back.outdated, back.delivered.counts.duplicate) == (1, 1, 2)
+        assert total() == Decimal(3)
+        again = ledger.take_rows(*right, restates=True)
+        assert (again.withdrawn, again.outdated) == (0, 0)
+        assert total() == Decimal(3)
+        ledger.take_rows(*wrong, restates=True)
+        assert total() == Decimal("10.5")
+
+
+def test_a_line_that_a_person_voided_stays_out(ledger: Ledger) -> None:
+    ledger.take_rows({}, {"ResourceId": "r-2"})
+    first = ledger.lines()[0]
+    draft = Draft("by hand", "by hand", first.line.voided(first.number))
+    with ledger.engine.begin() as connection:
+        append(connection, [draft], actor="lena", now=NOW)
+    again = ledger.take_rows({}, {"ResourceId": "r-2"}, restates=True)
+    assert (again.withdrawn, len(ledger.lines())) == (0, 1)
+
+
+def test_one_bill_as_csv_and_as_parquet_is_two_until_restated(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """A charge has no id, only what its row says, and a row of text is none of numbers."""
+    ledger.take_rows({}, {"ResourceId": "r-2"})
+    table = pacsv.read_csv(ledger.folder / "bill.csv")
+    pq.write_table(table, tmp_path / "bill.parquet")
+    twice = ledger.take(tmp_path / "bill.parquet")
+    assert (twice.delivered.counts.accepted, twice.outdated) == (2, 2)  # and a warning says so
+    assert sum(each.line.reporting for each in ledger.lines()) == Decimal(6)
+    once = ledger.take(tmp_path / "bill.parquet", restates=True)
+    assert (once.outdated, once.restated) == (2, True)
+    assert sum(each.line.reporting for each in ledger.lines()) == Decimal(3)
 
 
 def test_what_a_charge_is(ledger: Ledger) -> None:
