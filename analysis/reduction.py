@@ -11,13 +11,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce as fold
-from operator import and_
 from typing import Any, TypeAlias
 
 import ibis
 import ibis.expr.types as ir
 import numpy as np
+import pyarrow as pa
 from ibis.backends import BaseBackend
 
 from klartext.analysis.engine import rows_of
@@ -105,17 +104,18 @@ class Origins:
         """Return the origin of the group that ``row`` is of, 0 where none is known."""
         return self.places.get(tuple(row[name] for name in self.by), np.zeros(width))
 
-    def deviation(self, units: ir.Table, name: str, place: int) -> ir.FloatingValue:
-        """Return a column less its origin; mostly that is 0 everywhere."""
-        starts = [
-            (
-                fold(and_, (units[by] == value for by, value in zip(self.by, key, strict=True))),
-                float(at[place]),
-            )
-            for key, at in self.places.items()
-            if at[place] != 0
-        ]
-        return units[name] - ibis.cases(*starts, else_=0.0) if starts else units[name]
+    @property
+    def table(self) -> ir.Table:
+        """One row per group: ``key0``, ``key1``, ... of ``by``, and ``start0``, ... per column.
+
+        A table to join, since a case of every group in every column is a statement that engines
+        plan for minutes.
+        """
+        keys = {f"key{i}": list(values) for i, values in enumerate(zip(*self.places, strict=True))}
+        starts = np.array(list(self.places.values())).T
+        return ibis.memtable(
+            pa.table(keys | {f"start{place}": column for place, column in enumerate(starts)})
+        )
 
 
 def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
@@ -212,16 +212,21 @@ def reduced(
         Where deviations start; 0 without.
     """
     names = columns.names
-    begin = Origins((), {}) if origins is None else origins
     away = units.select(
         *group,
-        **{
-            f"d{names.index(name)}": begin.deviation(units, name, place)
-            for place, name in enumerate(columns.base)
-        },
         **{f"value{i}": units[name] for i, name in enumerate(names)},
         **{f"total{i}": units[name] for i, name in enumerate(totals)},
     )
+    deviations = {name: away[f"value{names.index(name)}"] for name in columns.base}
+    if origins is not None and any(at.any() for at in origins.places.values()):
+        starts = origins.table
+        same = [away[name] == starts[f"key{i}"] for i, name in enumerate(origins.by)]
+        away = away.left_join(starts, same)
+        deviations = {
+            name: away[f"value{names.index(name)}"] - away[f"start{place}"].fill_null(0.0)
+            for place, name in enumerate(columns.base)
+        }
+    away = away.mutate(**{f"d{names.index(name)}": less for name, less in deviations.items()})
     away = away.mutate(
         **{
             f"d{names.index(name)}": sum(
