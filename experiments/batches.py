@@ -57,6 +57,9 @@ class Source:
     complete_until
         Instant up to which the source is complete: declared, or ``"latest"`` for the last
         occurrence in it, or ``"received"`` for its arrival.
+    is_numbered
+        Its rows are told by their number in this very file: another file of the same name brings
+        all of its rows anew.
     """
 
     kind: BatchKind
@@ -65,6 +68,7 @@ class Source:
     mapping_sha256: str
     application: str
     complete_until: datetime | Literal["latest", "received"]
+    is_numbered: bool = False
 
 
 def watermark(
@@ -144,6 +148,17 @@ def interrupted(connection: sa.Connection) -> tuple[sa.Row[Any], ...]:
     unfinished = batches.c.finished_at.is_(None) & batches.c.kind.not_in(("inbox", "ledger"))
     query = sa.select(batches).where(unfinished, ~was_repeated).order_by(batches.c.batch)
     return tuple(connection.execute(query))
+
+
+def namesakes(connection: sa.Connection, source: Source) -> tuple[int, ...]:
+    """Return the batches of other files that had the same name and brought rows of this kind."""
+    query = sa.select(batches.c.batch).where(
+        batches.c.kind == source.kind,
+        batches.c.source == source.name,
+        batches.c.content_sha256 != source.content_sha256,
+        batches.c.accepted > 0,
+    )
+    return tuple(connection.scalars(query.order_by(batches.c.batch)))
 
 
 def open_batch(connection: sa.Connection, source: Source, *, now: datetime) -> int:

@@ -69,6 +69,7 @@ def open_file(
         mapping_sha256=loaded.sha256,
         application=_application(content, loaded, door, context),
         complete_until=_complete_until(mapping),
+        is_numbered=mapping.id == "row_number" and mapping.source is None,
     )
     return source, map(translation.row, rows)
 

@@ -22,6 +22,7 @@ from klartext.experiments.batches import (
     count,
     finish,
     interrupted,
+    namesakes,
     open_batch,
 )
 from klartext.experiments.commit import Commit, Status, append_new
@@ -62,7 +63,8 @@ class Delivered:
     """An import that has ended.
 
     ``dropped`` counts values of undeclared properties. ``interrupted`` are earlier batches of
-    the same content that had not come to their end.
+    the same content that had not come to their end. ``namesakes`` are batches of other files of
+    the same name, when rows are told by their number: rows that stand in both count twice.
     """
 
     batch: int
@@ -71,6 +73,7 @@ class Delivered:
     dropped: Mapping[str, int]
     complete_until: datetime | None
     interrupted: tuple[int, ...]
+    namesakes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,7 @@ def deliver(
         received_at = writer.clock()
         repeated = _settle_interrupted(writer, source)
         with writer.engine.begin() as connection:
+            alike = namesakes(connection, source) if source.is_numbered else ()
             batch = open_batch(connection, source, now=received_at)
         remaining = iter(rows)
         chunk_number = 0
@@ -202,7 +206,13 @@ def deliver(
             leases.renew(connection, lease, now=writer.clock())
             finish(connection, batch, complete_until=complete_until, now=writer.clock())
     return Delivered(
-        batch, tally.counts, tally.reasons.listed(), dict(tally.dropped), complete_until, repeated
+        batch,
+        tally.counts,
+        tally.reasons.listed(),
+        dict(tally.dropped),
+        complete_until,
+        repeated,
+        alike if tally.counts.accepted else (),
     )
 
 

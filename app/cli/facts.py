@@ -274,6 +274,14 @@ def _print_delivered(delivered: Delivered, file: str) -> None:
         numbers = ", ".join(str(number) for number in delivered.interrupted)
         log(f"Batch {numbers} of this file had been interrupted; what it stored was not doubled.")
 
+    if delivered.namesakes:
+        numbers = ", ".join(str(number) for number in delivered.namesakes)
+        log(
+            f"Other files called {file} came before (batch {numbers}), and id: row_number tells "
+            "rows by their file: rows that stand in both count twice. If the file grows, name "
+            "columns that tell its rows apart: id: [column]."
+        )
+
 
 def _positions(positions: tuple[int, ...], count: int) -> str:
     shown = ", ".join(str(position) for position in positions[:5])

@@ -283,6 +283,7 @@ def delivered_document(delivered: Delivered) -> dict[str, Any]:
         "dropped_properties": dict(sorted(delivered.dropped.items())),
         "complete_until": None if until is None else until.isoformat(),
         "interrupted_batches": list(delivered.interrupted),
+        "namesake_batches": list(delivered.namesakes),
     }
 
 

@@ -275,6 +275,20 @@ def test_progress_and_completeness(writer: Writer) -> None:
     assert deliver(declared, [], writer).complete_until == NOW - timedelta(hours=1)
 
 
+def test_another_file_of_the_same_name_is_named_when_rows_are_told_by_number(
+    writer: Writer,
+) -> None:
+    """A file that has grown brings all its rows anew: a number is of one file only."""
+    source = replace(SOURCE, is_numbered=True)
+    grown = replace(source, content_sha256="grown", application="grown")
+    assert deliver(source, [whole(1)], writer).namesakes == ()
+    assert deliver(source, [whole(1)], writer).namesakes == ()  # the same file, nothing new
+    assert deliver(grown, [whole(2), whole(3)], writer).namesakes == (1,)
+    assert deliver(grown, [whole(2), whole(3)], writer).namesakes == ()
+    by_columns = replace(grown, application="c", content_sha256="c", is_numbered=False)
+    assert deliver(by_columns, [whole(4)], writer).namesakes == ()
+
+
 def test_nothing_is_complete_until_an_instant_that_is_still_to_come(writer: Writer) -> None:
     """Else every exposed unit would be mature at once, without its outcomes."""
     ahead = NOW + timedelta(hours=20)  # a clock that is ahead; the door lets it in
