@@ -7,95 +7,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
-from klartext.analysis import planning, question
+from klartext.analysis import plan_curves as curves
+from klartext.analysis import question
 from klartext.analysis.baseline import Baseline
-from klartext.analysis.comparison import Anytime, Fixed, GroupSequential, Mode, evenly
+from klartext.analysis.comparison import Mode
 from klartext.analysis.covariates import longest_lookback
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.history import NO_CALLS, History
+from klartext.analysis.plan_answers import Answer, Asked, Pace, answered, fewest
+from klartext.analysis.plan_curves import Point
 from klartext.analysis.planning import Duration, Plan
-from klartext.analysis.question import Question, Reading
+from klartext.analysis.question import Question
 from klartext.analysis.result import Number
 from klartext.analysis.stakes import Money, Stakes, horizon_of, pays_monthly, stakes_of
 from klartext.analysis.windows import windows
 from klartext.experiments.experiment import AI_METRICS, Experiment, Metric
 
-LIFTS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5)
-"""Lifts whose price in units is always said, whatever is expected."""
-
-MOST_WEEKS = 52
-"""Weeks that the curve over time reaches at most."""
-
-_POINTS = 12
 _DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a plan is asked for beside the experiment.
-
-    Parameters
-    ----------
-    reading
-        Treatment, mode and alpha.
-    power
-        Probability to show what is expected.
-    lifts
-        Expected relative lift per metric; ``margin`` for that of the margin.
-    total_units
-        Size to judge, all variants; None: ``weeks``, else the spec's, else what is needed.
-    weeks
-        Weeks of enrolment, as a size.
-    population
-        Of Test & Roll; None: the units of the roll-out.
-    """
-
-    reading: Reading
-    power: float
-    lifts: Mapping[str, float]
-    total_units: int | None = None
-    weeks: int | None = None
-    population: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One question answered.
-
-    Parameters
-    ----------
-    question
-        What is to be shown.
-    needed
-        The fewest units that show what is expected.
-    duration
-        Of those.
-    at_size
-        What is expected, shown by a test of the size in question.
-    detectable
-        The smallest effect that such a test shows; its lift is ``detectable_lift``.
-    """
-
-    question: Question
-    needed: Plan | NotEstimable
-    duration: Duration | NotEstimable
-    at_size: Plan | NotEstimable
-    detectable: Plan | NotEstimable
-    detectable_lift: Number
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One point of a curve: units, weeks of enrolment, lift, power."""
-
-    total_units: int
-    weeks: Number
-    lift: Number
-    power: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +135,7 @@ def propose(  # noqa: PLR0913 - an experiment, and all that a plan of it rests o
         Where the baselines are from.
     """
     wait = windows(experiment).maturity + experiment.lateness
-    pace = _Pace(units_per_day, wait / _DAY)
+    pace = Pace(units_per_day, wait / _DAY)
     lead, needed = _lead(experiment, asked, baselines, money, pace)
     metrics = [
         question.of_metric(
@@ -224,21 +156,21 @@ def propose(  # noqa: PLR0913 - an experiment, and all that a plan of it rests o
         )
         for guardrail in experiment.guardrails
     ]
-    fewest: dict[int, Plan | NotEstimable] = {
-        id(one): _needed(one, asked.power) for one in (*metrics, *guardrails)
+    needs: dict[int, Plan | NotEstimable] = {
+        id(one): fewest(one, asked.power) for one in (*metrics, *guardrails)
     }
     if lead is None:
         lead = metrics[0]
     else:
-        fewest[id(lead)] = needed
+        needs[id(lead)] = needed
     most, binding = _most(
-        (lead, fewest[id(lead)]),
-        [(one, fewest[id(one)]) for one in metrics],
-        [(one, fewest[id(one)]) for one in guardrails],
+        (lead, needs[id(lead)]),
+        [(one, needs[id(one)]) for one in metrics],
+        [(one, needs[id(one)]) for one in guardrails],
     )
     size, size_from = _size(experiment, asked, most, units_per_day)
     answers = {
-        id(one): _answer(one, fewest[id(one)], size, asked.power, pace)
+        id(one): answered(one, needs[id(one)], size, asked.power, pace)
         for one in (lead, *metrics, *guardrails)
     }
     duration = pace.of_units(size)
@@ -258,10 +190,10 @@ def propose(  # noqa: PLR0913 - an experiment, and all that a plan of it rests o
         size_from=size_from,
         duration=duration,
         needed_duration=pace.of_units(most),
-        by_size=tuple(_by_size(lead, (size, most), asked.power, pace)),
-        by_lift=tuple(_by_lift(lead, answers[id(lead)], size)),
-        ladder=tuple(_ladder(lead, asked.power, pace)),
-        by_mode=tuple(_by_mode(lead, asked)),
+        by_size=tuple(curves.by_size(lead, (size, most), asked.power, pace)),
+        by_lift=tuple(curves.by_lift(lead, answers[id(lead)], size)),
+        ladder=tuple(curves.ladder(lead, asked.power, pace)),
+        by_mode=tuple(curves.by_mode(lead, asked)),
         stakes=stakes_of(
             experiment,
             asked.reading.treatment,
@@ -280,40 +212,12 @@ def _named_ai_metrics(asked: Asked, baselines: Mapping[str, Baseline]) -> Iterat
             yield metric
 
 
-@dataclass(frozen=True, slots=True)
-class _Pace:
-    """How fast units come and mature."""
-
-    units_per_day: Number
-    maturity_days: float
-
-    def of(self, plan: Plan | NotEstimable) -> Duration | NotEstimable:
-        if isinstance(plan, NotEstimable):
-            return plan
-        if isinstance(self.units_per_day, NotEstimable):
-            return self.units_per_day
-        return planning.duration(
-            plan, units_per_day=self.units_per_day, maturity_days=self.maturity_days
-        )
-
-    def of_units(self, total_units: Number) -> Duration | NotEstimable:
-        if isinstance(total_units, NotEstimable):
-            return total_units
-        size = round(total_units)
-        nothing = Plan(size, 0, 0, 0.0, 0.0, 0.0, 0.0, total_units, total_units, 1, 0.0)
-        return self.of(nothing)
-
-    def weeks(self, total_units: int) -> Number:
-        found = self.of_units(total_units)
-        return found if isinstance(found, NotEstimable) else found.enrolment_days / 7
-
-
 def _lead(
     experiment: Experiment,
     asked: Asked,
     baselines: Mapping[str, Baseline],
     money: Money,
-    pace: _Pace,
+    pace: Pace,
 ) -> tuple[Question | None, Plan | NotEstimable]:
     """Return the question about money, and the units it needs; no question without values.
 
@@ -338,48 +242,11 @@ def _lead(
             days=days if isinstance(days, NotEstimable) else days.readout_days,
         )
         lead = question.of_net_benefit(experiment, asked.reading, money, horizon, margin_lift=lift)
-        needed = _needed(lead, asked.power)
+        needed = fewest(lead, asked.power)
         if isinstance(needed, NotEstimable) or needed.total_units == size:
             break
         size = needed.total_units
     return lead, needed
-
-
-def _needed(asked: Question, power: float) -> Plan | NotEstimable:
-    if isinstance(asked.comparison, NotEstimable):
-        return asked.comparison
-    if isinstance(asked.effect, NotEstimable):
-        return asked.effect
-    return planning.units_needed(asked.comparison, effect=asked.effect, power=power)
-
-
-def _answer(
-    asked: Question, needed: Plan | NotEstimable, size: Number, power: float, pace: _Pace
-) -> Answer:
-    at_size: Plan | NotEstimable
-    detectable: Plan | NotEstimable
-    if isinstance(asked.comparison, NotEstimable):
-        at_size = detectable = asked.comparison
-    elif isinstance(size, NotEstimable):
-        at_size = detectable = size
-    else:
-        total = round(size)
-        detectable = planning.detectable(asked.comparison, total_units=total, power=power)
-        at_size = (
-            asked.effect
-            if isinstance(asked.effect, NotEstimable)
-            else planning.evaluate(asked.comparison, effect=asked.effect, total_units=total)
-        )
-    return Answer(
-        question=asked,
-        needed=needed,
-        duration=pace.of(needed),
-        at_size=at_size,
-        detectable=detectable,
-        detectable_lift=detectable
-        if isinstance(detectable, NotEstimable)
-        else asked.lift_of(detectable.effect),
-    )
 
 
 _Priced: TypeAlias = "tuple[Question, Plan | NotEstimable]"
@@ -418,95 +285,16 @@ def _size(
     return needed, "needed"
 
 
-def _by_size(
-    lead: Question, wanted: tuple[Number, Number], power: float, pace: _Pace
-) -> Iterator[Point]:
-    """Yield what each size shows: whole weeks when the pace is known, else shares of the size.
-
-    ``wanted`` are the size in question and what is needed; the larger one ends the curve, unless
-    it is more than a year away.
-    """
-    if isinstance(lead.comparison, NotEstimable):
-        return
-    sizes = [one for one in wanted if not isinstance(one, NotEstimable)]
-    for units, weeks in _sizes(max(sizes, default=wanted[0]), pace):
-        found = planning.detectable(lead.comparison, total_units=units, power=power)
-        lift = found if isinstance(found, NotEstimable) else lead.lift_of(found.effect)
-        yield Point(units, weeks, lift, power)
-
-
-def _sizes(size: Number, pace: _Pace) -> list[tuple[int, Number]]:
-    if isinstance(pace.units_per_day, NotEstimable):
-        if isinstance(size, NotEstimable):
-            return []
-        every = max(1.0, size / (_POINTS // 2))
-        return [(round(every * k), pace.units_per_day) for k in range(1, _POINTS + 1)]
-    weekly = 7 * pace.units_per_day
-    last = 8 if isinstance(size, NotEstimable) else math.ceil(1.2 * size / weekly)
-    last = min(MOST_WEEKS, max(8, last))
-    step = math.ceil(last / _POINTS)
-    return [
-        (max(2, math.floor(weekly * week)), float(week)) for week in range(step, last + 1, step)
-    ]
-
-
-def _by_lift(lead: Question, answer: Answer, size: Number) -> Iterator[Point]:
-    """Yield the power at lifts up to twice what is expected or detectable."""
-    if isinstance(lead.comparison, NotEstimable) or isinstance(size, NotEstimable):
-        return
-    known = [
-        abs(one)
-        for one in (answer.detectable_lift, lead.lift)
-        if not isinstance(one, NotEstimable) and one
-    ]
-    if not known:
-        return
-    sign = lead.comparison.sign if lead.kind == "metric" else 1
-    for k in range(1, 2 * _POINTS + 1):
-        lift = sign * max(known) * 1.6 * k / (2 * _POINTS)
-        effect = lead.effect_of(lift)
-        if isinstance(effect, NotEstimable):
-            return
-        found = planning.evaluate(lead.comparison, effect=effect, total_units=round(size))
-        if isinstance(found, Plan):
-            yield Point(found.total_units, NotEstimable("no-size", ""), lift, found.power)
-
-
-def _ladder(lead: Question, power: float, pace: _Pace) -> Iterator[Point]:
-    if isinstance(lead.comparison, NotEstimable):
-        return
-    sign = lead.comparison.sign if lead.kind == "metric" else 1
-    for lift in LIFTS:
-        effect = lead.effect_of(sign * lift)
-        if isinstance(effect, NotEstimable):
-            return
-        found = planning.units_needed(lead.comparison, effect=effect, power=power)
-        if isinstance(found, Plan):
-            yield Point(found.total_units, pace.weeks(found.total_units), sign * lift, found.power)
-
-
-def _by_mode(lead: Question, asked: Asked) -> Iterator[tuple[Mode, Plan]]:
-    mine = asked.reading.mode
-    others = (Fixed(), GroupSequential("obrien_fleming", evenly(4)), Anytime(evenly(28)))
-    for other in others:
-        mode = mine if type(mine) is type(other) else other
-        if isinstance(lead.comparison, NotEstimable):
-            return
-        found = _needed(replace(lead, comparison=replace(lead.comparison, mode=mode)), asked.power)
-        if isinstance(found, Plan):
-            yield mode, found
-
-
 def _notes(  # noqa: PLR0913, PLR0917 - all that may limit a plan
     experiment: Experiment,
     asked: Asked,
     history: History | None,
     needed: Number,
     money: Money,
-    pace: _Pace,
+    pace: Pace,
 ) -> Iterator[Note]:
     weeks = needed if isinstance(needed, NotEstimable) else pace.weeks(round(needed))
-    if not isinstance(weeks, NotEstimable) and weeks > MOST_WEEKS:
+    if not isinstance(weeks, NotEstimable) and weeks > curves.MOST_WEEKS:
         yield Note("too-long")
     if experiment.audience and history is not None:
         yield Note("audience")

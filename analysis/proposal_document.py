@@ -10,8 +10,10 @@ from klartext.analysis.comparison import Anytime, Fixed, GroupSequential, Mode
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.history import Seen
 from klartext.analysis.json_values import figure, json_object
+from klartext.analysis.plan_answers import Answer
+from klartext.analysis.plan_curves import Point
 from klartext.analysis.planning import Duration, Plan
-from klartext.analysis.proposal import Answer, Point, Proposal
+from klartext.analysis.proposal import Proposal
 from klartext.analysis.result import Number
 from klartext.analysis.stakes import Stakes
 from klartext.experiments.experiment import MILLION, Json

@@ -9,8 +9,10 @@ from decimal import Decimal
 from klartext.analysis import ai_metrics
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.history import Seen
+from klartext.analysis.plan_answers import Answer
+from klartext.analysis.plan_curves import Point
 from klartext.analysis.planning import Duration, Plan
-from klartext.analysis.proposal import Answer, Point, Proposal
+from klartext.analysis.proposal import Proposal
 from klartext.analysis.proposal_document import looks_of, mode_name, spec_lines
 from klartext.analysis.question import Question
 from klartext.analysis.result import Number

@@ -273,7 +273,6 @@ def _print_delivered(delivered: Delivered, file: str) -> None:
     if delivered.interrupted:
         numbers = ", ".join(str(number) for number in delivered.interrupted)
         log(f"Batch {numbers} of this file had been interrupted; what it stored was not doubled.")
-
     if delivered.namesakes:
         numbers = ", ".join(str(number) for number in delivered.namesakes)
         log(

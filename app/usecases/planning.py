@@ -24,7 +24,8 @@ from klartext.analysis.history import (
     as_exposed,
     read_history,
 )
-from klartext.analysis.proposal import Asked, Proposal, propose
+from klartext.analysis.plan_answers import Asked
+from klartext.analysis.proposal import Proposal, propose
 from klartext.analysis.question import Reading, worth_of
 from klartext.analysis.rerandomisation import AaResult, rerandomise, unit_rows
 from klartext.analysis.result import Number

@@ -18,8 +18,9 @@ from klartext.analysis.estimate import Interval, NotEstimable
 from klartext.analysis.guardrails import read_guardrail
 from klartext.analysis.history import NO_CALLS
 from klartext.analysis.look import planned_look
+from klartext.analysis.plan_answers import Asked
 from klartext.analysis.planning import Plan as UnitsPlan
-from klartext.analysis.proposal import Asked, Proposal, propose
+from klartext.analysis.proposal import Proposal, propose
 from klartext.analysis.proposal_document import proposal_json, spec_lines
 from klartext.analysis.question import Reading
 from klartext.analysis.result import Number
