@@ -9,8 +9,8 @@ from typing import Any
 
 from klartext.experiments.documents.validation import valid
 from klartext.experiments.documents.wording import Wording
+from klartext.experiments.spec.metric_syntax import COMPARISONS, ComparisonSyntax, MetricSyntax
 from klartext.experiments.spec.names import Finding, Loc
-from klartext.experiments.spec.syntax import COMPARISONS, ComparisonSyntax, MetricSyntax
 
 SUMMABLE = frozenset({"number", "integer", "money"})
 """Types of properties that have an order and a sum."""

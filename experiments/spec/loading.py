@@ -10,11 +10,12 @@ from klartext.experiments.documents.validation import examine, problem_at, valid
 from klartext.experiments.documents.yaml_document import file_bytes, parse
 from klartext.experiments.errors import ConfigurationError, Problem
 from klartext.experiments.spec.metric_rules import metric_findings
+from klartext.experiments.spec.metric_syntax import MetricSyntax
 from klartext.experiments.spec.names import Known, unique
 from klartext.experiments.spec.resolve import resolve
 from klartext.experiments.spec.resolved import Resolved, resolved
 from klartext.experiments.spec.rules import findings
-from klartext.experiments.spec.syntax import ExperimentDocument, MetricsDocument, MetricSyntax
+from klartext.experiments.spec.syntax import ExperimentDocument, MetricsDocument
 from klartext.experiments.workspace import Workspace
 
 

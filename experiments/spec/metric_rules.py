@@ -11,6 +11,7 @@ from klartext.experiments.documents.validation import valid
 from klartext.experiments.documents.wording import Wording
 from klartext.experiments.experiment import UNIT_TABLE_COLUMNS
 from klartext.experiments.spec.filter_rules import SUMMABLE, filter_findings, undeclared
+from klartext.experiments.spec.metric_syntax import LookbackSyntax, MetricSyntax
 from klartext.experiments.spec.names import (
     Finding,
     Known,
@@ -21,7 +22,7 @@ from klartext.experiments.spec.names import (
     unique,
     valid_items,
 )
-from klartext.experiments.spec.syntax import ExperimentDocument, LookbackSyntax, MetricSyntax
+from klartext.experiments.spec.syntax import ExperimentDocument
 
 BUILT_IN_VALUE = "value"
 """The amount every event can have; other values are declared properties."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from klartext.experiments.documents.validation import Model, valid
 from klartext.experiments.spec.metric_rules import BUILT_IN_VALUE
+from klartext.experiments.spec.metric_syntax import MetricSyntax
+from klartext.experiments.spec.money_syntax import Range
 from klartext.experiments.spec.names import (
     Finding,
     Known,
@@ -17,7 +19,7 @@ from klartext.experiments.spec.names import (
     valid_items,
     variant_keys,
 )
-from klartext.experiments.spec.syntax import ExperimentDocument, MetricSyntax, Range
+from klartext.experiments.spec.syntax import ExperimentDocument
 
 _NO_PERIODS = frozenset(
     {"hour", "day", "week", "months", "monthly", "quarter", "year", "yearly", "units"}

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 from klartext.experiments.documents.validation import INVALID, valid
 from klartext.experiments.documents.wording import Wording
 from klartext.experiments.experiment import MILLION
-from klartext.experiments.spec.syntax import ExperimentDocument, MetricSyntax
+from klartext.experiments.spec.metric_syntax import MetricSyntax
+from klartext.experiments.spec.syntax import ExperimentDocument
 
 Loc: TypeAlias = tuple[str | int, ...]
 Finding: TypeAlias = tuple[Loc, Wording]

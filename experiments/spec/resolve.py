@@ -35,25 +35,29 @@ from klartext.experiments.experiment import (
 )
 from klartext.experiments.spec.design_rules import MIN_DURATION
 from klartext.experiments.spec.metric_rules import BUILT_IN_VALUE
-from klartext.experiments.spec.syntax import (
+from klartext.experiments.spec.metric_syntax import (
     COMPARISONS,
     ComparisonSyntax,
+    GuardrailSyntax,
+    LookbackSyntax,
+    MetricSyntax,
+)
+from klartext.experiments.spec.money_syntax import (
     CostLineSyntax,
     CostsSyntax,
+    MarginSyntax,
+    Range,
+    SavingSyntax,
+    WorthSyntax,
+)
+from klartext.experiments.spec.syntax import (
     DecisionSyntax,
     ExperimentDocument,
     ExposureEventSyntax,
-    GuardrailSyntax,
     InferenceSyntax,
-    LookbackSyntax,
-    MarginSyntax,
-    MetricSyntax,
     PlanSyntax,
     PriorSyntax,
-    Range,
-    SavingSyntax,
     VariantSyntax,
-    WorthSyntax,
 )
 from klartext.experiments.workspace import Workspace
 

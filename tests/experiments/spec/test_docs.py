@@ -8,7 +8,7 @@ import pytest
 
 from klartext.experiments.documents.choices import MetricKind
 from klartext.experiments.spec.loading import read_metrics
-from klartext.experiments.spec.syntax import COMPARISONS, MetricSyntax
+from klartext.experiments.spec.metric_syntax import COMPARISONS, MetricSyntax
 from klartext.experiments.workspace import Workspace
 
 PAGE = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
