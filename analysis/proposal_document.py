@@ -19,6 +19,7 @@ from klartext.analysis.stakes import Stakes
 from klartext.experiments.experiment import MILLION, Json
 
 SCHEMA = "klartext/plan/v1"
+LONGEST_DAYS = 36_525
 
 
 def proposal_json(proposal: Proposal) -> dict[str, Json]:
@@ -97,7 +98,8 @@ def spec_lines(proposal: Proposal) -> str | None:
         lines.append(f"  start: {plan.start.astimezone(zone):%Y-%m-%dT%H:%M}")
     end = plan.latest_end
     if plan.start is not None and not isinstance(duration, NotEstimable):
-        end = plan.start + timedelta(days=duration.readout_days)
+        days = duration.readout_days  # what takes centuries has no end that could be planned
+        end = plan.start + timedelta(days=days) if days <= LONGEST_DAYS else None
     if end is not None:
         lines.append(f"  latest_end: {end.astimezone(zone):%Y-%m-%dT%H:%M}")
     lines.append(f"  total_units: {round(size)}")

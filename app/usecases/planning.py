@@ -56,6 +56,7 @@ DEFAULT_LOOKBACK = timedelta(days=28)
 DEFAULT_LOOKS = {"anytime": 28, "group_sequential": 4, "fixed": 1}
 MOST_LOOKS = 400
 MOST_UNITS = 10**12
+MOST_MONEY = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +272,10 @@ def _asked(experiment: Experiment, treatment: str, request: Request) -> Asked:
         raise KlartextError(f"weeks is {request.weeks}: must lie between 1 and 520")
     if request.units_per_day is not None and not 0 < request.units_per_day <= MOST_UNITS:
         raise KlartextError(f"units per day are {request.units_per_day:g}: must be above 0")
+    if request.cost_per_unit is not None and not abs(request.cost_per_unit) <= MOST_MONEY:
+        raise KlartextError(
+            f"cost per unit is {request.cost_per_unit:g}: must lie between -10^12 and 10^12"
+        )
     stated = {key: float(lift) for key, lift in experiment.plan.expected_lift.items()}
     _check_keys(experiment, request.lifts, "--lift")
     return Asked(

@@ -308,6 +308,8 @@ def test_the_lines_for_the_spec() -> None:
         "  total_units: 21000",
         "  expected_lift: {revenue: 10%}",
     ]
+    endless = (spec_lines(plan(spec, total_units=10**12)) or "").splitlines()
+    assert endless == [lines[0], lines[1], "  total_units: 1000000000000", lines[4]]
     needed = plan(spec)
     assert f"  total_units: {needed.needed}" in (spec_lines(needed) or "")
 

@@ -226,6 +226,8 @@ BAD_PLANS: tuple[tuple[tuple[str, ...], str, int], ...] = (
     (("--units", "10", "--weeks", "2"), "give one of them", 2),
     (("--units", "1"), "must lie between 2", 2),
     (("--units-per-day", "0"), "must be above 0", 2),
+    (("--cost-per-unit", "nan"), "cost per unit is nan: must lie between", 2),
+    (("--cost-per-unit", "1e300"), "cost per unit is 1e+300: must lie between", 2),
     (("--power", "100%"), "must lie between", 2),
     (("--power", "0.8"), "no percent sign", 2),
     (("--alpha", "60%"), "must lie between 0% and 50%", 2),
