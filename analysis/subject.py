@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from klartext.analysis.booked import Booked
+from klartext.analysis.checks import interrupted_imports
 from klartext.analysis.completeness import completeness_of
 from klartext.analysis.data_checks import data_checks
 from klartext.analysis.estimate import NotEstimable
@@ -47,6 +48,8 @@ class Registration:
         Planned looks of a group sequential test that were recorded.
     stopped_at
         When the test was stopped; None while it runs.
+    interrupted
+        Imports without an end: batch and name of the source.
     """
 
     version: int
@@ -57,6 +60,7 @@ class Registration:
     incidents: tuple[str, ...] = ()
     looks: tuple[group.Look, ...] = ()
     stopped_at: datetime | None = None
+    interrupted: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ def subject_of(
         registration=registration,
         checks=(
             *data_checks(experiment, readout, completeness),
+            *interrupted_imports.checks(registration.interrupted, seen=readout.watermark.batch),
             *booked.checks,
             *((drift_check(values.items()),) if values else ()),
         ),

@@ -103,7 +103,9 @@ def watermark(
 
 def highest(connection: sa.Connection, *, as_of: datetime | None = None) -> int | None:
     """Return the number of the latest batch an analysis may see, None when there is none."""
-    query = sa.select(sa.func.max(batches.c.batch)).where(_usable(connection, as_of))
+    # A bill brings no facts: its end says nothing of an import that runs beside it.
+    usable = _usable(connection, as_of) & (batches.c.kind != "ledger")
+    query = sa.select(sa.func.max(batches.c.batch)).where(usable)
     found: int | None = connection.scalar(query)
     return found
 
@@ -132,8 +134,12 @@ def _usable(connection: sa.Connection, as_of: datetime | None) -> sa.ColumnEleme
     return finished if pending is None else finished & (batches.c.batch < pending)
 
 
-def interrupted(connection: sa.Connection) -> tuple[sa.Row[Any], ...]:
+def interrupted(
+    connection: sa.Connection, *, as_of: datetime | None = None
+) -> tuple[sa.Row[Any], ...]:
     """Return imports that did not come to their end and were not sent again since.
+
+    ``as_of`` returns those of which no end was known at this instant.
 
     Inbox batches are not among them: the next flush resumes them by itself. Nor are those of the
     ledger: rows and counts are one transaction, so their counts are right.
@@ -145,7 +151,13 @@ def interrupted(connection: sa.Connection) -> tuple[sa.Row[Any], ...]:
         later.c.mapping_sha256 == batches.c.mapping_sha256,
         later.c.finished_at.is_not(None),
     )
-    unfinished = batches.c.finished_at.is_(None) & batches.c.kind.not_in(("inbox", "ledger"))
+    unfinished: sa.ColumnElement[bool] = batches.c.finished_at.is_(None)
+    if as_of is not None:
+        was_repeated = was_repeated.where(later.c.finished_at <= as_of)
+        unfinished = (batches.c.received_at <= as_of) & (
+            unfinished | (batches.c.finished_at > as_of)
+        )
+    unfinished &= batches.c.kind.not_in(("inbox", "ledger"))
     query = sa.select(batches).where(unfinished, ~was_repeated).order_by(batches.c.batch)
     return tuple(connection.execute(query))
 

@@ -24,7 +24,7 @@ from klartext.app.session import Session
 from klartext.app.usecases import looks
 from klartext.app.usecases.enact import Outcome, enact
 from klartext.app.usecases.registry import require_registered
-from klartext.experiments import approvals, audit, caps, incidents, preflight, registry
+from klartext.experiments import approvals, audit, batches, caps, incidents, preflight, registry
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
@@ -404,6 +404,7 @@ def registration_of(
         incidents=tuple(one.reason for one in known if one.is_open(as_of)),
         looks=looks.planned_looks(connection, registered.key, before=before),
         stopped_at=stopped if stopped is None or at is None or _until(stopped, at) else None,
+        interrupted={one.batch: one.source for one in batches.interrupted(connection, as_of=as_of)},
     )
 
 

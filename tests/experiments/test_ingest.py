@@ -318,6 +318,27 @@ def record(state: sa.Engine) -> Record:
     return recorded
 
 
+def test_which_imports_had_no_end_is_known_of_any_instant(state: sa.Engine) -> None:
+    hours = [NOW + timedelta(hours=number) for number in range(5)]
+    source = replace(SOURCE, kind="events")
+    with state.begin() as connection:
+        broken = open_batch(connection, source, now=hours[1])
+        repeated = open_batch(connection, source, now=hours[2])
+        finish(connection, repeated, complete_until=None, now=hours[3])
+        found = [
+            [row.batch for row in interrupted(connection, as_of=as_of)] for as_of in (*hours, None)
+        ]
+    assert found == [[], [broken], [broken, repeated], [], [], []]
+
+
+def test_a_bill_moves_no_watermark(state: sa.Engine, record: Record) -> None:
+    """Else it would show the rows of an import that is still running beside it."""
+    first = record("events", NOW)
+    record("events", None, done=False)
+    record("ledger", NOW + timedelta(days=1))
+    assert mark(state) == Watermark(first, NOW)
+
+
 def mark(state: sa.Engine, *, usage: bool = False) -> Watermark | None:
     with state.connect() as connection:
         return watermark(connection, usage=usage)

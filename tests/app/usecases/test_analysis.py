@@ -19,6 +19,7 @@ from klartext.analysis.estimate import Estimate, Interval
 from klartext.app.api import OpenWorkspace
 from klartext.app.usecases import analysis, facts, registry
 from klartext.experiments import audit
+from klartext.experiments.batches import Source, finish, open_batch
 from klartext.experiments.errors import ConflictError, NotFoundError, NotReadyError
 from klartext.experiments.state import reading
 from klartext.experiments.tables import looks, outbox
@@ -65,6 +66,25 @@ def test_analyze_records_nothing(shop: Shop) -> None:
     with reading(shop.session.engine) as connection:
         assert len(audit.entries(connection)) == before
         assert connection.execute(sa.select(sa.func.count()).select_from(looks)).scalar() == 0
+
+
+def test_an_import_that_was_broken_off_is_said(shop: Shop) -> None:
+    """Its rows are seen as soon as a later import has ended; the others may be missing."""
+    shop.begin()
+    orders = Source("events", "orders.csv", "content", "mapping", "a", "latest")
+    with shop.session.engine.begin() as connection:
+        broken = open_batch(connection, orders, now=START + DAY)
+
+    def said() -> list[str]:
+        checks = analysis.analyze(shop.session, "mail").checks
+        return [check.detail for check in checks if check.code == "interrupted_imports"]
+
+    shop.deliver(400, lift=0.1, until=MATURE)
+    assert said() == [f"rows may be missing: no end came of batch {broken} (orders.csv)"]
+    with shop.session.engine.begin() as connection:
+        repeated = open_batch(connection, orders, now=MATURE)
+        finish(connection, repeated, complete_until=MATURE, now=MATURE)
+    assert said() == []
 
 
 def test_a_loss_stops_the_test(shop: Shop) -> None:
