@@ -18,7 +18,7 @@ MAX_AGE_DAYS = 5
 
 PRECISION = 38
 _HEADER = ["date", "currency", "rate"]
-_RATE = re.compile(r"\d+(?:\.\d+)?")
+_RATE = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -109,6 +109,9 @@ def read_rates(path: Path) -> Rates:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise NotFoundError(f"exchange rates {path} do not exist") from None
+    except UnicodeDecodeError:
+        wrong = _problem(path, 1, "the file is not UTF-8", "Save it as UTF-8.")
+        raise ConfigurationError([wrong]) from None
     lines = text.splitlines()
     problems: list[Problem] = []
     if not lines or [cell.strip() for cell in lines[0].split(",")] != _HEADER:

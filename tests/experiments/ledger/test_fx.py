@@ -100,3 +100,6 @@ def test_header_and_file_must_be_there(tmp_path: Path) -> None:
         read_rates(written(tmp_path, "Date,USD\n"))
     with pytest.raises(NotFoundError):
         read_rates(tmp_path / "none.csv")
+    (tmp_path / "wide.csv").write_bytes(ECB.encode("utf-16"))  # as a spreadsheet may save it
+    with pytest.raises(ConfigurationError, match=r"wide.csv:1 the file is not UTF-8"):
+        read_rates(tmp_path / "wide.csv")
