@@ -34,6 +34,7 @@ from klartext.app.session import Session
 from klartext.app.usecases import specs
 from klartext.app.usecases.pages import check_folder, replace_file
 from klartext.experiments import caps
+from klartext.experiments.documents.forms import MAX_LOOKS
 from klartext.experiments.errors import KlartextError, NotFoundError, NotReadyError
 from klartext.experiments.experiment import (
     AI_KEYS,
@@ -291,8 +292,9 @@ def _asked(experiment: Experiment, treatment: str, request: Request) -> Asked:
 def _mode(experiment: Experiment, request: Request) -> Mode:
     name = request.mode or experiment.inference.mode
     looks = DEFAULT_LOOKS[name] if request.looks is None else request.looks
-    if not 1 <= looks <= MOST_LOOKS:
-        raise KlartextError(f"looks are {looks}: must lie between 1 and {MOST_LOOKS}")
+    most = MAX_LOOKS if name == "group_sequential" else MOST_LOOKS  # no spec could register more
+    if not 1 <= looks <= most:
+        raise KlartextError(f"looks are {looks}: must lie between 1 and {most} ({name})")
     if name == "fixed":
         if looks != 1:
             raise KlartextError("a fixed test has one look; leave out --looks, or choose a --mode")

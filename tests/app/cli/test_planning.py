@@ -232,6 +232,8 @@ BAD_PLANS: tuple[tuple[tuple[str, ...], str, int], ...] = (
     (("--power", "0.8"), "no percent sign", 2),
     (("--alpha", "60%"), "must lie between 0% and 50%", 2),
     (("--looks", "0"), "looks are 0", 2),
+    (("--looks", "401"), "between 1 and 400 (anytime)", 2),
+    (("--mode", "group_sequential", "--looks", "21"), "between 1 and 20 (group_sequential)", 2),
     (("--mode", "fixed", "--looks", "3"), "one look", 2),
     (("--treatment", "robot"), "it has ai", 2),
     (("--html", "nowhere/plan.html"), "not a folder", 2),
