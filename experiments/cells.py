@@ -51,7 +51,8 @@ def shape(cell: Cell) -> str:
     if cell is None:
         return "nothing"
     if not isinstance(cell, str):
-        return f"a {type(cell).__name__}"
+        kind = type(cell).__name__
+        return f"an {kind}" if kind == "int" else f"a {kind}"
     masked = "".join(
         "9" if c.isdigit() else "a" if c.isalpha() else c for c in cell[:_SHAPE_LENGTH]
     )
@@ -122,7 +123,7 @@ def decimal(cell: Cell, label: str, numbers: NumberFormat = PLAIN_NUMBERS) -> De
         number = _parsed(cell, numbers)
     elif isinstance(cell, Decimal):
         number = _kept(cell) if cell.is_finite() else None
-    elif isinstance(cell, int):
+    elif isinstance(cell, int) and not isinstance(cell, bool):  # yes is no amount of one euro
         number = _kept(Decimal(int(cell)))
     elif isinstance(cell, float):
         number = _parsed(repr(cell), PLAIN_NUMBERS)
@@ -190,7 +191,7 @@ def instant(cell: Cell, label: str, *, format: str = "iso", zone: str | None = N
     except (ValueError, OverflowError):
         raise RowError("bad-time", f"{label} is not a time in {format}: {shape(cell)}") from None
     if moment is None:
-        detail = f"{label} has no time zone: {shape(cell)}; set timezone in the mapping"
+        detail = f"{label} has no time zone: {shape(cell)}; set timezone in the mapping, or send Z"
         raise RowError("naive-time", detail)
     if moment < _EPOCH:
         raise RowError("bad-time", f"{label} lies before 1970")

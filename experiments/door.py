@@ -107,7 +107,7 @@ class Door:
         if currency == self.currency:
             return amount
         if is_missing(currency):
-            raise RowError("missing-currency", "an amount has no currency; set it in the mapping")
+            raise RowError("missing-currency", "an amount has no currency beside it")
         code = str(currency).strip()
         if not _CURRENCY.fullmatch(code):
             raise RowError("unknown-currency", f"{shape(currency)} is not a code such as EUR")

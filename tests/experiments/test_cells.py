@@ -37,7 +37,7 @@ def test_numbers_are_exact(cell: Cell, expected: str) -> None:
 @pytest.mark.parametrize(
     "cell",
     ["", "abc", "1,5", "NaN", "inf", "1_000", "٣", "0x10", "1" * 27, "1e30", "9" * 100,
-     float("nan"), float("inf"), Decimal("nan"), Decimal("1e400"), None, True and "yes"],
+     float("nan"), float("inf"), Decimal("nan"), Decimal("1e400"), None, True, "yes"],
 )  # fmt: skip
 def test_what_is_no_number_is_refused(cell: Cell) -> None:
     with pytest.raises(RowError) as raised:
