@@ -171,8 +171,8 @@ def _at_size(proposal: Proposal, locale: Locale) -> Iterator[str]:
     if not isinstance(duration, NotEstimable):
         yield locale.text(
             "plan.size_takes",
-            enrolment=locale.integer(duration.enrolment_days // 7),
-            readout=locale.integer(duration.readout_days),
+            enrolment=locale.plural("weeks", duration.enrolment_days // 7),
+            readout=locale.plural("days", duration.readout_days),
         )
 
 
@@ -184,9 +184,9 @@ def _takes(proposal: Proposal, locale: Locale, duration: Duration | NotEstimable
         return locale.text("plan.takes_unknown", reason=said)
     return locale.text(
         "plan.takes",
-        enrolment=locale.integer(duration.enrolment_days // 7),
+        enrolment=locale.plural("weeks", duration.enrolment_days // 7),
         pace=_pace(locale, pace),
-        readout=locale.integer(duration.readout_days),
+        readout=locale.plural("days", duration.readout_days),
     )
 
 

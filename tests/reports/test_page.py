@@ -166,7 +166,7 @@ def test_unpriced_calls_are_shown_as_such() -> None:
     text = Page(rendered("continue", "de")).text
     assert "nicht bewertet kein Preis bekannt; gilt als unbekannt, nie als null" in text
     assert "Summe der bewerteten Posten" in text
-    assert "12 Aufrufe nennen keine Variante" in text
+    assert "Aufrufe, die keine Variante nennen und keiner belastet sind: 12." in text
 
 
 def test_an_invalid_experiment_shows_no_effect_and_no_benefit() -> None:

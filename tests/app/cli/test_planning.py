@@ -107,6 +107,13 @@ def test_text_and_page_in_both_languages(history: Shop, run: Run) -> None:
         assert word in html
 
 
+def test_one_week_is_no_weeks(history: Shop, run: Run) -> None:
+    arguments = ("--like", "mail", "--lift", "revenue=20%", "--units-per-day", "1000000")
+    for language, said in (("en", "takes 1 week of enrolment"), ("de", "die Aufnahme 1 Woche;")):
+        ran = ok(run("plan", "mail", *arguments, "--language", language))
+        assert said in " ".join(ran.out.split())
+
+
 def test_every_mode(history: Shop, run: Run) -> None:
     for mode in ("fixed", "anytime", "group_sequential"):
         looks = () if mode == "fixed" else ("--looks", "5")
