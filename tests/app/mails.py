@@ -115,14 +115,16 @@ class Shop:
         return Shop(Path(shutil.copytree(self.root, folder / "shop")), self.instant)
 
 
-def new_shop(folder: Path) -> Shop:
+def new_shop(folder: Path, migrated: Path) -> Shop:
     """Return a workspace in ``folder``, without an experiment."""
     root = folder / "shop"
     (root / "experiments").mkdir(parents=True)
+    (root / ".klartext").mkdir()
+    shutil.copy(migrated, root / ".klartext")
     (root / "klartext.yaml").write_text(WORKSPACE.format(key=folder / "shop.key"))
     return Shop(root)
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return new_shop(tmp_path)
+def shop(tmp_path: Path, migrated: Path) -> Shop:
+    return new_shop(tmp_path, migrated)

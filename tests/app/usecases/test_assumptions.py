@@ -27,9 +27,9 @@ WORST = [f"{MARGIN}=0.5%"]
 
 
 @pytest.fixture(scope="module")
-def go(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def go(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Shop:
     """GO with a margin of 40 %."""
-    shop = new_shop(tmp_path_factory.mktemp("go"))
+    shop = new_shop(tmp_path_factory.mktemp("go"), migrated)
     shop.begin()
     shop.deliver(3000, lift=0.15, until=MATURE)
     taken = analysis.decide(shop.session, "mail", actor="lena.vogt")
