@@ -44,16 +44,18 @@ def clock_changes(timezone: str, first: datetime, last: datetime) -> tuple[tuple
         return at.astimezone(zone).utcoffset() or timedelta(0)
 
     at = first.astimezone(UTC)
-    found = [(at, offset(at))]
+    before = offset(at)
+    found = [(at, before)]
     while at < last:
         following = at + _STEP
-        if offset(following) != offset(at):
+        after = offset(following)
+        if after != before:
             low, high = at, following
             while high - low > timedelta(seconds=1):
                 middle = low + (high - low) / 2
-                low, high = (middle, high) if offset(middle) == offset(at) else (low, middle)
+                low, high = (middle, high) if offset(middle) == before else (low, middle)
             found.append((high.replace(microsecond=0), offset(high)))
-        at = following
+        at, before = following, after
     return tuple((since_epoch(since), whole(value)) for since, value in found)
 
 

@@ -54,6 +54,13 @@ def store(facts: nasty.Facts, tmp_path_factory: pytest.TempPathFactory) -> Facts
     return facts.deliver(tmp_path_factory.mktemp("facts"))
 
 
+@pytest.fixture(scope="module")
+def loaded(facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine) -> PostgresEngine:
+    """PostgreSQL with the same rows in tables of its own."""
+    facts.load(store, postgres.url)
+    return postgres
+
+
 def answers(
     settings: EngineSettings, store: FactsStore | None, spec: Experiment | None = None
 ) -> tuple[dict[int, dict[str, Any]], Readout]:
@@ -176,33 +183,26 @@ def test_the_nasty_facts_hold_what_they_promise(
 
 
 def test_postgresql_agrees(
-    facts: nasty.Facts,
-    store: FactsStore,
-    postgres: PostgresEngine,
+    loaded: PostgresEngine,
     reference: tuple[dict[int, dict[str, Any]], Readout],
 ) -> None:
-    facts.load(store, postgres.url)
-    assert_alike(answers(postgres, None), reference)
+    assert_alike(answers(loaded, None), reference)
 
 
 def test_postgresql_agrees_on_units_that_reached_an_event(
-    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
+    store: FactsStore, loaded: PostgresEngine
 ) -> None:
     spec = replace(nasty.spec(), exposure_event="visit")
-    facts.load(store, postgres.url)
-    found, expected = answers(postgres, None, spec), answers(DuckDbEngine(), store, spec)
+    found, expected = answers(loaded, None, spec), answers(DuckDbEngine(), store, spec)
     assert 100 < len(expected[0]) < 1_400
     assert_alike(found, expected)
     assert found[1].assigned is not None
     assert found[1].assigned.counts == expected[1].assigned.counts  # type: ignore[union-attr]  # as above
 
 
-def test_postgresql_agrees_on_segments(
-    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
-) -> None:
+def test_postgresql_agrees_on_segments(store: FactsStore, loaded: PostgresEngine) -> None:
     spec = replace(nasty.spec(), segments=("country",))
-    facts.load(store, postgres.url)
-    _, found = answers(postgres, None, spec)
+    _, found = answers(loaded, None, spec)
     _, expected = answers(DuckDbEngine(), store, spec)
     assert [one.property for one in found.segments] == ["country"]
     (segment,), (other,) = found.segments, expected.segments
@@ -221,12 +221,9 @@ def test_postgresql_agrees_on_segments(
             )
 
 
-def test_postgresql_agrees_on_the_course(
-    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
-) -> None:
-    facts.load(store, postgres.url)
+def test_postgresql_agrees_on_the_course(store: FactsStore, loaded: PostgresEngine) -> None:
     spec = nasty.spec()
-    with open_engine(postgres) as engine:
+    with open_engine(loaded) as engine:
         own = FactTables(**{name: engine.table(name) for name in TABLES})
         found = read_series(spec, own, WATERMARK, engine=engine)
     with open_engine() as engine:
@@ -252,13 +249,10 @@ def regimes(settings: EngineSettings, store: FactsStore | None) -> dict[int, int
         return {row["unit"]: row["regime"] for row in rows_of(engine, units)}
 
 
-def test_postgresql_finds_the_same_splits(
-    facts: nasty.Facts, store: FactsStore, postgres: PostgresEngine
-) -> None:
-    facts.load(store, postgres.url)
+def test_postgresql_finds_the_same_splits(store: FactsStore, loaded: PostgresEngine) -> None:
     expected = regimes(DuckDbEngine(), store)
     assert set(expected.values()) == {0, 1, 2}
-    assert regimes(postgres, None) == expected
+    assert regimes(loaded, None) == expected
 
 
 @pytest.mark.slow

@@ -48,8 +48,10 @@ def test_against_integrals_over_mean_and_scale() -> None:
     go = np.array([True, False, False, False, True])
 
     def density(mu: float, tau: float) -> float:
-        seen = stats.norm.pdf(y, mu, np.sqrt(v + tau**2)).prod()
-        return float(seen * stats.norm.pdf(mu, 0, 0.1) * stats.norm.pdf(tau, 0, 0.1))
+        # normal densities without the constants, which cancel; scipy's take ten times as long
+        spread = v + tau**2
+        seen = np.exp(-(((y - mu) ** 2 / spread).sum()) / 2) / np.sqrt(spread.prod())
+        return float(seen * math.exp(-(mu**2 + tau**2) / (2 * 0.1**2)))
 
     def total(mu: float, tau: float) -> float:
         return float((((y * tau**2 + mu * v) / (tau**2 + v)) * MONEY + 0.0)[go].sum())

@@ -3,6 +3,7 @@
 Conftest modules import the fixtures by name.
 """
 
+import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -91,10 +92,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, migrated: Path) -> Path:
     """Return a workspace with two experiments that were not applied."""
     root = tmp_path / "letters"
     (root / "experiments").mkdir(parents=True)
+    (root / ".klartext").mkdir()
+    shutil.copy(migrated, root / ".klartext")
     (root / "klartext.yaml").write_text(WORKSPACE)
     (root / "experiments" / "subject-bandit.yaml").write_text(BANDIT)
     (root / "experiments" / "mail-ab.yaml").write_text(AB)

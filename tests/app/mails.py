@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,10 +109,22 @@ class Shop:
         self.instant = until
         facts.ingest(self.session, table, mapping)
 
+    def copied(self, folder: Path) -> Shop:
+        """Return a copy in ``folder``, which is dearer to make anew than to copy."""
+        self.session.engine.dispose()  # SQLite writes its log into the file when the last one ends
+        return Shop(Path(shutil.copytree(self.root, folder / "shop")), self.instant)
+
+
+def new_shop(folder: Path, migrated: Path) -> Shop:
+    """Return a workspace in ``folder``, without an experiment."""
+    root = folder / "shop"
+    (root / "experiments").mkdir(parents=True)
+    (root / ".klartext").mkdir()
+    shutil.copy(migrated, root / ".klartext")
+    (root / "klartext.yaml").write_text(WORKSPACE.format(key=folder / "shop.key"))
+    return Shop(root)
+
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    root = tmp_path / "shop"
-    (root / "experiments").mkdir(parents=True)
-    (root / "klartext.yaml").write_text(WORKSPACE.format(key=tmp_path / "shop.key"))
-    return Shop(root)
+def shop(tmp_path: Path, migrated: Path) -> Shop:
+    return new_shop(tmp_path, migrated)

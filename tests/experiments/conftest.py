@@ -1,5 +1,6 @@
 """Fixtures for the registry and what hangs on it: an experiment, and an empty state database."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,16 +24,14 @@ from klartext.experiments.experiment import (
     Rollout,
     Variant,
 )
-from klartext.experiments.migrations import upgrade
 from klartext.experiments.state import open_state
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> sa.Engine:
+def state(tmp_path: Path, migrated: Path) -> sa.Engine:
     """Return a migrated, empty state database."""
-    engine = open_state(f"sqlite:///{tmp_path}/state.db")
-    upgrade(engine)
-    return engine
+    shutil.copy(migrated, tmp_path / "state.db")
+    return open_state(f"sqlite:///{tmp_path}/state.db")
 
 
 @pytest.fixture

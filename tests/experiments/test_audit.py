@@ -3,24 +3,19 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from klartext.experiments import audit
 from klartext.experiments.errors import ConflictError
-from klartext.experiments.migrations import upgrade
-from klartext.experiments.state import open_state
 
 NOW = datetime(2027, 1, 12, 9, tzinfo=UTC)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> sa.Engine:
-    engine = open_state(f"sqlite:///{tmp_path}/state.db")
-    upgrade(engine)
-    return engine
+def engine(state: sa.Engine) -> sa.Engine:
+    return state
 
 
 def write(engine: sa.Engine, count: int, actor: str = "lena") -> None:

@@ -1,5 +1,6 @@
 """Layers: disjoint slots, no more than there are, and ramping up that takes nothing away."""
 
+import shutil
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from klartext.experiments import layers
 from klartext.experiments.errors import ConflictError
 from klartext.experiments.experiment import MILLION
-from klartext.experiments.migrations import upgrade
 from klartext.experiments.state import open_state
 from klartext.experiments.tables import experiments
 
@@ -20,16 +20,14 @@ KEYS = "abcd"
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> sa.Engine:
-    engine = open_state(f"sqlite:///{tmp_path}/state.db")
-    upgrade(engine)
+def engine(state: sa.Engine) -> sa.Engine:
     rows = [
         {"key": key, "status": "running", "version": 1, "created_at": datetime.now(UTC)}
         for key in KEYS
     ]
-    with engine.begin() as connection:
+    with state.begin() as connection:
         connection.execute(sa.insert(experiments), rows)
-    return engine
+    return state
 
 
 def test_experiments_of_a_layer_hold_disjoint_slots(engine: sa.Engine) -> None:
@@ -77,10 +75,10 @@ def test_ramping_up_extends_and_fills_gaps(engine: sa.Engine) -> None:
     )
 )
 def test_any_history_keeps_slots_disjoint(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+    tmp_path_factory: pytest.TempPathFactory, migrated: Path, steps: list[tuple[str, int]]
 ) -> None:
-    engine = open_state(f"sqlite:///{tmp_path_factory.mktemp('layers')}/state.db")
-    upgrade(engine)
+    path = shutil.copy(migrated, tmp_path_factory.mktemp("layers"))
+    engine = open_state(f"sqlite:///{path}")
     now = datetime.now(UTC)
     with engine.begin() as connection:
         for key in KEYS:

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -20,6 +21,7 @@ PACKAGE = "klartext.analysis"
 KEYS = set(catalogue("en"))
 
 
+@cache  # twenty tests ask
 def sources(folder: str) -> dict[Path, ast.Module]:
     """Return the modules of a folder; of the analysis those that an evaluation can reach."""
     if folder != "analysis":

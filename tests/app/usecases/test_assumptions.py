@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -18,19 +19,40 @@ from klartext.experiments.errors import ConflictError, KlartextError, NotFoundEr
 from klartext.experiments.state import reading
 from klartext.experiments.tables import assumption_revisions, outbox
 from klartext.experiments.tables import looks as looks_table
-from tests.app.mails import DAY, START, Shop
+from tests.app.mails import DAY, START, Shop, new_shop
 
 MATURE = START + 40 * DAY
 MARGIN = "value.revenue.contribution_margin"
 WORST = [f"{MARGIN}=0.5%"]
 
 
-def decided(shop: Shop) -> None:
+@pytest.fixture(scope="module")
+def go(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Shop:
     """GO with a margin of 40 %."""
+    shop = new_shop(tmp_path_factory.mktemp("go"), migrated)
     shop.begin()
     shop.deliver(3000, lift=0.15, until=MATURE)
     taken = analysis.decide(shop.session, "mail", actor="lena.vogt")
     assert (taken.analysis.decision.verdict, taken.registered.status) == ("GO", "decided")
+    return shop
+
+
+@pytest.fixture
+def decided(go: Shop, tmp_path: Path) -> Shop:
+    return go.copied(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def signed(go: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The GO, and a revision that makes it a STOP."""
+    shop = go.copied(tmp_path_factory.mktemp("signed"))
+    assumptions.assume(shop.session, "mail", WORST, comment="c", actor="m.huber")
+    return shop
+
+
+@pytest.fixture
+def revised(signed: Shop, tmp_path: Path) -> Shop:
+    return signed.copied(tmp_path)
 
 
 def state(shop: Shop) -> dict[str, list[tuple[object, ...]]]:
@@ -49,11 +71,10 @@ def net_benefit(found: Verdict) -> float:
     return one.net_benefit
 
 
-def test_a_what_if_is_marked_and_recorded_nowhere(shop: Shop) -> None:
-    decided(shop)
-    before = state(shop)
-    found = assumptions.what_if(shop.session, "mail", WORST)
-    assert state(shop) == before
+def test_a_what_if_is_marked_and_recorded_nowhere(decided: Shop) -> None:
+    before = state(decided)
+    found = assumptions.what_if(decided.session, "mail", WORST)
+    assert state(decided) == before
     assert found.assumed.is_what_if
     assert found.assumed.decision.verdict == "STOP"
     assert not found.registered.is_what_if
@@ -99,15 +120,14 @@ def test_a_what_if_prices_the_same_facts_anew(shop: Shop) -> None:
     ],
 )
 def test_only_business_inputs_can_be_other(
-    shop: Shop, text: str, error: type[KlartextError], message: str
+    decided: Shop, text: str, error: type[KlartextError], message: str
 ) -> None:
-    decided(shop)
-    before = state(shop)
+    before = state(decided)
     with pytest.raises(error, match=message):
-        assumptions.what_if(shop.session, "mail", [text])
+        assumptions.what_if(decided.session, "mail", [text])
     with pytest.raises(error, match=message):
-        assumptions.assume(shop.session, "mail", [text], comment="x", actor="m.huber")
-    assert state(shop) == before
+        assumptions.assume(decided.session, "mail", [text], comment="x", actor="m.huber")
+    assert state(decided) == before
 
 
 def test_a_look_takes_no_assumption(shop: Shop) -> None:
@@ -123,12 +143,11 @@ def test_a_look_takes_no_assumption(shop: Shop) -> None:
         looks.record(connection, registered, readout, found, actor="x", now=MATURE)
 
 
-def test_a_revision_is_signed_and_shows_both_verdicts(shop: Shop) -> None:
-    decided(shop)
-    before = state(shop)
-    shop.instant = MATURE + DAY
+def test_a_revision_is_signed_and_shows_both_verdicts(decided: Shop) -> None:
+    before = state(decided)
+    decided.instant = MATURE + DAY
     found = assumptions.assume(
-        shop.session, "mail", WORST, comment="DB-Rechnung 2026 was wrong", actor="m.huber"
+        decided.session, "mail", WORST, comment="DB-Rechnung 2026 was wrong", actor="m.huber"
     )
     revision = found.revision
     assert (revision.number, revision.version, revision.look) == (1, 1, 1)
@@ -152,23 +171,22 @@ def test_a_revision_is_signed_and_shows_both_verdicts(shop: Shop) -> None:
     assert difference(as_recorded.of("ai"), as_revised.of("ai")) == pytest.approx(
         net_benefit(as_revised) - net_benefit(as_recorded)
     )
-    after = state(shop)
+    after = state(decided)
     changed = {name for name, rows in after.items() if rows != before[name]}
     assert changed == {"assumption_revisions", "audit", "settings"}
-    with reading(shop.session.engine) as connection:
+    with reading(decided.session.engine) as connection:
         entry = audit.entries(connection, "mail")[-1]
         assert audit.verify(connection) is None
     assert (entry.action, entry.actor) == ("assume", "m.huber")
     assert entry.detail["revision_sha256"] == revision.sha256
-    assert analysis.load(shop.session, "mail").status == "decided"
+    assert analysis.load(decided.session, "mail").status == "decided"
 
 
-def test_the_present_figures_have_the_look_and_the_revision_beside_them(shop: Shop) -> None:
-    decided(shop)
-    assumptions.assume(shop.session, "mail", WORST, comment="wrong", actor="m.huber")
-    shop.deliver(600, lift=0.15, until=MATURE + 40 * DAY, seed=2)
-    present = analysis.analyze(shop.session, "mail")
-    found = assumptions.beside(shop.session, "mail", present)
+def test_the_present_figures_have_the_look_and_the_revision_beside_them(decided: Shop) -> None:
+    assumptions.assume(decided.session, "mail", WORST, comment="wrong", actor="m.huber")
+    decided.deliver(600, lift=0.15, until=MATURE + 40 * DAY, seed=2)
+    present = analysis.analyze(decided.session, "mail")
+    found = assumptions.beside(decided.session, "mail", present)
     assert found.past is not None
     assert (found.past.look, found.past.verdict.verdict, found.past.changes) == (1, "GO", ())
     assert found.revised is not None
@@ -181,22 +199,21 @@ def test_the_present_figures_have_the_look_and_the_revision_beside_them(shop: Sh
     document = beside_to_json(found)
     json.dumps(document, allow_nan=False)
     assert set(document) == {"last_look", "revision"}
-    stored = assumptions.beside(shop.session, "mail")
+    stored = assumptions.beside(decided.session, "mail")
     assert stored.revised is not None
     assert stored.revised.now is None
     assert stored.past == found.past
 
 
-def test_the_facts_of_the_look_are_decided_again_not_those_since(shop: Shop) -> None:
+def test_the_facts_of_the_look_are_decided_again_not_those_since(decided: Shop) -> None:
     """What came after the look changes neither verdict on its facts."""
-    decided(shop)
-    early = assumptions.assume(shop.session, "mail", WORST, comment="a", actor="m.huber")
-    shop.deliver(2000, lift=-0.1, until=MATURE + 40 * DAY, seed=2)
+    early = assumptions.assume(decided.session, "mail", WORST, comment="a", actor="m.huber")
+    decided.deliver(2000, lift=-0.1, until=MATURE + 40 * DAY, seed=2)
     late = assumptions.assume(
-        shop.session, "mail", ["rollout.units_per_year=90000"], comment="b", actor="m.huber"
+        decided.session, "mail", ["rollout.units_per_year=90000"], comment="b", actor="m.huber"
     )
     back = assumptions.assume(
-        shop.session, "mail", ["rollout.units_per_year=100000"], comment="c", actor="m.huber"
+        decided.session, "mail", ["rollout.units_per_year=100000"], comment="c", actor="m.huber"
     )
     assert early.at_look is not None
     assert late.at_look is not None
@@ -208,11 +225,10 @@ def test_the_facts_of_the_look_are_decided_again_not_those_since(shop: Shop) -> 
     assert net_benefit(late.at_revision[0]) != pytest.approx(net_benefit(early.at_revision[0]))
 
 
-def test_revisions_add_up_and_are_withdrawn_by_the_registered_value(shop: Shop) -> None:
-    decided(shop)
+def test_revisions_add_up_and_are_withdrawn_by_the_registered_value(decided: Shop) -> None:
 
     def assume(text: str) -> Revised:
-        return assumptions.assume(shop.session, "mail", [text], comment="c", actor="m.huber")
+        return assumptions.assume(decided.session, "mail", [text], comment="c", actor="m.huber")
 
     first = assume(f"{MARGIN}=30%")
     second = assume("rollout.persistence=80%")
@@ -228,8 +244,8 @@ def test_revisions_add_up_and_are_withdrawn_by_the_registered_value(shop: Shop) 
     )  # fmt: skip
     assert third.revision.values == {"rollout.persistence": Decimal("0.8")}
     assume("rollout.persistence=100%")
-    assert assumptions.beside(shop.session, "mail").revised is None
-    with reading(shop.session.engine) as connection:
+    assert assumptions.beside(decided.session, "mail").revised is None
+    with reading(decided.session.engine) as connection:
         rows = connection.execute(sa.select(assumption_revisions.c.number)).scalars().all()
     assert rows == [1, 2, 3, 4]
     assert first.revision.number == 1
@@ -256,13 +272,12 @@ def test_a_running_test_is_still_decided_with_what_was_registered(shop: Shop) ->
     assert [json.loads(one)["verdict"] for one in told] == ["GO"]
 
 
-def test_who_may_not_revise(shop: Shop) -> None:
-    decided(shop)
+def test_who_may_not_revise(decided: Shop) -> None:
     with pytest.raises(ConflictError, match="needs a comment"):
-        assumptions.assume(shop.session, "mail", WORST, comment="  ", actor="m.huber")
-    registry.move(shop.session, "mail", "archived", actor="lena.vogt", reason="done")
+        assumptions.assume(decided.session, "mail", WORST, comment="  ", actor="m.huber")
+    registry.move(decided.session, "mail", "archived", actor="lena.vogt", reason="done")
     with pytest.raises(ConflictError, match="is archived"):
-        assumptions.assume(shop.session, "mail", WORST, comment="c", actor="m.huber")
+        assumptions.assume(decided.session, "mail", WORST, comment="c", actor="m.huber")
 
 
 def test_a_draft_is_changed_in_its_file(shop: Shop) -> None:
@@ -278,34 +293,31 @@ def test_a_draft_is_changed_in_its_file(shop: Shop) -> None:
     [("comment", "nothing was wrong"), ("values", "{}"), ("actor", "x"), ("reproduced", False),
      ("at_look", "{}"), ("number", 7)],
 )  # fmt: skip
-def test_a_revision_that_was_altered_is_noticed(shop: Shop, column: str, value: object) -> None:
-    decided(shop)
-    assumptions.assume(shop.session, "mail", WORST, comment="c", actor="m.huber")
-    assert verify(shop.session).findings == ()
-    with shop.session.engine.begin() as connection:
+def test_a_revision_that_was_altered_is_noticed(revised: Shop, column: str, value: object) -> None:
+    assert verify(revised.session).findings == ()
+    with revised.session.engine.begin() as connection:
         connection.execute(sa.update(assumption_revisions).values({column: value}))
-    assert any("revision" in finding for finding in verify(shop.session).findings)
+    assert any("revision" in finding for finding in verify(revised.session).findings)
     with pytest.raises(ConflictError, match="is not what was signed"):
-        assumptions.beside(shop.session, "mail")
+        assumptions.beside(revised.session, "mail")
 
 
-def test_a_change_to_the_spec_moves_no_past_decision(shop: Shop) -> None:
+def test_a_change_to_the_spec_moves_no_past_decision(decided: Shop) -> None:
     """The recorded decision, its figures and its document stay, and both are shown."""
-    decided(shop)
-    with reading(shop.session.engine) as connection:
+    with reading(decided.session.engine) as connection:
         before = connection.execute(sa.select(looks_table)).one()
         logged = [one for one in audit.entries(connection, "mail") if one.action == "look"]
-    path = shop.root / "experiments" / "mail.yaml"
+    path = decided.root / "experiments" / "mail.yaml"
     path.write_text(
-        shop.spec()
+        decided.spec()
         .replace("title: AI mails", "title: Mails by a model")
         .replace("metrics:\n", "metrics:\n  - {key: visits, kind: count, event: visit}\n")
     )
-    registry.apply(shop.session, [path], actor="lena.vogt")
-    shop.deliver(1200, lift=-0.3, until=MATURE + 40 * DAY, seed=2)
-    present = analysis.analyze(shop.session, "mail")
-    found = assumptions.beside(shop.session, "mail", present)
-    with reading(shop.session.engine) as connection:
+    registry.apply(decided.session, [path], actor="lena.vogt")
+    decided.deliver(1200, lift=-0.3, until=MATURE + 40 * DAY, seed=2)
+    present = analysis.analyze(decided.session, "mail")
+    found = assumptions.beside(decided.session, "mail", present)
+    with reading(decided.session.engine) as connection:
         after = connection.execute(sa.select(looks_table)).one()
     assert tuple(after) == tuple(before)
     assert sha256(after.result.encode()).hexdigest() == logged[0].detail["result_sha256"]
@@ -321,7 +333,7 @@ def test_a_change_to_the_spec_moves_no_past_decision(shop: Shop) -> None:
     document = json.loads(before.result)
     assert net_benefit(past.verdict) == document["by_variant"][0]["outlook"]["net_benefit"]
     # decided again on the facts of the look, it is the version of the look that is read
-    revised = assumptions.assume(shop.session, "mail", WORST, comment="c", actor="m.huber")
+    revised = assumptions.assume(decided.session, "mail", WORST, comment="c", actor="m.huber")
     assert revised.at_look is not None
     assert revised.reproduced
     assert revised.at_look[1].version == 1
