@@ -30,6 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import optimize, special
@@ -119,6 +120,16 @@ def probabilities(
     0.083
     """
     _check(information, lower, upper)
+    return _probabilities(tuple(information), tuple(lower), tuple(upper), drift)
+
+
+@lru_cache(maxsize=4096)  # a plan asks for the same ones again: bounds recur, and so do drifts
+def _probabilities(
+    information: tuple[float, ...],
+    lower: tuple[float, ...],
+    upper: tuple[float, ...],
+    drift: float,
+) -> Crossing:
     ups: list[float] = []
     downs: list[float] = []
     paths = _ORIGIN
