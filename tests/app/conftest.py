@@ -1,7 +1,6 @@
 """A workspace with one experiment, and the command line in this process."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +60,10 @@ Run: TypeAlias = Callable[..., Ran]
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a workspace that is the current directory and describes one experiment."""
     root = tmp_path / "shop"
     (root / "experiments").mkdir(parents=True)
-    (root / ".klartext").mkdir()
-    shutil.copy(migrated, root / ".klartext")
     (root / "klartext.yaml").write_text(WORKSPACE.format(key=tmp_path / "pseudonym.key"))
     (root / "experiments" / "mail.yaml").write_text(EXPERIMENT)
     monkeypatch.chdir(root)
