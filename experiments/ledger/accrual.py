@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from klartext.experiments.experiment import COST_CATEGORIES, CostLine
@@ -68,8 +69,13 @@ def months_between(start: datetime, end: datetime, timezone: str) -> Fraction:
         raise ValueError("a period is given by instants with a time zone")
     if end < start:
         raise ValueError(f"the period ends at {end} before it starts at {start}")
+    # In UTC, where equal instants are one: a local time that the clocks repeat equals its repeat.
+    return _months(start.astimezone(UTC), end.astimezone(UTC), timezone)
+
+
+@lru_cache(maxsize=1024)  # an analysis with a tornado asks for the same year fifty times
+def _months(start: datetime, end: datetime, timezone: str) -> Fraction:
     zone = ZoneInfo(timezone)
-    start, end = start.astimezone(UTC), end.astimezone(UTC)
     total = Fraction(0)
     day = start.astimezone(zone).date()
     while (opens := _midnight(day, zone)) < end:
