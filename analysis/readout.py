@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import ibis
 import ibis.expr.types as ir
 from ibis.backends import BaseBackend
 
@@ -19,26 +20,39 @@ from klartext.analysis import ai_calls, amounts, attribution, observed
 from klartext.analysis.ai_calls import AiCalls
 from klartext.analysis.aliases import AliasCounts, count, merged
 from klartext.analysis.amounts import Amounts
-from klartext.analysis.columns import REGIME, count_columns, derived, value_columns
-from klartext.analysis.diagnostics import Diagnostics, halves_of, read_diagnostics
+from klartext.analysis.columns import REGIME, STATE, count_columns, derived, value_columns
+from klartext.analysis.diagnostics import (
+    Diagnostics,
+    diagnosed,
+    halves,
+    halves_of,
+    models,
+)
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.exposed import exposed_units, known_before, reached_units, span_of
+from klartext.analysis.exposed import (
+    exposed_units,
+    known_before,
+    reached_units,
+    span_of,
+    strangers,
+)
 from klartext.analysis.guardrails import Measured
 from klartext.analysis.instants import whole
 from klartext.analysis.local_days import clock_changes, day_of, midnight
 from klartext.analysis.moments import Moments
 from klartext.analysis.outcomes import events_in_window, of_days, tallies
 from klartext.analysis.quantiles import Observations
+from klartext.analysis.reduced import EXACT, Key, Reduced, Sums
 from klartext.analysis.reduction import Columns, Group, moments_of, reduce, reduced
 from klartext.analysis.regimes import combined
-from klartext.analysis.result import VariantCounts
+from klartext.analysis.result import CohortUse, VariantCounts
 from klartext.analysis.segments import Segment, first_values, read_segments
-from klartext.analysis.unit_table import complete, gather
+from klartext.analysis.unit_table import Parts, complete, gather
 from klartext.analysis.windows import windows
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
-from klartext.experiments.ledger.bills import Ledger
+from klartext.experiments.ledger.bills import Bill, Ledger
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
 
@@ -47,8 +61,12 @@ if TYPE_CHECKING:
     from klartext.experiments.splits import Split
 
 _GROUP = ("variant", "excluded", "mature")
-_MATURED = "matured.day"  # no metric can be called that
-_LONGEST = timedelta(days=5 * 366)
+_MATURED, _EXPOSED = "matured.day", "exposed.day"  # no metric can be called that
+_WHO = ("charged_to", "variant", "counted", "excluded", "bill", "category", "model", "source")
+_UNITS, _USAGE = "units", "usage"
+
+_CLOCKS = datetime(2020, 1, 1, tzinfo=UTC)
+"""Local days before have the offset of this instant: a change is one more case in each query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +197,8 @@ class Readout:
         What ``moments`` are combined from, per split; empty before the start.
     ledger
         What the books say; its bills are those of the calls. ``moments`` know nothing of it.
+    cohorts
+        How much of it earlier analyses had left; None when nobody asked.
     """
 
     watermark: Watermark
@@ -205,6 +225,7 @@ class Readout:
     aliases: AliasCounts | None = None
     regimes: tuple[Regime, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
+    cohorts: CohortUse | None = None
 
     def measured(self, metric: Metric, variant: str) -> Measured:
         """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
@@ -275,6 +296,32 @@ def read_out(  # noqa: PLR0913 - facts of an experiment, and how they are comput
     return replace(found, assigned=every)
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What there is of each unit before AI calls are charged to it.
+
+    Parameters
+    ----------
+    exposed
+        From `klartext.analysis.exposed.reached_units`.
+    parts
+        Of ``exposed``, with the halves of the novelty check.
+    strangers
+        Units with an exposure in a variant that the spec does not have.
+    first
+        From `klartext.analysis.exposed.exposed_units`; ``exposed`` itself without an exposure
+        event.
+    near
+        From `klartext.analysis.outcomes.events_in_window`.
+    """
+
+    exposed: ir.Table
+    parts: Parts
+    strangers: int
+    first: ir.Table
+    near: ir.Table
+
+
 def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
     experiment: Experiment,
     tables: FactTables,
@@ -303,46 +350,245 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
         tallies(experiment, near, halves_of(experiment, near)),
         known_before(experiment, exposed, events, watermark),
     )
-    parts = replace(parts, table=keep(parts.table))
-    bills = ledger.bills(watermark.cutoff)
-    calls = keep(attribution.attribute(experiment, tables.usage_costs, watermark, exposed, bills))
-    own, shares = keep(attribution.per_unit(calls)), keep(attribution.shares(calls, exposed))
-    units = complete(experiment, parts, own, shares)
-    dated = units.mutate(**{_MATURED: _matured_on(experiment, units, watermark)})
-    columns = Columns(value_columns(experiment), derived(experiment))
-    totals = (*count_columns(experiment).values(), *amounts.names(experiment))
-    groups = reduce(
-        dated,
-        columns,
-        (*_GROUP, _MATURED, *({REGIME} & set(dated.columns))),
-        engine=engine,
-        totals=totals,
-        merged_over=(_MATURED,),
-        matters=_is_compared,
+    unknown = strangers(experiment, tables.exposures, watermark)
+    (row,) = rows_of(engine, unknown.aggregate(units=unknown.count()))
+    gathered = Gathered(
+        exposed, replace(parts, table=keep(parts.table)), int(row["units"]), first, near
     )
-    usage, highest = _usage(calls, engine)
+    found = _reduced(
+        experiment,
+        gathered,
+        tables,
+        watermark,
+        engine=engine,
+        splits=splits,
+        bills=ledger.bills(watermark.cutoff),
+        keep=keep,
+    )
+    return replace(found, aliases=count(delivered, first, watermark, engine), ledger=ledger)
+
+
+def _reduced(  # noqa: PLR0913 - as `_read`
+    experiment: Experiment,
+    gathered: Gathered,
+    tables: FactTables,
+    watermark: Watermark,
+    *,
+    engine: BaseBackend,
+    splits: Sequence[Split],
+    bills: Sequence[Bill],
+    keep: Callable[[ir.Table], ir.Table],
+) -> Readout:
+    """Reduce what was gathered; of ``tables`` the calls are read, and exposures for segments."""
+    exposed, parts = gathered.exposed, gathered.parts
+    calls = keep(attribution.attribute(experiment, tables.usage_costs, watermark, exposed, bills))
+    (span,) = rows_of(engine, span_of(exposed))
+    bill = billed(experiment, calls, engine=engine)
+    units = complete(experiment, parts, keep(attribution.per_unit(calls)), dearest(bill))
+    found = outcomes(experiment, parts, units, engine=engine, **span)
+    found |= Reduced({"models": models(experiment, tables.usage_costs, watermark, engine)})
     segments: tuple[Segment, ...] = ()
     if experiment.segments and len(splits) < 2:  # not combined over splits, and never pooled
+        columns = Columns(value_columns(experiment), derived(experiment))
+        shares = _shares(experiment, bill | found)
         segments = read_segments(
             experiment,
             keep(units),
-            keep(first_values(experiment, tables.exposures, watermark, first)),
+            keep(first_values(experiment, tables.exposures, watermark, gathered.first)),
             engine=engine,
-            groups=lambda table, by: reduce(
-                table, columns, (*_GROUP, by), engine=engine, matters=_is_compared
-            ),
+            groups=lambda table, by: [
+                _shifted(group, shares)
+                for group in reduce(
+                    table, columns, (*_GROUP, by), engine=engine, matters=_is_compared
+                )
+            ],
             moments=lambda found: moments_of(columns.names, found),
         )
+    variants = [variant.key for variant in experiment.variants]
+    return replace(
+        assembled(
+            experiment,
+            bill | found,
+            watermark,
+            tables.events,
+            splits=splits,
+            of_all=lambda: ai_calls.latencies(calls.filter(calls.counted), variants, engine),
+        ),
+        first_exposure=instant(span["first_us"]),
+        last_exposure=instant(span["last_us"]),
+        strangers=gathered.strangers,
+        segments=segments,
+        observations={
+            metric.key: observed.observations(
+                observed.of_events(experiment, gathered.near, exposed, metric), variants, engine
+            )
+            for metric in experiment.metrics
+            if metric.kind == "quantile"
+        },
+    )
+
+
+def billed(
+    experiment: Experiment,
+    calls: ir.Table,
+    *,
+    engine: BaseBackend,
+    known: Reduced | None = None,
+) -> Reduced:
+    """Reduce AI calls.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    calls
+        From `klartext.analysis.attribution.attribute`; with a ``state``, which all keys of what
+        is returned then begin with.
+    engine
+        The engine of them.
+    known
+        Sums of other calls, to begin with.
+    """
+    variants = [variant.key for variant in experiment.variants]
+    usage, highest = _usage(calls, engine)
+    found = ai_calls.sums(calls, variants, engine, known)
+    return replace(Reduced({_USAGE: usage}) | found, highest=highest)
+
+
+def dearest(*bills: Reduced | None) -> ir.NumericScalar:
+    """Return what an unpriced call costs at most, from the sums of `billed`."""
+    prices = [bill.highest for bill in bills if bill is not None and bill.highest is not None]
+    return ibis.literal(float(max(prices, default=0)))
+
+
+def outcomes(  # noqa: PLR0913 - units, and how they are reduced
+    experiment: Experiment,
+    parts: Parts,
+    units: ir.Table,
+    *,
+    first_us: int | None,
+    last_us: int | None,
+    engine: BaseBackend,
+    known: Reduced | None = None,
+) -> Reduced:
+    """Reduce the columns of units.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    parts
+        From `klartext.analysis.unit_table.gather`; with a ``state``, which all keys of what is
+        returned then begin with.
+    units
+        From `klartext.analysis.unit_table.complete`.
+    first_us, last_us
+        From `klartext.analysis.exposed.span_of`, of all units.
+    engine
+        The engine of both.
+    known
+        Sums of other units, to begin with.
+    """
+    if first_us is None or last_us is None:
+        return Reduced({_UNITS: {}})
+    dated = _dated(experiment, parts.table, first_us, last_us)
+    states = tuple({STATE} & set(dated.columns))
+    keys = (*states, *_GROUP, _MATURED, _EXPOSED, *({REGIME} & set(dated.columns)))
+    tallied = dated.select(
+        *keys,
+        **{name: parts.tallies.of(dated, name).cast("int64") for name in _totals(experiment)},
+    )
+    totals = tallied.group_by(*keys).aggregate(
+        n=tallied.count(), **{name: tallied[name].sum() for name in _totals(experiment)}
+    )
+    compared = _dated(experiment, units.filter(units.mature, ~units.excluded), first_us, last_us)
+    columns = Columns(value_columns(experiment), derived(experiment))
+    groups = reduce(
+        compared,
+        columns,
+        keys,
+        engine=engine,
+        merged_over=(_MATURED, _EXPOSED),
+        known=None if known is None else known.by_variant(_UNITS),
+    )
+    numbers = ("n", *_totals(experiment))
+    place = len(states)
+    return Reduced(
+        {
+            _UNITS: {
+                _key(row, keys): tuple(row[name] for name in numbers)
+                for row in rows_of(engine, totals)
+            }
+        },
+        {
+            **{
+                (*key[:place], _UNITS, *key[place:]): moments_of(columns.names, [row])
+                for row in groups
+                for key in [_key(row, keys)]
+            },
+            **halves(experiment, parts, engine, known),
+        },
+    )
+
+
+def _dated(experiment: Experiment, units: ir.Table, first_us: int, last_us: int) -> ir.Table:
+    """Add the local days on which units were exposed and are mature, for `local_days.day_of`."""
+    wait = windows(experiment).maturity + experiment.lateness
+    first, last = map(from_microseconds, (first_us, last_us))
+    changes = clock_changes(experiment.timezone, max(first, _CLOCKS), max(last, _CLOCKS) + wait)
+    at = units.exposed_us
+    return units.mutate(
+        **{_MATURED: midnight(at + whole(wait), changes), _EXPOSED: midnight(at, changes)}
+    )
+
+
+def assembled(  # noqa: PLR0913 - what was reduced, and what it is to be read with
+    experiment: Experiment,
+    sums: Reduced,
+    watermark: Watermark,
+    events: ir.Table,
+    *,
+    splits: Sequence[Split] = (),
+    of_all: Callable[[], Mapping[str, Observations] | NotEstimable],
+) -> Readout:
+    """Return the readout of what was reduced; what no sums tell is left out.
+
+    Parameters
+    ----------
+    experiment
+        Resolved spec.
+    sums
+        Those of `billed` and `outcomes`.
+    watermark
+        Of the facts.
+    events
+        For the types of their properties.
+    splits
+        By which weights units were assigned.
+    of_all
+        Returns the latencies of all calls that count.
+    """
+    keys = (*_GROUP, _MATURED, _EXPOSED, *((REGIME,) if len(splits) > 1 else ()))
+    groups: list[Group] = [
+        dict(zip((*keys, "n", *_totals(experiment)), (*key, *numbers), strict=True))
+        for key, numbers in sums.exact[_UNITS].items()
+    ]
+    columns = value_columns(experiment)
+    usage, shares = usage_of(sums), _shares(experiment, sums)
+    groups = [
+        _shifted(group | {"moments": sums.moments[_UNITS, *_key(group, keys)]}, shares)
+        if _is_compared(group)
+        else group
+        for group in groups
+    ]
     compared = [group for group in groups if _is_compared(group)]
     included = [group for group in groups if not group["excluded"]]
     variants = [variant.key for variant in experiment.variants]
     regimes = tuple(
-        _regime(
-            columns.names, variants, split, [g for g in groups if g.get(REGIME, place) == place]
-        )
+        _regime(columns, variants, split, [g for g in groups if g.get(REGIME, place) == place])
         for place, split in enumerate(splits)
     )
-    moments = {key: moments_of(columns.names, _of(compared, key)) for key in variants}
+    moments = {key: moments_of(columns, _of(compared, key)) for key in variants}
     if len(regimes) > 1:
         moments = combined([regime.moments for regime in regimes])
     return Readout(
@@ -361,53 +607,82 @@ def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
         events=_events(experiment, compared),
         all_units={key: _units(_of(groups, key)) for key in variants},
         all_events=_events(experiment, groups),
-        first_exposure=_instant(span["first_us"]),
-        last_exposure=_instant(span["last_us"]),
+        first_exposure=None,
+        last_exposure=None,
         usage=usage,
-        highest_price=highest,
+        highest_price=sums.highest,
         amounts=amounts.examine(
             experiment,
-            tables.events,
+            events,
             {name: sum(group[name] for group in groups) for name in amounts.names(experiment)},
         ),
-        strangers=_strangers(experiment, tables.exposures, watermark, engine),
+        strangers=0,
         daily=tuple(
             MaturityDay(
                 day_of(day),
-                {key: moments_of(columns.names, _of(found, key)) for key in variants},
+                {key: moments_of(columns, _of(found, key)) for key in variants},
             )
             for day, found in (_by_day(compared) if len(regimes) < 2 else ())
         ),
-        aliases=count(delivered, first, watermark, engine),
         regimes=regimes,
-        ledger=ledger,
-        observations={
-            metric.key: observed.observations(
-                observed.of_events(experiment, near, exposed, metric), variants, engine
-            )
-            for metric in experiment.metrics
-            if metric.kind == "quantile"
-        },
-        calls=ai_calls.read(calls, {key: _units(_of(compared, key)) for key in variants}, engine)
+        calls=ai_calls.assembled(
+            sums, {key: _units(_of(compared, key)) for key in variants}, of_all
+        )
         if usage
         else None,
-        segments=segments,
-        diagnostics=read_diagnostics(
-            experiment, parts, tables.usage_costs, watermark, engine=engine
-        ),
+        diagnostics=diagnosed(experiment, sums, _exposed_by_day(groups)),
     )
 
 
-def _matured_on(experiment: Experiment, units: ir.Table, watermark: Watermark) -> ir.IntegerValue:
-    """Return the local day on which a unit is mature, for `local_days.day_of`.
+def _shares(experiment: Experiment, sums: Reduced) -> dict[str, dict[str, float]]:
+    """Return per variant what its units share of the calls that are charged to none.
 
-    Clock changes are known for the five years before the watermark; units older than that have
-    the first of these offsets.
+    Added to the moments, which it moves and nothing else: in an analysis of a few units as of
+    all, whatever calls without a unit the day has brought.
     """
-    wait = windows(experiment).maturity + experiment.lateness
-    last = watermark.cutoff + wait
-    changes = clock_changes(experiment.timezone, watermark.cutoff - _LONGEST, last)
-    return midnight(units.exposed_us + whole(wait), changes)
+    units = {variant.key: 0 for variant in experiment.variants}
+    for (variant, excluded, *_), (n, *_) in sums.exact[_UNITS].items():
+        units[variant] += 0 if excluded else int(n)
+    amounts: dict[tuple[str, str | None], float] = {}
+    unpriced: dict[tuple[str, str | None], int] = {}
+    for row in usage_of(sums):
+        bearer = row.charged_to, row.variant
+        amounts[bearer] = amounts.get(bearer, 0.0) + float(row.amount)
+        unpriced[bearer] = unpriced.get(bearer, 0) + row.unpriced
+    highest = float(sums.highest or 0)
+    found = {}
+    for variant, n in units.items():
+        shared, nobody = (attribution.SHARED, variant), (attribution.NOBODY, None)
+        cost = amounts.get(shared, 0.0)
+        worst = cost + unpriced.get(shared, 0) * highest
+        if variant != experiment.control:
+            worst += amounts.get(nobody, 0.0) + unpriced.get(nobody, 0) * highest
+        each = {"cost": cost / max(n, 1), "cost_high": worst / max(n, 1)}
+        found[variant] = each | {
+            name: sum(weight * each.get(part, 0.0) for part, weight in parts.items())
+            for name, parts in derived(experiment).items()
+        }
+    return found
+
+
+def _shifted(group: Group, shares: Mapping[str, Mapping[str, float]]) -> Group:
+    return group | {"moments": group["moments"].shifted(shares[group["variant"]])}
+
+
+def _totals(experiment: Experiment) -> tuple[str, ...]:
+    return (*count_columns(experiment).values(), *amounts.names(experiment))
+
+
+def _key(row: Mapping[str, Any], keys: Iterable[str]) -> Key:
+    return tuple(row[name] for name in keys)
+
+
+def _exposed_by_day(groups: Iterable[Group]) -> dict[tuple[str, int], int]:
+    found: dict[tuple[str, int], int] = {}
+    for group in groups:
+        key = group["variant"], group[_EXPOSED]
+        found[key] = found.get(key, 0) + group["n"]
+    return found
 
 
 def _by_day(groups: list[Group]) -> Iterator[tuple[int, list[Group]]]:
@@ -446,7 +721,8 @@ def _is_compared(group: Group) -> bool:
     return bool(group["mature"] and not group["excluded"])
 
 
-def _instant(since_1970: int | None) -> datetime | None:
+def instant(since_1970: int | None) -> datetime | None:
+    """Return an instant from microseconds since 1970."""
     return None if since_1970 is None else from_microseconds(since_1970)
 
 
@@ -466,11 +742,10 @@ def _events(experiment: Experiment, groups: Iterable[Group]) -> dict[tuple[str, 
     }
 
 
-def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[tuple[UsageSum, ...], Decimal | None]:
+def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[Sums, Decimal | None]:
     """Sum the calls by who bears them, and find the dearest."""
-    keys = ("charged_to", "variant", "counted", "excluded", "bill", "category", "model", "source")
+    keys = (*({STATE} & set(calls.columns)), *_WHO, "evidence")
     sums = calls.group_by(*keys).aggregate(
-        evidence=calls.evidence.min(),
         calls=calls.count(),
         unpriced=(calls.amount.isnull() & ~calls.is_billed).sum(),
         paid=(calls.amount.isnull() & calls.is_billed).sum(),
@@ -478,9 +753,32 @@ def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[tuple[UsageSum, ...], 
         highest=calls.amount.max(),
     )
     found = rows_of(engine, sums)
-    prices = [row.pop("highest") for row in found]
-    rows = [UsageSum(**row) for row in found]
-    ordered = tuple(
+    prices = [row["highest"] for row in found]
+    return (
+        {
+            _key(row, keys): (row["calls"], row["unpriced"], row["paid"], Decimal(row["amount"]))
+            for row in found
+        },
+        max((price for price in prices if price is not None), default=None),
+    )
+
+
+def usage_of(sums: Reduced) -> tuple[UsageSum, ...]:
+    """Return the calls by who bears them, in order."""
+    found: dict[Key, dict[str, Any]] = {}
+    for (*who, evidence), (calls, unpriced, paid, amount) in sums.exact[_USAGE].items():
+        row = found.setdefault(
+            tuple(who),
+            {"evidence": None, "calls": 0, "unpriced": 0, "paid": 0, "amount": Decimal(0)},
+        )
+        told = [one for one in (row["evidence"], evidence) if one is not None]
+        row["evidence"] = min(told, default=None)
+        row["calls"] += calls
+        row["unpriced"] += unpriced
+        row["paid"] += paid
+        row["amount"] = EXACT.add(row["amount"], Decimal(amount))
+    rows = [UsageSum(**dict(zip(_WHO, who, strict=True)), **row) for who, row in found.items()]
+    return tuple(
         sorted(
             rows,
             key=lambda row: (
@@ -495,16 +793,3 @@ def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[tuple[UsageSum, ...], 
             ),
         )
     )
-    return ordered, max((price for price in prices if price is not None), default=None)
-
-
-def _strangers(
-    experiment: Experiment, exposures: ir.Table, watermark: Watermark, engine: BaseBackend
-) -> int:
-    found = exposures.filter(
-        exposures.ingest_batch <= watermark.batch,
-        exposures.experiment == experiment.key,
-        ~exposures.variant.isin([variant.key for variant in experiment.variants]),
-    )
-    (row,) = rows_of(engine, found.aggregate(strangers=found.unit.nunique()))
-    return int(row["strangers"])

@@ -134,6 +134,19 @@ def _usable(connection: sa.Connection, as_of: datetime | None) -> sa.ColumnEleme
     return finished if pending is None else finished & (batches.c.batch < pending)
 
 
+def is_open(connection: sa.Connection, batch: int) -> bool:
+    """Whether the last delivery of facts up to ``batch`` has not ended: it may add rows yet.
+
+    Deliveries of facts come one after the other; only lines of the ledger, which are no facts, are
+    booked meanwhile, under later numbers.
+    """
+    facts = sa.select(batches.c.finished_at).where(
+        batches.c.kind != "ledger", batches.c.batch <= batch
+    )
+    last = connection.execute(facts.order_by(batches.c.batch.desc()).limit(1)).one_or_none()
+    return last is not None and last.finished_at is None
+
+
 def interrupted(
     connection: sa.Connection, *, as_of: datetime | None = None
 ) -> tuple[sa.Row[Any], ...]:
