@@ -18,19 +18,16 @@ import ibis
 import ibis.expr.types as ir
 from ibis.backends import BaseBackend
 
-from klartext.analysis import ai_calls, attribution
+from klartext.analysis import ai_calls, attribution, due_units
 from klartext.analysis.cohorts import FILES, TABLES, Cohorts, Kept, Manifest, key_of
-from klartext.analysis.columns import STATE, event_names
+from klartext.analysis.columns import STATE
 from klartext.analysis.diagnostics import halves_of, models
+from klartext.analysis.due_units import Late
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.exposed import (
     assigned,
     first_seen,
-    instant_of,
-    is_mature,
-    latest_mature,
-    maturing,
     sightings,
     span_of,
     strangers,
@@ -59,9 +56,6 @@ _CALLS = (
     "amount", "input_tokens", "output_tokens", "cached_tokens", "task", "duration_ms", "error",
     "occurred_at", "ingest_batch",
 )  # fmt: skip
-
-_MORE = 2
-"""State of a unit that only has more events: in no comparison, neither before nor now."""
 
 
 class _AnewError(Exception):
@@ -135,7 +129,7 @@ class _Refresh:
         (span,) = rows_of(self.engine, span_of(exposed))
         near = events_in_window(self.experiment, self._of_days(**span), self.watermark, exposed)
         stored = self._tallies(near)
-        added = self.keep(_per_unit(near, stored))
+        added = self.keep(due_units.per_unit(near, stored))
         table = exposed.left_join(added, ["unit", "exposed_us"])
         parts = Parts(self.keep(table.drop("unit_right", "exposed_us_right")), stored)
         calls = self.keep(
@@ -176,8 +170,10 @@ class _Refresh:
         """Read what came since."""
         exposures, events, calls = (self._late(name, known.batch) for name in TABLES)
         calls = calls.filter(calls.experiment == self.experiment.key)
-        units = self.keep(self._units(known, exposures, events, calls))
-        (ends,) = rows_of(self.engine, _ends(units))
+        marks = {"since": known.watermark, "until": self.watermark}
+        firsts, late = self.kept.read(known.firsts), Late(exposures, events, calls)
+        units = self.keep(due_units.later(self.experiment, firsts, late, **marks))
+        (ends,) = rows_of(self.engine, due_units.ends_of(units))
         if ends["gone_us"] is not None and ends["gone_us"] == known.last_us:
             raise _AnewError("moved")  # nobody knows which exposure is the last one now
         span = {
@@ -191,31 +187,16 @@ class _Refresh:
             events_in_window(self.experiment, events, self.watermark, others)
         )
         stored = self._tallies(near)
-        added = self.keep(_per_unit(near, stored))
+        added = self.keep(due_units.per_unit(near, stored))
         more = units.unit.isin(added.unit)
         units = self.keep(units.mutate(is_due=units.is_due | (units.mature & more), has_more=more))
         due = units.filter(units.is_due)
-        idle = units.filter(~units.is_due, units.has_more)
-        states = self.keep(
-            self._in_state(_before(due), OLD, known.watermark)
-            .union(self._in_state(due, NEW, self.watermark))
-            .union(self._in_state(idle, _MORE, self.watermark))
-        )
-        latest = latest_mature(self.experiment, self.watermark)
+        states = self.keep(due_units.in_states(self.experiment, units, **marks))
         sums = self.kept.read(known.sums)
-        # Most are mature: of the others hardly a part of a file is read.
-        stands = (
-            sums.filter(sums.exposed_us <= latest)
-            .semi_join(due.filter(due.then_us <= latest), "unit")
-            .union(
-                sums.filter(sums.exposed_us > latest).semi_join(
-                    due.filter(due.then_us > latest), "unit"
-                )
-            )
-        )
-        parts = Parts(self.keep(_with_sums(states, due, stands, added)), stored)
+        stands = due_units.standing(self.experiment, sums, due, self.watermark)
+        parts = Parts(self.keep(due_units.with_sums(states, due, stands, added)), stored)
         owners = states.filter(states[STATE] == OLD).union(
-            self._in_state(units, NEW, self.watermark)
+            due_units.as_now(self.experiment, units, self.watermark)
         )
         charged = self.keep(
             attribution.attribute(
@@ -227,7 +208,7 @@ class _Refresh:
         beside = {
             "units": {
                 key: (0, *numbers[1:])
-                for key, numbers in found.of_state(_MORE).exact["units"].items()
+                for key, numbers in found.of_state(due_units.MORE).exact["units"].items()
             },
             "models": self._models(calls),
         }
@@ -245,14 +226,12 @@ class _Refresh:
             of_all=_without_unit,
         )
         unknown = strangers(self.experiment, exposures, self.watermark)
-        if known.strangers:
-            unknown = unknown.anti_join(self.kept.read(known.strangers), "unit")
-        unknown = self.keep(unknown)
+        unknown = self.keep(unknown.anti_join(self.kept.read(known.strangers), "unit"))
         count = known.strange + self._count(unknown)
         changed = units.filter(units.is_changed).select("unit", "packed", "low", "high")
         rows = {"firsts": changed, "sums": added, "strangers": unknown}
         files = {
-            name: self._fewer(name, {**getattr(known, name), **self.kept.write(rows[name])})
+            name: self._fewer(name, self.kept.write(rows[name], getattr(known, name)))
             for name in FILES
         }
         self._publish(files, span, sums, count)
@@ -261,62 +240,6 @@ class _Refresh:
             readout, span, count, CohortUse(sum(readout.all_units.values()) - n, n, None)
         )
 
-    def _units(
-        self, known: Manifest, exposures: ir.Table, events: ir.Table, calls: ir.Table
-    ) -> ir.Table:
-        """Return the units that later facts or the time may say something new about.
-
-        ``then``, ``least`` and ``most`` are what ``packed``, ``low`` and ``high`` were. A unit
-        ``is_built`` from all its events; ``is_due`` says that sums of all units count it, or
-        change with what is known of it now.
-        """
-        fresh = first_seen(sightings(self.experiment, exposures, self.watermark))
-        wanted = events.filter(events.name.isin(event_names(self.experiment)))
-        called = calls.filter(calls.unit.notnull()).select("unit").distinct()
-        touched = fresh.select("unit").union(wanted.select("unit")).union(called)
-        firsts = self.kept.read(known.firsts)
-        due = maturing(self.experiment, firsts, known.watermark, self.watermark)
-        before = firsts.semi_join(touched, "unit").union(due.select(*firsts.columns))
-        nothing = ibis.null("int64")
-        names = {"then": "packed", "least": "low", "most": "high"}
-        rows = before.mutate(
-            **{name: before[of] for name, of in names.items()}, called=ibis.literal(0)
-        )
-        rows = rows.union(
-            fresh.mutate(**dict.fromkeys(names, nothing), called=ibis.literal(0)),
-            called.mutate(
-                packed=nothing, low=nothing, high=nothing,
-                **dict.fromkeys(names, nothing), called=ibis.literal(1),
-            ),
-        )  # fmt: skip
-        found = rows.group_by("unit").aggregate(
-            packed=rows.packed.min(), low=rows.low.min(), high=rows.high.max(),
-            then=rows.then.min(), least=rows.least.min(), most=rows.most.max(),
-            called=rows.called.max(),
-        )  # fmt: skip
-        found = found.filter(found.packed.notnull())
-        now, then = instant_of(found.packed), instant_of(found.then)
-        is_new = found.then.isnull()
-        is_other = (
-            (found.packed != found.then) | (found.low != found.least) | (found.high != found.most)
-        )
-        mature = is_mature(self.experiment, now, self.watermark)
-        was_mature = is_mature(self.experiment, then, known.watermark)
-        is_changed = is_new | is_other
-        is_due = is_changed | (mature & (~was_mature | (found.called == 1)))
-        return found.mutate(
-            exposed_us=now,
-            then_us=then,
-            mature=mature,
-            is_built=is_new | (now != then),
-            is_changed=is_changed,
-            is_due=is_due,
-        )
-
-    def _in_state(self, units: ir.Table, state: int, watermark: Watermark) -> ir.Table:
-        first = units.select("unit", "packed", "low", "high")
-        return _stated(assigned(self.experiment, first, watermark), state)
-
     def _calls(self, batch: int, due: ir.Table, late: ir.Table) -> ir.Table:
         """Return the calls of units that are due, as they were and as they are, and later ones."""
         every = self._table("usage_costs")
@@ -324,9 +247,9 @@ class _Refresh:
             every.experiment == self.experiment.key, every.ingest_batch <= self.watermark.batch
         )
         theirs = every.select(*_CALLS).semi_join(due, "unit")
-        return _stated(theirs.filter(theirs.ingest_batch <= batch), OLD).union(
-            _stated(theirs, NEW),
-            _stated(late.select(*_CALLS).anti_join(due, "unit"), NEW),
+        return due_units.stated(theirs.filter(theirs.ingest_batch <= batch), OLD).union(
+            due_units.stated(theirs, NEW),
+            due_units.stated(late.select(*_CALLS).anti_join(due, "unit"), NEW),
         )
 
     def _reduced(
@@ -381,7 +304,7 @@ class _Refresh:
             found = first_seen(found)
         if name == "sums":
             # Kept first: of integers the engine returns wider sums than a file can hold.
-            found = self.keep(_summed(found, "unit", "exposed_us"))
+            found = self.keep(due_units.summed(found, "unit", "exposed_us"))
         return self.kept.write(found)
 
     def _publish(
@@ -414,49 +337,6 @@ class _Refresh:
             strangers=strange,
             cohorts=use,
         )
-
-
-def _ends(units: ir.Table) -> ir.Table:
-    built = units.is_built
-    return units.aggregate(
-        first_us=units.exposed_us.min(),
-        last_us=units.exposed_us.max(),
-        built=built.sum().fill_null(0),
-        built_first_us=units.exposed_us.min(where=built),
-        built_last_us=units.exposed_us.max(where=built),
-        gone_us=units.then_us.max(where=built),
-    )
-
-
-def _before(units: ir.Table) -> ir.Table:
-    """Return the units that were known, as they were."""
-    known = units.filter(units.then.notnull())
-    return known.select("unit", packed="then", low="least", high="most")
-
-
-def _per_unit(near: ir.Table, stored: Tallies) -> ir.Table:
-    """Sum events per unit and first exposure: one that moves makes its earlier sums void."""
-    return near.group_by("unit", "exposed_us").aggregate(**stored.aggregates)
-
-
-def _summed(sums: ir.Table, *keys: str) -> ir.Table:
-    names = [name for name in sums.columns if name not in keys]
-    each = sums.group_by(*keys).aggregate(**{name: sums[name].sum() for name in names})
-    return each.select(*sums.columns).cast(sums.schema())
-
-
-def _with_sums(states: ir.Table, due: ir.Table, stands: ir.Table, added: ir.Table) -> ir.Table:
-    """Return units with the sums of their events: those that stand, and those that are added."""
-    keys = [STATE, "unit", "exposed_us"]
-    added = added.select(*stands.columns)
-    old, new = _stated(stands, OLD), _stated(stands, NEW)
-    found = _summed(old.union(new, _stated(added.semi_join(due, "unit"), NEW)), *keys)
-    found = found.union(_stated(added.anti_join(due, "unit"), _MORE).select(*found.columns))
-    return states.left_join(found, keys).drop(*(f"{key}_right" for key in keys))
-
-
-def _stated(table: ir.Table, state: int) -> ir.Table:
-    return table.mutate(**{STATE: ibis.literal(state, "int64")})
 
 
 def _least(numbers: Iterable[int | None], of: Callable[..., int | None]) -> int | None:

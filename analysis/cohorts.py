@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
+import pyarrow.parquet as pq
 from ibis.backends import BaseBackend
 
 from klartext.analysis import covariates
@@ -154,13 +155,24 @@ class Kept:
         """Return the rows of files."""
         return self.engine.read_parquet([str(self.folder / name) for name in files])
 
-    def write(self, table: ir.Table) -> dict[str, int]:
-        """Write a table as a file of its own; return its name and size."""
+    def write(self, table: ir.Table, beside: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Write a table as a file of its own; return its name and size.
+
+        Parameters
+        ----------
+        table
+            What to write.
+        beside
+            Files of the same kind, returned too; then an empty table is not written.
+        """
         name = f"{uuid.uuid4().hex}.parquet"
         path = self.folder / name
         self.engine.to_parquet(table, path)
+        if beside is not None and not pq.read_metadata(path).num_rows:
+            path.unlink()
+            return dict(beside)
         _sync(path)
-        return {name: path.stat().st_size}
+        return {**(beside or {}), name: path.stat().st_size}
 
 
 def unserved(experiment: Experiment, *, splits: int, aliases: bool) -> str | None:
