@@ -125,7 +125,8 @@ def _size(name: str, found: Mapping[str, Any]) -> str:
         f"### {int(name.removesuffix('m'))} million events ({found['rows'] / 1e6:.1f} M rows)",
         "",
         (
-            f"{found['measured_at']}; {rounds} rounds, {found['threads']} threads, memory limit "
+            f"{found['measured_at']}; {rounds} {'round' if rounds == 1 else 'rounds'}, "
+            f"{found['threads']} threads, memory limit "
             f"of DuckDB {found['memory_limit']}, load of the machine {min(loads):.1f} to "
             f"{max(loads):.1f}."
         ),
