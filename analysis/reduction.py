@@ -211,23 +211,41 @@ def reduced(
     origins
         Where deviations start; 0 without.
     """
-    names = columns.names
+    names, away = columns.names, units
+    values, less, counts = names, names, tuple(totals)
+    if origins is not None and any(at.any() for at in origins.places.values()):
+        away = _away(units, columns, group, totals, origins)
+        values, less = (tuple(f"{kind}{i}" for i in range(len(names))) for kind in ("value", "d"))
+        counts = tuple(f"total{i}" for i in range(len(totals)))
+    d = [away[name] for name in less]
+    return away.group_by(*group).aggregate(
+        n=away.count(),
+        **{f"nonzero{i}": (away[name] != 0).sum() for i, name in enumerate(values)},
+        **{f"sum{i}": d[i].sum() for i in map(names.index, columns.base)},
+        **{f"product{i}_{j}": (d[i] * d[j]).sum() for i, j in columns.products},
+        **{f"cube{i}": (one * one * one).sum() for i, one in enumerate(d)},
+        **{f"total{i}": away[name].sum() for i, name in enumerate(counts)},
+    )
+
+
+def _away(
+    units: ir.Table, columns: Columns, group: Sequence[str], totals: Sequence[str], origins: Origins
+) -> ir.Table:
+    """Return the units with their deviations: ``value0``, ..., ``d0``, ..., ``total0``, ..."""
+    names, starts = columns.names, origins.table
     away = units.select(
         *group,
         **{f"value{i}": units[name] for i, name in enumerate(names)},
         **{f"total{i}": units[name] for i, name in enumerate(totals)},
     )
-    deviations = {name: away[f"value{names.index(name)}"] for name in columns.base}
-    if origins is not None and any(at.any() for at in origins.places.values()):
-        starts = origins.table
-        same = [away[name] == starts[f"key{i}"] for i, name in enumerate(origins.by)]
-        away = away.left_join(starts, same)
-        deviations = {
-            name: away[f"value{names.index(name)}"] - away[f"start{place}"].fill_null(0.0)
-            for place, name in enumerate(columns.base)
-        }
-    away = away.mutate(**{f"d{names.index(name)}": less for name, less in deviations.items()})
-    away = away.mutate(
+    same = [away[name] == starts[f"key{i}"] for i, name in enumerate(origins.by)]
+    away = away.left_join(starts, same)
+    less = {
+        name: away[f"value{names.index(name)}"] - away[f"start{place}"].fill_null(0.0)
+        for place, name in enumerate(columns.base)
+    }
+    away = away.mutate(**{f"d{names.index(name)}": value for name, value in less.items()})
+    return away.mutate(
         **{
             f"d{names.index(name)}": sum(
                 (away[f"d{names.index(part)}"] * weight for part, weight in parts.items()),
@@ -235,18 +253,6 @@ def reduced(
             )
             for name, parts in columns.combined.items()
         }
-    )
-    places = [names.index(name) for name in columns.base]
-    return away.group_by(*group).aggregate(
-        n=away.count(),
-        **{f"nonzero{i}": (away[f"value{i}"] != 0).sum() for i in range(len(names))},
-        **{f"sum{i}": away[f"d{i}"].sum() for i in places},
-        **{f"product{i}_{j}": (away[f"d{i}"] * away[f"d{j}"]).sum() for i, j in columns.products},
-        **{
-            f"cube{i}": (away[f"d{i}"] * away[f"d{i}"] * away[f"d{i}"]).sum()
-            for i in range(len(names))
-        },
-        **{f"total{i}": away[f"total{i}"].sum() for i in range(len(totals))},
     )
 
 
