@@ -126,19 +126,15 @@ class Moments:
         values = np.asarray(rows, dtype=np.float64).reshape(-1, k)
         n = len(values)
         mean = values.mean(axis=0) if n else np.zeros(k)
-        deviation, rest = values - mean, np.zeros(k)
-        if n:  # a second pass takes the rounding of the mean out of the third moments
-            correction = deviation.mean(axis=0)
-            deviation = deviation - correction
-            mean, rest = two_sum(mean, correction)
-        return cls(
-            columns=columns,
-            n=n,
-            mean=mean,
-            m2=deviation.T @ deviation,
-            m3=(deviation**3).sum(axis=0),
+        deviation = values - mean
+        return cls.about(
+            columns,
+            n,
+            mean,
+            sums=deviation.sum(axis=0),  # all that rounding took from the mean
+            products=deviation.T @ deviation,
+            cubes=np.einsum("ij,ij,ij->j", deviation, deviation, deviation),
             nonzero=np.count_nonzero(values, axis=0).astype(np.int64).reshape(k),
-            rest=rest,
         )
 
     @classmethod

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce as fold
-from itertools import chain
-from operator import and_, or_
 from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
-import numpy as np
-from ibis.backends import BaseBackend
+from pyarrow.dataset import Dataset
 
 from klartext.analysis.adjusted import read_adjusted
-from klartext.analysis.engine import rows_of
 from klartext.analysis.frames import VariantMoments, estimates_frame
 from klartext.analysis.look import Look
-from klartext.analysis.moments import Moments
-from klartext.analysis.reduction import Columns, reduce
 from klartext.analysis.result import MetricResult
-from klartext.experiments.errors import KlartextError
+from klartext.analysis.unit_moments import UnitTableError, moments_by_variant
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_VARIANT = "variant"
-
-
-class UnitTableError(KlartextError):
-    """The table of units cannot be compared as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +41,9 @@ class UnitComparison:
 
 
 def compare(  # noqa: PLR0913 - a table, which columns of it, and how they are read
-    units: ir.Table,
+    units: ir.Table | Dataset,
     metrics: Mapping[str, Sequence[str]],
     *,
-    engine: BaseBackend,
     variant: str,
     control: str,
     alpha: float,
@@ -69,12 +54,10 @@ def compare(  # noqa: PLR0913 - a table, which columns of it, and how they are r
     Parameters
     ----------
     units
-        One row per unit, in columns that are numbers.
+        One row per unit, in columns that are numbers; an Ibis table is summed by its engine.
     metrics
         Columns to compare the means of, each with the columns known before exposure that it is
         adjusted for; none is fine.
-    engine
-        Of ``units``.
     variant
         Column that says who got what.
     control
@@ -100,7 +83,7 @@ def compare(  # noqa: PLR0913 - a table, which columns of it, and how they are r
     """
     if planned_n is not None and planned_n < 1:
         raise ValueError(f"planned_n is {planned_n}: it must be positive")
-    found = _moments(units, metrics, engine=engine, variant=variant)
+    found = moments_by_variant(units, metrics, variant)
     if control not in found or len(found) < 2:
         names = ", ".join(found) or "none"
         raise UnitTableError(f"{control} and another variant are to be compared; found: {names}")
@@ -116,66 +99,6 @@ def compare(  # noqa: PLR0913 - a table, which columns of it, and how they are r
         for metric, others in metrics.items()
     )
     return UnitComparison(results, moments)
-
-
-def _moments(
-    units: ir.Table, metrics: Mapping[str, Sequence[str]], *, engine: BaseBackend, variant: str
-) -> dict[str, Moments]:
-    names = tuple(dict.fromkeys(chain(metrics, *metrics.values())))
-    problems = list(_problems(units, metrics, names, variant))
-    if problems:
-        raise UnitTableError("; ".join(problems))
-    gaps = f"gaps in {names}"  # a name that no column of them can have
-    table = units.select(
-        **{name: units[name].cast("float64").fill_null(0.0) for name in names},
-        **{
-            _VARIANT: units[variant].cast("string"),
-            gaps: fold(or_, (units[name].isnull() for name in names)).cast("int64"),  # noqa: PD003
-        },
-    )
-    together = tuple(frozenset((metric, *others)) for metric, others in metrics.items())
-    columns = Columns(names, {}, together)
-    groups = reduce(table, columns, [_VARIANT], engine=engine, totals=[gaps], sampled=False)
-    if any(group[_VARIANT] is None for group in groups):
-        raise UnitTableError(f"units without a {variant}: leave them out or say what they got")
-    missing = sum(group[gaps] for group in groups)
-    if not all(np.isfinite(group["moments"].mean).all() for group in groups):
-        (row,) = rows_of(engine, _without_number(units, names))
-        missing = row["units"]
-    if missing:
-        fix = "write 0 where nothing happened, or leave the unit out"
-        where = f"gaps in {', '.join(names)}, or no finite number"
-        raise UnitTableError(f"{missing} units have {where}: {fix}")
-    return {
-        group[_VARIANT]: group["moments"] for group in sorted(groups, key=lambda one: one[_VARIANT])
-    }
-
-
-def _without_number(units: ir.Table, names: Sequence[str]) -> ir.Table:
-    """Count the units with a null, NaN or infinity, which Arrow and Parquet keep apart."""
-    values = (units[name].cast("float64").abs() for name in names)
-    known = fold(and_, ((value <= sys.float_info.max).fill_null(False) for value in values))  # noqa: FBT003 - Ibis
-    return units.aggregate(units=(~known).sum())
-
-
-def _problems(
-    units: ir.Table, metrics: Mapping[str, Sequence[str]], names: Sequence[str], variant: str
-) -> Iterator[str]:
-    if not metrics:
-        yield "no metric is named"
-    for name in (variant, *names):
-        if name not in units.columns:
-            yield f"there is no column {name} (there are {', '.join(units.columns)})"
-            continue
-        if sum(name.casefold() == other.casefold() for other in units.columns) > 1:
-            yield f"{name} is another column's name too, but for upper and lower case"
-        kind = units[name].type()
-        if name != variant and not (kind.is_numeric() or kind.is_boolean()):
-            yield f"{name} is {kind}: no number"
-    if variant in names or _VARIANT in names:
-        yield f"{variant if variant in names else _VARIANT} names the variant, not a metric"
-    for name in sorted(set(chain.from_iterable(metrics.values())) & set(metrics)):
-        yield f"{name} is a metric: what the treatment can change adjusts for nothing"
 
 
 def _result(  # noqa: PLR0913 - a metric of two variants, and how it is read

@@ -8,15 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import ibis
-from ibis.backends import BaseBackend
 from ibis.expr.types import Table
 
 from klartext.analysis import unit_comparison
-from klartext.analysis.engine import open_engine
 from klartext.analysis.frames import VariantMoments
 from klartext.analysis.result import Analysis
 from klartext.analysis.unit_comparison import UnitComparison
+from klartext.analysis.unit_moments import opened
 from klartext.app.session import Session
 from klartext.app.usecases import analysis
 from klartext.app.usecases.analysis import Experiments
@@ -76,20 +74,11 @@ def compare_units(  # noqa: PLR0913 - a table, which columns of it, and how they
     planned_n: int | None = None,
 ) -> UnitComparison:
     """Compare the variants of a table of units; see `klartext.compare_units`."""
-
-    def compared(table: Table, engine: BaseBackend) -> UnitComparison:
-        return unit_comparison.compare(
-            table,
-            metrics,
-            engine=engine,
-            variant=variant,
-            control=control,
-            alpha=alpha,
-            planned_n=planned_n,
-        )
-
-    if isinstance(units, Table):
-        return compared(units, units.get_backend())
-    with open_engine() as engine:
-        is_file = isinstance(units, str | Path)
-        return compared(engine.read_parquet(units) if is_file else ibis.memtable(units), engine)
+    return unit_comparison.compare(
+        units if isinstance(units, Table) else opened(units, variant),
+        metrics,
+        variant=variant,
+        control=control,
+        alpha=alpha,
+        planned_n=planned_n,
+    )

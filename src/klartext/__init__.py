@@ -83,10 +83,9 @@ def compare_units(  # noqa: PLR0913 - a table, which columns of it, and how they
 
     Raises
     ------
-    klartext.analysis.unit_comparison.UnitTableError
-        A column is missing, no number, or has gaps; a variant has no units.
-    klartext.analysis.engine.EngineError
-        The file cannot be read.
+    klartext.analysis.unit_moments.UnitTableError
+        The file cannot be read; a column is missing, no number, or has gaps; a variant has no
+        units.
     """
     from klartext.app import api  # noqa: PLC0415 - keeps `import klartext` light
 

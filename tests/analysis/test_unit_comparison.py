@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ import pytest
 import statsmodels.api as sm
 
 import klartext
-from klartext.analysis import adjustment, contrast, means
-from klartext.analysis.engine import EngineError
+from klartext.analysis import adjustment, contrast, means, unit_moments
 from klartext.analysis.estimate import Estimate, NotEstimable
 from klartext.analysis.moments import Moments
-from klartext.analysis.unit_comparison import UnitComparison, UnitTableError
+from klartext.analysis.unit_comparison import UnitComparison
+from klartext.analysis.unit_moments import UnitTableError
 
 NAMES = ("revenue", "revenue_before", "visits", "age")
 METRICS = {"revenue": ["revenue_before", "age"], "visits": ["age"]}
@@ -92,8 +93,12 @@ def test_every_method_reads_what_the_moments_say(metric: str, variant: str) -> N
 def as_file(frame: pd.DataFrame, folder: Path) -> Path:
     """Write it as Parquet."""
     path = folder / "units.parquet"
-    pq.write_table(pa.Table.from_pandas(frame), path)
+    pq.write_table(pa.Table.from_pandas(frame), path, row_group_size=200)
     return path
+
+
+READ = pytest.mark.parametrize("read", [lambda units: units, ibis.memtable], ids=["arrow", "ibis"])
+"""A frame is read in batches, an Ibis table by its engine."""
 
 
 @pytest.mark.parametrize(
@@ -105,8 +110,11 @@ def as_file(frame: pd.DataFrame, folder: Path) -> Path:
         lambda frame, folder: ibis.duckdb.connect().read_parquet(as_file(frame, folder)),
         lambda frame, _: frame.sample(frac=1, random_state=3),
         lambda frame, _: frame.rename(columns={"variant": "grp"}),
+        lambda frame, _: frame.astype(
+            {"variant": pd.CategoricalDtype(["z", "ai-long", "ai", "control"])}
+        ),
     ],
-    ids=["path", "text", "arrow", "ibis", "shuffled", "renamed"],
+    ids=["path", "text", "arrow", "ibis", "shuffled", "renamed", "categories"],
 )
 def test_where_the_units_come_from_does_not_matter(
     given: Callable[[pd.DataFrame, Path], Any], tmp_path: Path
@@ -116,6 +124,53 @@ def test_where_the_units_come_from_does_not_matter(
     found = klartext.compare_units(units, METRICS, control="control", variant=variant)
     expected = klartext.compare_units(table(), METRICS, control="control")
     pd.testing.assert_frame_equal(found.to_frame(), expected.to_frame(), rtol=1e-9)
+
+
+def test_batches_are_merged_without_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(unit_moments, "_ROWS", 37)
+    frame = table(shift=1e6)
+    found = klartext.compare_units(as_file(frame, tmp_path), METRICS, control="control")
+    for metric, others in METRICS.items():
+        for variant, moments in found.moments[metric].items():
+            expected = moments_of(frame, variant).only((metric, *others))
+            assert moments.n == expected.n
+            np.testing.assert_allclose(moments.mean, expected.mean, rtol=1e-15)
+            np.testing.assert_allclose(moments.m2, expected.m2, rtol=1e-9)
+            np.testing.assert_allclose(moments.m3, expected.m3, rtol=1e-9, atol=1e-3)
+            np.testing.assert_array_equal(moments.nonzero, expected.nonzero)
+
+
+@READ
+def test_any_number_is_one_and_any_value_names_a_variant(read: Callable[[Any], Any]) -> None:
+    whole = [0, 3, 5, 0, 2, 9]
+    units = {
+        "variant": pa.array([0, 0, 0, 1, 1, 1]),
+        "bought": pa.array([value > 2 for value in whole]),
+        "a.b": pa.array([Decimal(value) / 10 for value in whole], pa.decimal128(38, 12)),
+        "count": pa.array([2**60 + 2**12 * value for value in whole], pa.uint64()),
+    }
+    metrics: dict[str, list[str]] = {"bought": [], "a.b": [], "count": []}
+    found = klartext.compare_units(read(pa.table(units)), metrics, control="0")
+    assert [result.mean for result in found.metrics] == pytest.approx(
+        [1 / 3, 11 / 30, 2**60 + 2**12 * 11 / 3], rel=1e-15
+    )
+
+
+@READ
+def test_a_constant_covariate_is_left_out(read: Callable[[Any], Any]) -> None:
+    units = read(table().assign(age=0.1))
+    found = klartext.compare_units(units, METRICS, control="control")
+    expected = klartext.compare_units(
+        table(), {"revenue": ["revenue_before"], "visits": []}, control="control"
+    )
+    dropped = found.metrics[0].adjustment
+    assert dropped is not None
+    one, other = (estimate(each, "revenue", "ai", "lin") for each in (found, expected))
+    assert one.value == pytest.approx(other.value, rel=1e-12)
+    assert one.std_error == pytest.approx(other.std_error, rel=1e-12)
+    refused = dict(found.metrics[1].estimates)["lin"]
+    assert isinstance(refused, NotEstimable)
+    assert refused.reason == "no-covariate"
 
 
 def test_planned_units_make_a_confidence_sequence() -> None:
@@ -135,8 +190,9 @@ def test_planned_units_make_a_confidence_sequence() -> None:
     assert not estimate(found, "revenue", "ai", "welch").valid_for_look
 
 
-def test_a_mean_of_a_billion_costs_no_digits() -> None:
-    far = klartext.compare_units(table(shift=1e9), METRICS, control="control")
+@READ
+def test_a_mean_of_a_billion_costs_no_digits(read: Callable[[Any], Any]) -> None:
+    far = klartext.compare_units(read(table(shift=1e9)), METRICS, control="control")
     near = klartext.compare_units(table(), METRICS, control="control")
     for method in ("lin", "cuped", "welch"):
         one, other = (estimate(found, "revenue", "ai", method) for found in (far, near))
@@ -144,12 +200,13 @@ def test_a_mean_of_a_billion_costs_no_digits() -> None:
         assert one.std_error == pytest.approx(other.std_error, rel=1e-6)
 
 
-def test_columns_may_be_called_anything() -> None:
+@READ
+def test_columns_may_be_called_anything(read: Callable[[Any], Any]) -> None:
     frame = table()
     odd = {"revenue": "d1", "revenue_before": "n", "visits": "product0_0", "age": "Alter, Jahre"}
     renamed = frame.rename(columns=odd)
     metrics = {odd[key]: [odd[one] for one in some] for key, some in METRICS.items()}
-    found = klartext.compare_units(renamed, metrics, control="control")
+    found = klartext.compare_units(read(renamed), metrics, control="control")
     expected = klartext.compare_units(frame, METRICS, control="control")
     for one, other in zip(found.metrics, expected.metrics, strict=True):
         assert one.metric == odd[other.metric]
@@ -158,8 +215,10 @@ def test_columns_may_be_called_anything() -> None:
     assert nonzero == ((frame.variant == "ai") & (frame.visits != 0)).sum()
 
 
-def test_a_constant_metric_has_no_interval() -> None:
-    found = klartext.compare_units(table().assign(revenue=0.1), METRICS, control="control")
+@READ
+def test_a_constant_metric_has_no_interval(read: Callable[[Any], Any]) -> None:
+    units = read(table().assign(revenue=0.1))
+    found = klartext.compare_units(units, METRICS, control="control")
     for _, one in found.metrics[0].estimates:
         assert isinstance(one, NotEstimable)
         assert one.reason == "no-variance"
@@ -180,12 +239,17 @@ def test_a_constant_metric_has_no_interval() -> None:
         ({"Variant": "control"}, METRICS, "variant is another column's name too"),
         ({"variant": "control"}, METRICS, "control and another variant"),
         ({"variant": "ai"}, METRICS, "control and another variant"),
+        ({"variant": [["control"]] * 60}, METRICS, "variant is array<string>: no name"),
     ],
 )
+@READ
 def test_what_cannot_be_compared_is_said(
-    changed: dict[str, Any], metrics: dict[str, list[str]], message: str | None
+    changed: dict[str, Any],
+    metrics: dict[str, list[str]],
+    message: str | None,
+    read: Callable[[Any], Any],
 ) -> None:
-    units = table(60).assign(**changed)
+    units = read(table(60).assign(**changed))
     if message is None:
         klartext.compare_units(units, metrics, control="control")
         return
@@ -195,29 +259,49 @@ def test_what_cannot_be_compared_is_said(
 
 @pytest.mark.parametrize("gap", [None, math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("column", ["revenue", "age"])
-def test_gaps_are_counted_and_refused(gap: float | None, column: str) -> None:
+@READ
+def test_gaps_are_counted_and_refused(
+    gap: float | None, column: str, read: Callable[[Any], Any]
+) -> None:
     units = pa.Table.from_pandas(table(60))
     holes = pa.array([gap if place in {3, 7} else 1.0 for place in range(60)], from_pandas=False)
-    units = units.set_column(units.schema.get_field_index(column), column, holes)
+    units = read(units.set_column(units.schema.get_field_index(column), column, holes))
     with pytest.raises(UnitTableError, match="2 units have gaps in revenue"):
         klartext.compare_units(units, METRICS, control="control")
 
 
-def test_a_unit_of_no_variant_is_refused() -> None:
+@READ
+def test_a_unit_of_no_variant_is_refused(read: Callable[[Any], Any]) -> None:
     units = table(60)
     units.loc[4, "variant"] = None
-    with pytest.raises(UnitTableError, match="units without a variant"):
-        klartext.compare_units(units, METRICS, control="control")
     far = units.assign(revenue=1e9 + units.revenue)
-    with pytest.raises(UnitTableError, match="units without a variant"):
-        klartext.compare_units(far, METRICS, control="control")
+    for some in (units, far, units.astype({"variant": "category"}), units.assign(variant=None)):
+        with pytest.raises(UnitTableError, match="units without a variant"):
+            klartext.compare_units(read(some), METRICS, control="control")
 
 
-def test_no_units_and_no_file_are_refused(tmp_path: Path) -> None:
+@READ
+def test_no_units_are_refused(read: Callable[[Any], Any]) -> None:
     with pytest.raises(UnitTableError, match="found: none"):
-        klartext.compare_units(table(60).head(0), METRICS, control="control")
-    with pytest.raises(EngineError, match="duckdb fails"):
+        klartext.compare_units(read(table(60).head(0)), METRICS, control="control")
+
+
+def test_a_column_of_too_many_values_names_no_variants() -> None:
+    with pytest.raises(UnitTableError, match="unit has over 1000 values"):
+        klartext.compare_units(table(2_000), METRICS, control="0", variant="unit")
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnitTableError, match="there is no file"):
         klartext.compare_units(tmp_path / "none.parquet", METRICS, control="control")
+    file = as_file(table(), tmp_path)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:4] + bytes(len(whole) // 2) + whole[len(whole) // 2 + 4 :])
+    with pytest.raises(UnitTableError, match="the units cannot be read: "):
+        klartext.compare_units(file, METRICS, control="control")
+    file.write_text("revenue,variant")
+    with pytest.raises(UnitTableError, match="the units cannot be read: "):
+        klartext.compare_units(file, METRICS, control="control")
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"alpha": 1.5}, {"planned_n": 0}])
