@@ -147,7 +147,10 @@ def _without_number(units: ir.Table, names: Sequence[str]) -> ir.Table:
 
 
 def _kind(units: dataset.Dataset, name: str) -> dt.DataType:
-    return ibis.dtype(units.schema.field(name).type)
+    try:
+        return ibis.dtype(units.schema.field(name).type)
+    except (KeyError, ValueError):  # Arrow has types that no engine has
+        return dt.unknown
 
 
 def _problems(

@@ -3,8 +3,8 @@
 Run: ``python -m benchmarks.unit_table --folder FOLDER``. The table is a Parquet file: unit,
 variant, three metrics, each with a covariate that it is adjusted for. Each run is a process of its
 own that first reads a table of a thousand rows, so that what is imported late is not in the time;
-opening the engine and the file is. The runs of a round follow each other; a ratio is the median
-over the rounds. Writes docs/benchmark-units.md.
+opening the file is. The runs of a round follow each other; a ratio is the median over the rounds.
+Writes docs/benchmark-units.md.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def main() -> None:
             "`make bench-units` writes this page: one million rows of Parquet in eight row groups,",
             "two variants, three metrics, each adjusted for a covariate, by",
             "`klartext.compare_units` (Lin, CUPED and Welch) and by tea-tasting on polars (CUPED).",
-            "The figures of CUPED agree to 1e-6.",
+            "The figures of CUPED agree to 1e-9.",
             "",
             f"{datetime.now(UTC).isoformat(timespec='seconds')}; {options.rounds} rounds;",
             f"load of the machine {min(load):.1f} to {max(load):.1f}.",
@@ -142,7 +142,7 @@ def _row(path: str, runs: dict[str, list[dict[str, Any]]]) -> str:
 def _require_agreement(ours: dict[str, float], theirs: dict[str, float]) -> None:
     """End unless the differences adjusted by CUPED agree."""
     for metric, value in ours.items():
-        if abs(value - theirs[metric]) > 1e-6 * abs(value):
+        if abs(value - theirs[metric]) > 1e-9 * abs(value):
             raise SystemExit(f"{metric}: {value} here and {theirs[metric]} there")
 
 
