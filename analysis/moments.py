@@ -134,7 +134,7 @@ class Moments:
             sums=deviation.sum(axis=0),  # all that rounding took from the mean
             products=deviation.T @ deviation,
             cubes=np.einsum("ij,ij,ij->j", deviation, deviation, deviation),
-            nonzero=np.count_nonzero(values, axis=0).astype(np.int64).reshape(k),
+            nonzero=np.array([np.count_nonzero(column) for column in (values != 0).T], np.int64),
         )
 
     @classmethod

@@ -26,7 +26,7 @@ MOST_VARIANTS = 1_000
 """More values than this name no variants: the column is another."""
 
 _VARIANT = "variant"
-_ROWS = 32_768
+_ROWS = 65_536
 """Read at a time: a file may be larger than memory, and few stay in the processor's cache."""
 
 _Found: TypeAlias = tuple[dict[str | None, Moments], int]
@@ -100,12 +100,17 @@ def moments_by_variant(
 
 @np.errstate(invalid="ignore", over="ignore")  # then units are counted, or `unusable` says so
 def _of_batches(units: dataset.Dataset, names: tuple[str, ...], variant: str) -> _Found:
-    columns = {name: dataset.field(name).cast("float64", safe=False) for name in names}
+    columns = {name: dataset.field(name) for name in names}
+    for name in names:
+        if units.schema.field(name).type != pa.float64():  # which a cast would copy
+            columns[name] = columns[name].cast("float64", safe=False)
     columns[_VARIANT] = dataset.field(variant)
     found: dict[str | None, Moments] = {}
-    missing = 0
+    missing, room = 0, np.empty((len(names), _ROWS))
     for batch in units.to_batches(columns=columns, batch_size=_ROWS):
-        values = np.array([batch.column(name).to_numpy(zero_copy_only=False) for name in names])
+        values = room[:, : len(batch)]
+        for place, name in enumerate(names):
+            values[place] = batch.column(name).to_numpy(zero_copy_only=False)
         coded = batch.column(_VARIANT).dictionary_encode()
         keys = [*coded.dictionary.cast("string").to_pylist(), None]
         codes = coded.indices.cast("int64").fill_null(len(keys) - 1).to_numpy()
