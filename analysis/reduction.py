@@ -181,7 +181,7 @@ def origin(units: ir.Table, columns: Columns, by: Sequence[str]) -> ir.Table:
     The least value where all are nearer to each other than to 0, exact where all are equal; mostly
     0, which costs nothing.
     """
-    some = units.limit(SAMPLE)
+    some = units.select(*by, *columns.base).limit(SAMPLE)
 
     def start(column: ir.Column) -> ir.Value:
         least = column.min()
@@ -244,16 +244,10 @@ def _away(
         name: away[f"value{names.index(name)}"] - away[f"start{place}"].fill_null(0.0)
         for place, name in enumerate(columns.base)
     }
-    away = away.mutate(**{f"d{names.index(name)}": value for name, value in less.items()})
-    return away.mutate(
-        **{
-            f"d{names.index(name)}": sum(
-                (away[f"d{names.index(part)}"] * weight for part, weight in parts.items()),
-                start=ibis.literal(0.0),
-            )
-            for name, parts in columns.combined.items()
-        }
-    )
+    for name, parts in columns.combined.items():
+        weighted = (less[part] * weight for part, weight in parts.items())
+        less[name] = sum(weighted, start=ibis.literal(0.0))
+    return away.mutate(**{f"d{names.index(name)}": value for name, value in less.items()})
 
 
 def _pass(  # noqa: PLR0913, PLR0917 - as `reduce`
