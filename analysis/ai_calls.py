@@ -6,7 +6,8 @@ a level, but no error: nobody knows which other calls belong to the same unit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import ibis
@@ -16,11 +17,13 @@ from ibis.backends import BaseBackend
 
 from klartext.analysis import observed
 from klartext.analysis.attribution import UNIT
+from klartext.analysis.columns import STATE
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
 from klartext.analysis.quantiles import Observations
-from klartext.analysis.reduction import Columns, moments_of, reduce
+from klartext.analysis.reduced import STATES, Key, Number, Reduced, mark
+from klartext.analysis.reduction import Columns, Group, moments_of, reduce
 from klartext.experiments.experiment import AI_KEYS, AI_METRICS, Metric
 
 COVERED = 0.95
@@ -35,6 +38,16 @@ COLUMNS = tuple(
     )
 )
 """Unit columns, sums over the calls of a unit."""
+
+NAME = "calls"
+"""Name of the sums and moments of calls."""
+
+_NUMBERS = (
+    "ai.calls",
+    *(name for name in COLUMNS if name != "ai.calls"),
+    *(f"{of}.{key}" for of in ("known", "unit") for key in sorted(AI_KEYS)),
+)
+"""In an order that every process has: sums of one are added to those of another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,50 +112,117 @@ class AiCalls:
         )
 
 
-def read(calls: ir.Table, units: Mapping[str, int], engine: BaseBackend) -> AiCalls | None:
-    """Reduce the calls that count; None when there are none.
+def sums(
+    calls: ir.Table,
+    variants: Sequence[str],
+    engine: BaseBackend,
+    known: Reduced | None = None,
+) -> Reduced:
+    """Reduce the calls that count; the latencies and moments are those of calls with a unit.
 
     Parameters
     ----------
     calls
-        From `klartext.analysis.attribution.attribute`.
-    units
-        Mature units seen in one variant only, per variant; most may have no call.
+        From `klartext.analysis.attribution.attribute`; keys begin with their ``state``, if any.
+    variants
+        Keys of all variants.
     engine
         The engine of ``calls``.
+    known
+        Sums of other calls, to begin with.
 
     Notes
     -----
     Per task: calls without a task are left out, and for the cost those without a price, so that
     numerator and denominator are of the same tasks. A task that two units share counts for both.
+    The totals of tasks add up only where no task is in both.
     """
     counted = calls.filter(calls.counted)
-    totals = {row["variant"]: row for row in rows_of(engine, _totals(counted))}
+    totals = rows_of(engine, _totals(counted))
+    if not totals:
+        return Reduced({NAME: {}})
+    direct = counted.filter(counted.charged_to == UNIT)
+    states = tuple({STATE} & set(calls.columns))
+    each = direct.group_by(*states, "variant", "unit").aggregate(**_sums(direct))
+    table = each.select(
+        *states, "variant", **{name: each[name].fill_null(0).cast("float64") for name in COLUMNS}
+    )
+    before = None if known is None else known.by_variant(NAME)
+    with ExitStack() as meanwhile:
+        if before is None:  # it is read more than once
+            table = meanwhile.enter_context(materialised(engine, table))
+        groups = reduce(
+            table, Columns(COLUMNS, {}), (*states, "variant"), engine=engine, known=before
+        )
+
+    def state(row: Group) -> Key:
+        return tuple(row[name] for name in states)
+
+    return Reduced(
+        {
+            NAME: {
+                (*state(row), row["variant"]): tuple(row[name] or 0 for name in _NUMBERS)
+                for row in totals
+            }
+        },
+        {(*state(row), NAME, row["variant"]): moments_of(COLUMNS, [row]) for row in groups},
+        latencies=latencies(direct, variants, engine),
+    )
+
+
+def latencies(
+    calls: ir.Table, variants: Sequence[str], engine: BaseBackend
+) -> Mapping[str, Observations] | NotEstimable:
+    """Return the durations of calls per variant, marked with their `mark` of a state."""
+    timed = calls.filter(calls.duration_ms.notnull())
+    if STATE in calls.columns:
+        timed = timed.mutate(variant=timed[STATE].cast("string") + " " + timed.variant)
+        variants = [mark(state) + variant for state in STATES for variant in variants]
+    timed = timed.select("variant", "unit", value=timed.duration_ms.cast("float64"))
+    return observed.observations(timed, variants, engine)
+
+
+def has_tasks(found: Reduced) -> bool:
+    """Whether some call has a task: how many there are is no sum."""
+    place = _NUMBERS.index("ai.tasks")
+    return any(numbers[place] for numbers in found.exact[NAME].values())
+
+
+def assembled(
+    found: Reduced,
+    units: Mapping[str, int],
+    of_all: Callable[[], Mapping[str, Observations] | NotEstimable],
+) -> AiCalls | None:
+    """Return what the AI metrics are made of from the `sums`; None when no call counts.
+
+    Parameters
+    ----------
+    found
+        From `sums`.
+    units
+        Mature units seen in one variant only, per variant; most may have no call.
+    of_all
+        Returns the `latencies` of all calls that count.
+    """
+    totals = {
+        variant: dict(zip(_NUMBERS, numbers, strict=True))
+        for (variant,), numbers in found.exact[NAME].items()
+    }
     if not totals:
         return None
     coverage = {key: _coverage(totals.get(key)) for key in units}
-    direct = counted.filter(counted.charged_to == UNIT)
-    sums = direct.group_by("variant", "unit").aggregate(**_sums(direct))
-    table = sums.select(
-        "variant", **{name: sums[name].fill_null(0).cast("float64") for name in COLUMNS}
-    )
-    with materialised(engine, table) as kept:
-        groups = reduce(kept, Columns(COLUMNS, {}), ("variant",), engine=engine)
-    calling = {
-        key: moments_of(COLUMNS, [row for row in groups if row["variant"] == key]) for key in units
-    }
-    timed = counted.filter(counted.duration_ms.notnull())
-    if all(found["ai.latency_p50"].is_enough for found in coverage.values()):
-        timed = timed.filter(timed.charged_to == UNIT)
-    timed = timed.select("variant", "unit", value=timed.duration_ms.cast("float64"))
+    timed = [each["ai.latency_p50"] for each in coverage.values()]
+    # Without a timed call that names no unit, those of units are all there are.
+    is_enough = all(one.is_enough or one.with_unit == one.known for one in timed)
+    calling = {key: found.moments.get((NAME, key), moments_of(COLUMNS, [])) for key in units}
     return AiCalls(
         moments={key: calling[key] + _without_calls(units[key] - calling[key].n) for key in units},
         totals={
-            key: {name: float(totals[key][name] or 0) if key in totals else 0.0 for name in COLUMNS}
+            key: {name: float(totals[key][name]) if key in totals else 0.0 for name in COLUMNS}
             for key in units
         },
         coverage=coverage,
-        latencies=observed.observations(timed, tuple(units), engine),
+        latencies=found.latencies if is_enough else of_all(),
     )
 
 
@@ -186,14 +266,14 @@ def _known(calls: ir.Table) -> dict[str, ir.BooleanValue]:
 def _totals(calls: ir.Table) -> ir.Table:
     own = calls.charged_to == UNIT
     known = _known(calls)
-    return calls.group_by("variant").aggregate(
+    return calls.group_by(*({STATE} & set(calls.columns)), "variant").aggregate(
         **_sums(calls),
         **{f"known.{key}": calls.count(where=condition) for key, condition in known.items()},
         **{f"unit.{key}": calls.count(where=condition & own) for key, condition in known.items()},
     )
 
 
-def _coverage(row: Mapping[str, int] | None) -> dict[str, Coverage]:
+def _coverage(row: Mapping[str, Number] | None) -> dict[str, Coverage]:
     if row is None:
         return {key: Coverage(0, 0, 0) for key in AI_KEYS}
     return {

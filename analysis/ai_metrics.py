@@ -27,7 +27,7 @@ def ai_metrics(
     Parameters
     ----------
     calls
-        From `klartext.analysis.ai_calls.read`.
+        From `klartext.analysis.ai_calls.assembled`.
     treatment, control
         Keys of variants.
     look

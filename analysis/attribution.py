@@ -13,6 +13,7 @@ from datetime import datetime
 import ibis
 import ibis.expr.types as ir
 
+from klartext.analysis.columns import STATE
 from klartext.analysis.instants import microseconds, whole
 from klartext.analysis.windows import windows
 from klartext.experiments.experiment import Experiment
@@ -45,7 +46,8 @@ def attribute(
     watermark
         Calls of later batches are not seen.
     units
-        ``unit``, ``variant``, ``excluded``, ``mature``.
+        ``unit``, ``variant``, ``excluded``, ``mature``; ``state`` when the calls have one, which
+        is then that of their unit.
     bills
         Bills of AI calls, in order: a call belongs to the first that it fits.
 
@@ -72,13 +74,16 @@ def attribute(
     """
     calls = usage_costs.filter(usage_costs.ingest_batch <= watermark.batch)
     calls = _own(experiment, calls, units)
+    states = {STATE} & set(calls.columns)
     owners = units.select(
+        *(units[name].name("during") for name in states),
         owner=units.unit,
         owner_variant=units.variant,
         excluded=units.excluded,
         mature=units.mature,
     )
-    calls = calls.left_join(owners, calls.unit == owners.owner)
+    same = [calls[name] == owners.during for name in states]
+    calls = calls.left_join(owners, [calls.unit == owners.owner, *same])
     declared = experiment.costs.usage_source
     known = calls.variant.isin([variant.key for variant in experiment.variants])
     direct = calls.owner.notnull() & (
@@ -90,6 +95,7 @@ def attribute(
     charged = ibis.cases(*rules, else_=NOBODY)
     calls = calls.mutate(charged_to=charged)
     calls = calls.select(
+        *states,
         "unit",
         "charged_to",
         "category",
@@ -164,7 +170,7 @@ def _own(experiment: Experiment, calls: ir.Table, units: ir.Table) -> ir.Table:
 def per_unit(calls: ir.Table) -> ir.Table:
     """Sum the calls charged to a unit: ``unit``, ``unit.amount``, ``unit.unpriced``."""
     direct = calls.filter(calls.charged_to == UNIT)
-    return direct.group_by("unit").aggregate(
+    return direct.group_by(*({STATE} & set(calls.columns)), "unit").aggregate(
         **{
             "unit.amount": direct.amount.sum(),
             "unit.unpriced": direct.count(where=direct.amount.isnull() & ~direct.is_billed),

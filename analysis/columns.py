@@ -16,6 +16,9 @@ KEY_COLUMNS = ("unit", "variant", "exposed_at", "excluded", "mature")
 REGIME = "regime"
 """Key column beside the others when the weights moved."""
 
+STATE = "state"
+"""Key column beside the others when units stand in a table as they were and as they are."""
+
 
 def counted_metrics(experiment: Experiment) -> tuple[Metric, ...]:
     """Metrics with a column of their own: all but ratios and quantiles."""

@@ -13,14 +13,19 @@ from ibis.backends import BaseBackend
 from klartext.analysis import hits
 from klartext.analysis.checks.ai_version import AiCalls
 from klartext.analysis.checks.novelty import Halves
+from klartext.analysis.columns import STATE
 from klartext.analysis.engine import rows_of
-from klartext.analysis.local_days import clock_changes, day_of, midnight
+from klartext.analysis.local_days import day_of
+from klartext.analysis.moments import Moments
+from klartext.analysis.reduced import Key, Reduced, Sums
+from klartext.analysis.reduction import Columns, moments_of, reduce
 from klartext.analysis.unit_table import Parts
 from klartext.experiments.experiment import Experiment, Metric, Saving
-from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
 
 _EARLY, _LATE = "novelty.early", "novelty.late"
+HALVES = "halves"
+"""Name of the moments of `halves`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,59 +87,39 @@ def _total(experiment: Experiment, events: ir.Table, metric: Metric) -> ir.Numer
     return events.count(where=hit)
 
 
-def read_diagnostics(
-    experiment: Experiment,
-    parts: Parts,
-    usage_costs: ir.Table,
-    watermark: Watermark,
-    *,
-    engine: BaseBackend,
+def diagnosed(
+    experiment: Experiment, sums: Reduced, days: Mapping[tuple[str, int], int]
 ) -> Diagnostics:
-    """Read what the checks need.
+    """Return what the checks need from the sums of `models` and `halves`.
 
     Parameters
     ----------
-    experiment
-        Resolved spec.
-    parts
-        Of the analysed units, with `halves_of`.
-    usage_costs
-        All calls.
-    watermark
-        Calls of later batches are not seen.
-    engine
-        The engine of all of them.
+    days
+        Units per variant and local day of their first exposure.
     """
     metric = halved(experiment)
+    variants = [variant.key for variant in experiment.variants]
+    by_day: dict[int, dict[str, int]] = {}
+    for (variant, day), n in days.items():
+        by_day.setdefault(day, dict.fromkeys(variants, 0))[variant] = n
+    calls = (
+        AiCalls(variant, model, prompt, calls=int(n))
+        for (variant, model, prompt), (n,) in sums.exact["models"].items()
+    )
     return Diagnostics(
-        days=_days(experiment, parts.table, engine),
-        calls=_calls(experiment, usage_costs, watermark, engine),
+        days={day_of(day).isoformat(): by_day[day] for day in sorted(by_day)},
+        calls=tuple(sorted(calls, key=lambda one: (one.variant, one.model, one.prompt or ""))),
         halved=None if metric is None else metric.key,
-        halves={} if metric is None else _halves(experiment, metric, parts, engine),
+        halves={}
+        if metric is None
+        else {key: _halves(sums.moments.get((HALVES, key))) for key in variants},
     )
 
 
-def _days(
-    experiment: Experiment, units: ir.Table, engine: BaseBackend
-) -> Mapping[str, Mapping[str, int]]:
-    ends = units.aggregate(first=units.exposed_us.min(), last=units.exposed_us.max())
-    (extent,) = rows_of(engine, ends)
-    if extent["first"] is None:
-        return {}
-    first, last = (from_microseconds(extent[end]) for end in ("first", "last"))
-    changes = clock_changes(experiment.timezone, first, last)
-    keyed = units.select("variant", day=midnight(units.exposed_us, changes))
-    rows = rows_of(engine, keyed.group_by("variant", "day").aggregate(n=keyed.count()))
-    found: dict[int, dict[str, int]] = {}
-    for row in rows:
-        empty = {variant.key: 0 for variant in experiment.variants}
-        found.setdefault(row["day"], empty)[row["variant"]] = row["n"]
-    return {day_of(day).isoformat(): found[day] for day in sorted(found)}
-
-
-def _calls(
+def models(
     experiment: Experiment, usage_costs: ir.Table, watermark: Watermark, engine: BaseBackend
-) -> tuple[AiCalls, ...]:
+) -> Sums:
+    """Count the calls that name a variant of the spec, by variant, model and prompt."""
     calls = usage_costs.filter(
         usage_costs.ingest_batch <= watermark.batch,
         usage_costs.experiment == experiment.key,
@@ -142,27 +127,47 @@ def _calls(
     )
     if experiment.costs.usage_source is not None:
         calls = calls.filter(calls.source == experiment.costs.usage_source)
-    rows = calls.group_by("variant", "model", "prompt").aggregate(calls=calls.count())
-    found = (AiCalls(**row) for row in rows_of(engine, rows))
-    return tuple(sorted(found, key=lambda one: (one.variant, one.model, one.prompt or "")))
+    rows = rows_of(
+        engine, calls.group_by("variant", "model", "prompt").aggregate(calls=calls.count())
+    )
+    return {(row["variant"], row["model"], row["prompt"]): (row["calls"],) for row in rows}
 
 
-def _halves(
-    experiment: Experiment, metric: Metric, parts: Parts, engine: BaseBackend
-) -> Mapping[str, Halves]:
+def halves(
+    experiment: Experiment, parts: Parts, engine: BaseBackend, known: Reduced | None = None
+) -> Mapping[Key, Moments]:
+    """Return moments of the metric in both halves of its window, per variant.
+
+    Keys begin with the ``state`` of units that have one; ``known`` are the sums of other units.
+    """
+    metric = halved(experiment)
+    if metric is None:
+        return {}
     compared = parts.table.filter(parts.table.mature, ~parts.table.excluded)
     early, late = (parts.tallies.of(compared, name).cast("float64") for name in (_EARLY, _LATE))
     if metric.is_rate:
         early, late = ibis.least(early, 1.0), ibis.least(late, 1.0)
-    keyed = compared.select("variant", early=early, late=late)
-    sums = keyed.group_by("variant").aggregate(
-        n=keyed.count(),
-        early=keyed.early.mean(),
-        late=keyed.late.mean(),
-        early_variance=keyed.early.var(how="pop"),
-        late_variance=keyed.late.var(how="pop"),
-        covariance=keyed.early.cov(keyed.late, how="pop"),
+    states = tuple({STATE} & set(compared.columns))
+    keyed = compared.select(*states, "variant", **{_EARLY: early, _LATE: late})
+    found = reduce(
+        keyed,
+        Columns((_EARLY, _LATE), {}),
+        (*states, "variant"),
+        engine=engine,
+        sampled=False,
+        known=None if known is None else known.by_variant(HALVES),
     )
-    found = {row.pop("variant"): Halves(**row) for row in rows_of(engine, sums)}
-    nothing = Halves(0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    return {variant.key: found.get(variant.key, nothing) for variant in experiment.variants}
+    return {
+        (*(row[name] for name in states), HALVES, row["variant"]): moments_of(
+            (_EARLY, _LATE), [row]
+        )
+        for row in found
+    }
+
+
+def _halves(moments: Moments | None) -> Halves:
+    if moments is None:
+        return Halves(0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    (early, both), (_, late) = (moments.m2 / moments.n).tolist()
+    means = moments.mean.tolist()
+    return Halves(moments.n, means[0], means[1], early, late, both)

@@ -85,6 +85,7 @@ def _analysed(subject: Subject, registration: Registration) -> Analysis:
         look=planned_place(subject, subject.look(experiment.treatments[0]), treatments),
         segments=tuple(segment_effects(subject, metrics)),
         ledger=subject.booked.view,
+        cohorts=readout.cohorts,
     )
 
 

@@ -41,6 +41,20 @@ def exposed_units(
     KlartextError
         There are more variants than `MOST_VARIANTS`.
     """
+    seen = sightings(experiment, exposures, watermark)
+    units = first_seen(seen, exposed_at=seen.occurred_at.min())
+    units = assigned(experiment, units, watermark)
+    return units if len(splits) < 2 else _with_regime(units, seen, splits)
+
+
+def sightings(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> ir.Table:
+    """Return the exposures in known variants, with the integers that `first_seen` reduces.
+
+    Raises
+    ------
+    KlartextError
+        There are more variants than `MOST_VARIANTS`.
+    """
     keys = [variant.key for variant in experiment.variants]
     if len(keys) > MOST_VARIANTS:
         raise KlartextError(
@@ -55,29 +69,71 @@ def exposed_units(
     place = ibis.cases(*((seen.variant == key, i) for i, key in enumerate(keys))).cast("int64")
     instant = microseconds(seen.occurred_at)
     version = {"policy_version"} & set(seen.columns)
-    seen = seen.select(
+    return seen.select(
         "unit",
         "occurred_at",
         *version,
         instant=instant,
-        place=place,
+        low=place,
+        high=place,
         packed=instant * (1 << _SLOT_BITS) + place,
     )
-    first = seen.group_by("unit").aggregate(
-        packed=seen.packed.min(),
-        exposed_at=seen.occurred_at.min(),
-        excluded=seen.place.min() != seen.place.max(),
+
+
+def first_seen(seen: ir.Table, **beside: ir.Value) -> ir.Table:
+    """Return one row per unit: ``packed``, its first instant and variant.
+
+    Beside it stand ``low`` and ``high``, the first and last variant in the order of the spec that
+    it has seen. Least and largest: those of several sets of exposures reduce to those of all of
+    them, in any order and however often.
+    """
+    return seen.group_by("unit").aggregate(
+        packed=seen.packed.min(), low=seen.low.min(), high=seen.high.max(), **beside
     )
+
+
+def instant_of(packed: ir.IntegerValue) -> ir.IntegerValue:
+    """Return the instant of a ``packed`` exposure, in microseconds since 1970."""
+    return packed >> _SLOT_BITS
+
+
+def assigned(experiment: Experiment, first: ir.Table, watermark: Watermark) -> ir.Table:
+    """Return the units of `first_seen` as `exposed_units` describes them."""
+    keys = [variant.key for variant in experiment.variants]
     place = first.packed & ((1 << _SLOT_BITS) - 1)
     units = first.select(
         "unit",
-        "exposed_at",
+        *({"exposed_at"} & set(first.columns)),
         variant=ibis.cases(*((place == i, key) for i, key in enumerate(keys))),
-        exposed_us=first.packed >> _SLOT_BITS,
-        excluded=first.excluded,
+        exposed_us=instant_of(first.packed),
+        excluded=first.low != first.high,
     )
-    units = units.mutate(mature=_is_mature(experiment, units.exposed_us, watermark))
-    return units if len(splits) < 2 else _with_regime(units, seen, splits)
+    return units.mutate(mature=is_mature(experiment, units.exposed_us, watermark))
+
+
+def maturing(
+    experiment: Experiment, first: ir.Table, since: Watermark, until: Watermark
+) -> ir.Table:
+    """Return the rows of `first_seen` whose units mature after ``since`` and by ``until``."""
+    before, now = (latest_mature(experiment, each) + 1 for each in (since, until))
+    # Of the packed instants themselves, so that the engine can leave out parts of a file.
+    return first.filter(first.packed >= before << _SLOT_BITS, first.packed < now << _SLOT_BITS)
+
+
+def latest_mature(experiment: Experiment, watermark: Watermark) -> int:
+    """Return the last instant of exposure, in microseconds since 1970, of a mature unit."""
+    wait = whole(windows(experiment).maturity + experiment.lateness)
+    return since_epoch(watermark.cutoff) - wait
+
+
+def strangers(experiment: Experiment, exposures: ir.Table, watermark: Watermark) -> ir.Table:
+    """Return each ``unit`` with an exposure in a variant that the spec does not have, once."""
+    found = exposures.filter(
+        exposures.ingest_batch <= watermark.batch,
+        exposures.experiment == experiment.key,
+        ~exposures.variant.isin([variant.key for variant in experiment.variants]),
+    )
+    return found.select("unit").distinct()
 
 
 def span_of(units: ir.Table) -> ir.Table:
@@ -127,15 +183,15 @@ def reached_units(
         "variant",
         "exposed_us",
         "excluded",
-        mature=_is_mature(experiment, reached.exposed_us, watermark),
+        mature=is_mature(experiment, reached.exposed_us, watermark),
     )
 
 
-def _is_mature(
+def is_mature(
     experiment: Experiment, exposed_us: ir.IntegerValue, watermark: Watermark
 ) -> ir.BooleanValue:
-    wait = whole(windows(experiment).maturity + experiment.lateness)
-    return exposed_us + wait <= since_epoch(watermark.cutoff)
+    """Whether all windows of a unit have closed before the watermark."""
+    return exposed_us <= latest_mature(experiment, watermark)
 
 
 def _with_regime(units: ir.Table, seen: ir.Table, splits: Sequence[Split]) -> ir.Table:

@@ -22,7 +22,8 @@ from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.guardrails import Measured
 from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
-from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.reading import read_out
+from klartext.analysis.readout import Readout
 from klartext.analysis.result import Number
 from klartext.analysis.windows import windows
 from klartext.experiments.errors import NotReadyError

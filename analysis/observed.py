@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 from ibis.backends import BaseBackend
 
-from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.hits import amount, hits
 from klartext.analysis.quantiles import IntArray, Observations
@@ -80,23 +79,21 @@ def observations(
     )
     by_value = numbered.group_by("variant", "value").aggregate(
         count=numbered.count(),
+        units=((numbered.earlier == 0) & numbered.unit.notnull()).sum(),
         earlier=numbered.earlier.sum().cast("int64"),
         size=numbered.size.sum().cast("int64"),
     )
-    with materialised(engine, by_value) as kept:
-        (found,) = rows_of(engine, kept.aggregate(distinct=kept.count()))
-        if found["distinct"] > MAXIMUM:
-            detail = f"there are more than {MAXIMUM:,} distinct values; round them at the source"
-            return NotEstimable("too-many-values", detail)
-        table = engine.to_pyarrow(kept)
-    counted = rows.group_by("variant").aggregate(n=rows.unit.nunique())
-    units = {row["variant"]: int(row["n"]) for row in rows_of(engine, counted)}
-    return {key: _of_variant(table, key, units.get(key, 0)) for key in variants}
+    table = engine.to_pyarrow(by_value.limit(MAXIMUM + 1))
+    if len(table) > MAXIMUM:
+        detail = f"there are more than {MAXIMUM:,} distinct values; round them at the source"
+        return NotEstimable("too-many-values", detail)
+    return {key: _of_variant(table, key) for key in variants}
 
 
-def _of_variant(table: pa.Table, variant: str, n: int) -> Observations:
+def _of_variant(table: pa.Table, variant: str) -> Observations:
     mine = np.array(table["variant"].to_pylist(), dtype=object) == variant
-    columns = {name: table[name].to_numpy()[mine] for name in ("value", "count", "earlier", "size")}
+    names = ("value", "count", "earlier", "size", "units")
+    columns = {name: table[name].to_numpy()[mine] for name in names}
     order = np.argsort(columns["value"], kind="stable")
     values, first = np.unique(columns["value"][order], return_index=True)
 
@@ -106,5 +103,9 @@ def _of_variant(table: pa.Table, variant: str, n: int) -> Observations:
         return np.add.reduceat(each, first) if len(each) else each
 
     return Observations(
-        values.astype(np.float64), summed("count"), summed("earlier"), summed("size"), n
+        values.astype(np.float64),
+        summed("count"),
+        summed("earlier"),
+        summed("size"),
+        int(columns["units"].sum()),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import ibis
 import ibis.expr.types as ir
@@ -50,12 +51,22 @@ def of_days(
         return events.limit(0)
     if "day" not in events.columns:
         return events
+    first, last = days_of(experiment, first_us=first_us, last_us=last_us)
+    found = events.filter(events.day <= ibis.date(last))
+    return found if first == date.min else found.filter(found.day >= ibis.date(first))
+
+
+def days_of(
+    experiment: Experiment, *, first_us: int | None, last_us: int | None
+) -> tuple[date, date]:
+    """Return the first and last UTC day whose events can matter; the last first for none."""
+    if first_us is None or last_us is None:
+        return date.max, date.min
     until = from_microseconds(last_us) + windows(experiment).maturity
-    found = events.filter(events.day <= ibis.date(until.date()))
     if covariates.named(experiment):
-        return found
+        return date.min, until.date()
     since = from_microseconds(first_us) - covariates.longest_lookback(experiment)
-    return found.filter(found.day >= ibis.date(since.date()))
+    return since.date(), until.date()
 
 
 def events_in_window(

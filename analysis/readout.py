@@ -1,54 +1,29 @@
-"""The readout: everything an analysis needs from the facts, as moments, counts and exact sums.
-
-The unit table is computed once in the engine and reduced there; no unit row comes to Python.
-"""
+"""The readout: everything an analysis needs from the facts, as moments, counts and exact sums."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
-import ibis.expr.types as ir
-from ibis.backends import BaseBackend
-
-from klartext.analysis import ai_calls, amounts, attribution, observed
+from klartext.analysis import attribution
 from klartext.analysis.ai_calls import AiCalls
-from klartext.analysis.aliases import AliasCounts, count, merged
+from klartext.analysis.aliases import AliasCounts
 from klartext.analysis.amounts import Amounts
-from klartext.analysis.columns import REGIME, count_columns, derived, value_columns
-from klartext.analysis.diagnostics import Diagnostics, halves_of, read_diagnostics
-from klartext.analysis.engine import materialised, rows_of
+from klartext.analysis.diagnostics import (
+    Diagnostics,
+)
 from klartext.analysis.estimate import NotEstimable
-from klartext.analysis.exposed import exposed_units, known_before, reached_units, span_of
 from klartext.analysis.guardrails import Measured
-from klartext.analysis.instants import whole
-from klartext.analysis.local_days import clock_changes, day_of, midnight
 from klartext.analysis.moments import Moments
-from klartext.analysis.outcomes import events_in_window, of_days, tallies
 from klartext.analysis.quantiles import Observations
-from klartext.analysis.reduction import Columns, Group, moments_of, reduce, reduced
-from klartext.analysis.regimes import combined
-from klartext.analysis.result import VariantCounts
-from klartext.analysis.segments import Segment, first_values, read_segments
-from klartext.analysis.unit_table import complete, gather
-from klartext.analysis.windows import windows
+from klartext.analysis.result import CohortUse, VariantCounts
+from klartext.analysis.segments import Segment
 from klartext.experiments.caps import PercentileCap
-from klartext.experiments.experiment import AI_KEYS, Experiment, Metric
+from klartext.experiments.experiment import AI_KEYS, Metric
 from klartext.experiments.ledger.bills import Ledger
-from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
-
-if TYPE_CHECKING:
-    from klartext.experiments.facts import FactTables
-    from klartext.experiments.splits import Split
-
-_GROUP = ("variant", "excluded", "mature")
-_MATURED = "matured.day"  # no metric can be called that
-_LONGEST = timedelta(days=5 * 366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +154,8 @@ class Readout:
         What ``moments`` are combined from, per split; empty before the start.
     ledger
         What the books say; its bills are those of the calls. ``moments`` know nothing of it.
+    cohorts
+        How much of it earlier analyses had left; None when nobody asked.
     """
 
     watermark: Watermark
@@ -205,6 +182,7 @@ class Readout:
     aliases: AliasCounts | None = None
     regimes: tuple[Regime, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
+    cohorts: CohortUse | None = None
 
     def measured(self, metric: Metric, variant: str) -> Measured:
         """Return what ``metric`` is read from in ``variant``, or why it cannot be compared."""
@@ -225,286 +203,3 @@ class Readout:
     def count(self, variant: str) -> VariantCounts:
         """Return the counts of ``variant``."""
         return next(count for count in self.counts if count.variant == variant)
-
-
-def read_out(  # noqa: PLR0913 - facts of an experiment, and how they are computed
-    experiment: Experiment,
-    tables: FactTables,
-    watermark: Watermark,
-    *,
-    engine: BaseBackend,
-    splits: Sequence[Split] = (),
-    ledger: Ledger | None = None,
-) -> Readout:
-    """Reduce the facts of ``experiment`` up to ``watermark``.
-
-    Parameters
-    ----------
-    experiment
-        Resolved spec.
-    tables
-        Facts as Ibis tables of one engine.
-    watermark
-        Later batches are not seen; maturity is judged at its cutoff.
-    engine
-        The engine of ``tables``; it keeps units, outcomes and the unit table meanwhile.
-    splits
-        By which weights units were assigned, oldest first. With several, moments are those of
-        `klartext.analysis.regimes`.
-    ledger
-        What the books say of the experiment; default: nothing.
-
-    Notes
-    -----
-    Two runs agree within rounding, whatever the order or batching of the facts.
-    """
-    with ExitStack() as kept:
-        found = _read(
-            experiment,
-            tables,
-            watermark,
-            engine=engine,
-            splits=splits,
-            ledger=ledger or Ledger(),
-            keep=lambda lazy: kept.enter_context(materialised(engine, lazy)),
-        )
-    if experiment.exposure_event is None:
-        return found
-    whole = replace(experiment, exposure_event=None, segments=())
-    every = read_out(whole, tables, watermark, engine=engine, splits=splits, ledger=ledger)
-    return replace(found, assigned=every)
-
-
-def _read(  # noqa: PLR0913 - facts of an experiment, and how they are computed
-    experiment: Experiment,
-    tables: FactTables,
-    watermark: Watermark,
-    *,
-    engine: BaseBackend,
-    splits: Sequence[Split],
-    ledger: Ledger,
-    keep: Callable[[ir.Table], ir.Table],
-) -> Readout:
-    delivered = tables.aliases
-    tables = merged(tables, watermark, keep)
-    # Without the instants themselves: each is in microseconds too.
-    exposed = first = keep(
-        exposed_units(experiment, tables.exposures, watermark, splits).drop("exposed_at")
-    )
-    if experiment.exposure_event is not None:
-        reached = reached_units(experiment, exposed, tables.events, watermark)
-        exposed = keep(reached.drop("exposed_at"))
-    (span,) = rows_of(engine, span_of(exposed))
-    events = of_days(experiment, tables.events, **span)
-    near = events_in_window(experiment, events, watermark, exposed)
-    parts = gather(
-        exposed,
-        near,
-        tallies(experiment, near, halves_of(experiment, near)),
-        known_before(experiment, exposed, events, watermark),
-    )
-    parts = replace(parts, table=keep(parts.table))
-    bills = ledger.bills(watermark.cutoff)
-    calls = keep(attribution.attribute(experiment, tables.usage_costs, watermark, exposed, bills))
-    own, shares = keep(attribution.per_unit(calls)), keep(attribution.shares(calls, exposed))
-    units = complete(experiment, parts, own, shares)
-    dated = units.mutate(**{_MATURED: _matured_on(experiment, units, watermark)})
-    columns = Columns(value_columns(experiment), derived(experiment))
-    totals = (*count_columns(experiment).values(), *amounts.names(experiment))
-    groups = reduce(
-        dated,
-        columns,
-        (*_GROUP, _MATURED, *({REGIME} & set(dated.columns))),
-        engine=engine,
-        totals=totals,
-        merged_over=(_MATURED,),
-        matters=_is_compared,
-    )
-    usage, highest = _usage(calls, engine)
-    segments: tuple[Segment, ...] = ()
-    if experiment.segments and len(splits) < 2:  # not combined over splits, and never pooled
-        segments = read_segments(
-            experiment,
-            keep(units),
-            keep(first_values(experiment, tables.exposures, watermark, first)),
-            engine=engine,
-            groups=lambda table, by: reduce(
-                table, columns, (*_GROUP, by), engine=engine, matters=_is_compared
-            ),
-            moments=lambda found: moments_of(columns.names, found),
-        )
-    compared = [group for group in groups if _is_compared(group)]
-    included = [group for group in groups if not group["excluded"]]
-    variants = [variant.key for variant in experiment.variants]
-    regimes = tuple(
-        _regime(
-            columns.names, variants, split, [g for g in groups if g.get(REGIME, place) == place]
-        )
-        for place, split in enumerate(splits)
-    )
-    moments = {key: moments_of(columns.names, _of(compared, key)) for key in variants}
-    if len(regimes) > 1:
-        moments = combined([regime.moments for regime in regimes])
-    return Readout(
-        watermark=watermark,
-        moments=moments,
-        counts=tuple(
-            VariantCounts(
-                variant=variant.key,
-                weight=variant.weight,
-                exposed=_units(_of(included, variant.key)),
-                mature=_units(_of(compared, variant.key)),
-                excluded=_units(_of(groups, variant.key)) - _units(_of(included, variant.key)),
-            )
-            for variant in experiment.variants
-        ),
-        events=_events(experiment, compared),
-        all_units={key: _units(_of(groups, key)) for key in variants},
-        all_events=_events(experiment, groups),
-        first_exposure=_instant(span["first_us"]),
-        last_exposure=_instant(span["last_us"]),
-        usage=usage,
-        highest_price=highest,
-        amounts=amounts.examine(
-            experiment,
-            tables.events,
-            {name: sum(group[name] for group in groups) for name in amounts.names(experiment)},
-        ),
-        strangers=_strangers(experiment, tables.exposures, watermark, engine),
-        daily=tuple(
-            MaturityDay(
-                day_of(day),
-                {key: moments_of(columns.names, _of(found, key)) for key in variants},
-            )
-            for day, found in (_by_day(compared) if len(regimes) < 2 else ())
-        ),
-        aliases=count(delivered, first, watermark, engine),
-        regimes=regimes,
-        ledger=ledger,
-        observations={
-            metric.key: observed.observations(
-                observed.of_events(experiment, near, exposed, metric), variants, engine
-            )
-            for metric in experiment.metrics
-            if metric.kind == "quantile"
-        },
-        calls=ai_calls.read(calls, {key: _units(_of(compared, key)) for key in variants}, engine)
-        if usage
-        else None,
-        segments=segments,
-        diagnostics=read_diagnostics(
-            experiment, parts, tables.usage_costs, watermark, engine=engine
-        ),
-    )
-
-
-def _matured_on(experiment: Experiment, units: ir.Table, watermark: Watermark) -> ir.IntegerValue:
-    """Return the local day on which a unit is mature, for `local_days.day_of`.
-
-    Clock changes are known for the five years before the watermark; units older than that have
-    the first of these offsets.
-    """
-    wait = windows(experiment).maturity + experiment.lateness
-    last = watermark.cutoff + wait
-    changes = clock_changes(experiment.timezone, watermark.cutoff - _LONGEST, last)
-    return midnight(units.exposed_us + whole(wait), changes)
-
-
-def _by_day(groups: list[Group]) -> Iterator[tuple[int, list[Group]]]:
-    for day in sorted({group[_MATURED] for group in groups}):
-        yield day, [group for group in groups if group[_MATURED] == day]
-
-
-def sums(experiment: Experiment, units: ir.Table) -> ir.Table:
-    """Return the sums that the moments follow from, to be shown; deviations start at 0 here."""
-    columns = Columns(value_columns(experiment), derived(experiment))
-    group = (*_GROUP, *({REGIME} & set(units.columns)))
-    return reduced(units, columns, group, totals=tuple(count_columns(experiment).values()))
-
-
-def _regime(
-    columns: tuple[str, ...],
-    variants: Iterable[str],
-    split: Split,
-    groups: list[Group],
-) -> Regime:
-    """Return the units of one split; strays in a variant of weight zero are no sample of it."""
-    excluded = [group for group in groups if group["excluded"]]
-    compared = [group for group in groups if _is_compared(group)]
-    return Regime(
-        weights=split.weights,
-        moments={
-            key: moments_of(columns, _of(compared, key) if split.weights[key] else [])
-            for key in variants
-        },
-        first={key: _units(_of(groups, key)) for key in variants},
-        excluded={key: _units(_of(excluded, key)) for key in variants},
-    )
-
-
-def _is_compared(group: Group) -> bool:
-    return bool(group["mature"] and not group["excluded"])
-
-
-def _instant(since_1970: int | None) -> datetime | None:
-    return None if since_1970 is None else from_microseconds(since_1970)
-
-
-def _of(groups: Iterable[Group], variant: str) -> list[Group]:
-    return [group for group in groups if group["variant"] == variant]
-
-
-def _units(groups: Iterable[Group]) -> int:
-    return sum(group["n"] for group in groups)
-
-
-def _events(experiment: Experiment, groups: Iterable[Group]) -> dict[tuple[str, str], int]:
-    return {
-        (variant.key, name): sum(group[column] for group in _of(groups, variant.key))
-        for name, column in count_columns(experiment).items()
-        for variant in experiment.variants
-    }
-
-
-def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[tuple[UsageSum, ...], Decimal | None]:
-    """Sum the calls by who bears them, and find the dearest."""
-    keys = ("charged_to", "variant", "counted", "excluded", "bill", "category", "model", "source")
-    sums = calls.group_by(*keys).aggregate(
-        evidence=calls.evidence.min(),
-        calls=calls.count(),
-        unpriced=(calls.amount.isnull() & ~calls.is_billed).sum(),
-        paid=(calls.amount.isnull() & calls.is_billed).sum(),
-        amount=calls.amount.sum().fill_null(0),
-        highest=calls.amount.max(),
-    )
-    found = rows_of(engine, sums)
-    prices = [row.pop("highest") for row in found]
-    rows = [UsageSum(**row) for row in found]
-    ordered = tuple(
-        sorted(
-            rows,
-            key=lambda row: (
-                row.charged_to,
-                row.variant or "",
-                row.counted,
-                row.category,
-                row.model,
-                row.source,
-                row.bill,
-                row.excluded,
-            ),
-        )
-    )
-    return ordered, max((price for price in prices if price is not None), default=None)
-
-
-def _strangers(
-    experiment: Experiment, exposures: ir.Table, watermark: Watermark, engine: BaseBackend
-) -> int:
-    found = exposures.filter(
-        exposures.ingest_batch <= watermark.batch,
-        exposures.experiment == experiment.key,
-        ~exposures.variant.isin([variant.key for variant in experiment.variants]),
-    )
-    (row,) = rows_of(engine, found.aggregate(strangers=found.unit.nunique()))
-    return int(row["strangers"])

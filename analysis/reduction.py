@@ -128,6 +128,7 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
     merged_over: Sequence[str] = (),
     matters: Callable[[Group], bool] = lambda _: True,
     sampled: bool = True,
+    known: Mapping[str, Moments] | None = None,
 ) -> list[Group]:
     """Return the groups of a unit table.
 
@@ -151,10 +152,14 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
     sampled
         Whether to look at a few units for the origin first. Else it is 0: a query less, and a
         second pass where the data are far from it.
+    known
+        Moments of other units of each variant, to take the origins from: a query less too.
     """
     by = ("variant",)
     origins = Origins((), {})
-    if sampled:
+    if known is not None:
+        origins = Origins(by, {(key,): _start(columns, one) for key, one in known.items()})
+    elif sampled:
         origins = _origins(by, rows_of(engine, origin(units, columns, by)))
     found = _pass(units, columns, group, totals, origins, engine)
     together = tuple(name for name in group if name not in merged_over)
@@ -314,6 +319,13 @@ def _moments(
         nonzero=np.array([row[f"nonzero{i}"] for i in range(len(names))], dtype=np.int64),
         rest=rest,
     )
+
+
+def _start(columns: Columns, known: Moments) -> FloatArray:
+    """Return the means of base columns that are far from 0, and 0 for the others."""
+    places = [known.columns.index(name) for name in columns.base]
+    mean, m2 = known.mean[places], np.diag(known.m2)[places]
+    return np.where(known.n * mean**2 > m2, mean, 0.0)
 
 
 def _origins(by: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Origins:

@@ -398,6 +398,25 @@ class PlannedLook:
 
 
 @dataclass(frozen=True, slots=True)
+class CohortUse:
+    """What an analysis took from earlier ones.
+
+    Parameters
+    ----------
+    cached
+        Exposed units of which only later facts were read.
+    built
+        Exposed units that were gathered from all facts.
+    reason
+        Why something was computed anew, None when nothing was.
+    """
+
+    cached: int
+    built: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Assumed:
     """A business input that is not taken as registered."""
 
@@ -437,6 +456,7 @@ class Analysis:
     intention_to_treat: Analysis | None = None
     segments: tuple[SegmentEffect, ...] = ()
     ledger: LedgerView = field(default_factory=LedgerView)
+    cohorts: CohortUse | None = None
     assumed: tuple[Assumed, ...] = ()
     revision: int | None = None
 

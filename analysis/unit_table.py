@@ -20,6 +20,7 @@ from klartext.analysis import aliases, amounts, attribution, covariates
 from klartext.analysis.columns import (
     KEY_COLUMNS,
     REGIME,
+    STATE,
     count_columns,
     counted_metrics,
     derived,
@@ -115,8 +116,9 @@ def whole_table(
     known = known_before(experiment, units, tables.events, watermark)
     parts = gather(units, near, tallies(experiment, near), known)
     calls = attribution.attribute(experiment, tables.usage_costs, watermark, units)
-    own, shares = attribution.per_unit(calls), attribution.shares(calls, units)
-    return complete(experiment, parts, own, shares)
+    highest = calls.amount.max().fill_null(0).cast("float64").as_scalar()
+    table = complete(experiment, parts, attribution.per_unit(calls), highest)
+    return _shared_out(experiment, table, attribution.shares(calls, units))
 
 
 def gather(units: ir.Table, near: ir.Table, tallies: Tallies, known: ir.Table | None) -> Parts:
@@ -139,8 +141,12 @@ def gather(units: ir.Table, near: ir.Table, tallies: Tallies, known: ir.Table | 
     return Parts(table, tallies)
 
 
-def complete(experiment: Experiment, parts: Parts, own: ir.Table, shares: ir.Table) -> ir.Table:
+def complete(
+    experiment: Experiment, parts: Parts, own: ir.Table, highest: ir.NumericValue
+) -> ir.Table:
     """Return the unit table from its parts, with ``exposed_us`` and the counts of amounts.
+
+    What units share of the calls of a variant, or of nobody's, is not in it: a constant.
 
     Parameters
     ----------
@@ -150,15 +156,34 @@ def complete(experiment: Experiment, parts: Parts, own: ir.Table, shares: ir.Tab
         From `gather`.
     own
         From `klartext.analysis.attribution.per_unit`.
-    shares
-        From `klartext.analysis.attribution.shares`.
+    highest
+        The dearest call, 0 without any.
     """
-    joined = parts.table.left_join(own, "unit").drop("unit_right")
-    joined = joined.left_join(shares, "variant").drop("variant_right")
-    return _project(experiment, joined, parts.tallies)
+    keys = [*({STATE} & set(own.columns)), "unit"]
+    joined = parts.table.left_join(own, keys).drop(*(f"{name}_right" for name in keys))
+    return _project(experiment, joined, parts.tallies, highest)
 
 
-def _project(experiment: Experiment, joined: ir.Table, tallies: Tallies) -> ir.Table:
+def _shared_out(experiment: Experiment, units: ir.Table, shares: ir.Table) -> ir.Table:
+    """Add to the cost of each unit its share of the calls that are charged to no unit."""
+    joined = units.left_join(shares, "variant")
+
+    def each(name: str) -> ir.FloatingValue:
+        return joined[name].fill_null(0).cast("float64") / joined["variant.units"]
+
+    highest = joined.highest.fill_null(0).cast("float64")
+    share = each("variant.amount")
+    at_worst = share + each("variant.unpriced") * highest
+    at_worst += (joined.variant == experiment.control).ifelse(
+        0.0, each("nobody.amount") + each("nobody.unpriced") * highest
+    )
+    table = joined.mutate(cost=joined.cost + share, cost_high=joined.cost_high + at_worst)
+    return _with_derived(experiment, table.select(*units.columns))
+
+
+def _project(
+    experiment: Experiment, joined: ir.Table, tallies: Tallies, highest: ir.NumericValue
+) -> ir.Table:
     """Leave DECIMAL for float64: the one place."""
 
     def tally(name: str) -> ir.FloatingValue:
@@ -193,15 +218,9 @@ def _project(experiment: Experiment, joined: ir.Table, tallies: Tallies) -> ir.T
     def lines(bound: str) -> ir.FloatingValue:
         return reduce(add, _line_costs(experiment, joined, tallies, bound), zero)
 
-    calls = number("unit.amount") + number("variant.amount") / joined["variant.units"]
-    highest = number("highest")
-    guessed = number("unit.unpriced") + number("variant.unpriced") / joined["variant.units"]
-    nobody = number("nobody.amount") + number("nobody.unpriced") * highest
-    at_worst = calls + guessed * highest
-    at_worst += (joined.variant == experiment.control).ifelse(
-        zero, nobody / joined["variant.units"]
-    )
-    keys = (*KEY_COLUMNS, REGIME, "exposed_us")
+    calls = number("unit.amount")
+    at_worst = calls + number("unit.unpriced") * highest
+    keys = (*KEY_COLUMNS, REGIME, STATE, "exposed_us")
     table = joined.select(
         *(name for name in keys if name in joined.columns),
         **metrics,
@@ -211,6 +230,10 @@ def _project(experiment: Experiment, joined: ir.Table, tallies: Tallies) -> ir.T
         cost_high=at_worst + lines("high"),
         **{name: tallies.of(joined, name).cast("int64") for name in amounts.names(experiment)},
     )
+    return _with_derived(experiment, table)
+
+
+def _with_derived(experiment: Experiment, table: ir.Table) -> ir.Table:
     return table.mutate(
         **{
             name: reduce(add, (table[part] * weight for part, weight in parts.items()))

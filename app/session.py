@@ -49,6 +49,11 @@ class Session:
         index = workspace.root / ".klartext" / "ids"
         return FactsStore(workspace.facts_root, workspace.properties, index=index)
 
+    @property
+    def cohorts(self) -> Path:
+        """Where analyses keep what the next one need not read again; may be deleted."""
+        return self.workspace.root / ".klartext" / "cohorts"
+
     def tables(self, connection: BaseBackend) -> FactTables:
         """Return the facts that analyses read: Klartext's own, or mapped tables of the engine."""
         from klartext.experiments.seen import fact_tables  # noqa: PLC0415 - pyarrow is heavy

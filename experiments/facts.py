@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
@@ -185,6 +185,56 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Which table something was made of, and what was done to the table since.
+
+    Parameters
+    ----------
+    delta
+        The table as it is; None when there is none.
+    """
+
+    delta: DeltaTable | None
+
+    @property
+    def table(self) -> str:
+        """Identity of the table: another one at the same place has another."""
+        return "" if self.delta is None else str(self.delta.metadata().id)
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON, for `only_grew`."""
+        return {"table": self.table, "version": self._version}
+
+    @property
+    def _version(self) -> int:
+        return -1 if self.delta is None else int(self.delta.version())
+
+    def only_grew(self, before: Mapping[str, Any]) -> bool:
+        """Whether facts were only added since, or rewritten as they are.
+
+        Parameters
+        ----------
+        before
+            `document` of then.
+        """
+        if before["version"] < 0:
+            return True  # there was none
+        since = self._version - before["version"]
+        if self.delta is None or before["table"] != self.table or since < 0:
+            return False
+        commits = self.delta.history(since) if since else []
+        return len(commits) == since and all(map(_keeps_facts, commits))
+
+
+def _keeps_facts(commit: Mapping[str, Any]) -> bool:
+    """Whether a commit was an append or a compaction; a vacuum deletes what nobody reads."""
+    if commit["operation"].startswith("VACUUM"):
+        return True
+    is_append = commit.get("operationParameters", {}).get("mode") == "Append"
+    return commit["operation"] == "WRITE" and (is_append or commit.get("klartext") == "compaction")
+
+
+@dataclass(frozen=True, slots=True)
 class FactsStore:
     """The Delta tables under one root.
 
@@ -206,16 +256,17 @@ class FactsStore:
     def __post_init__(self) -> None:
         unreadable = sorted(_UNREADABLE.intersection(self.root))
         storage_options(self.root)
-        if not self._is_local and self.index is None:
+        if not self.is_local and self.index is None:
             raise ValueError("facts in an object store need a local folder for the index of ids")
-        if self._is_local and unreadable:
+        if self.is_local and unreadable:
             raise KlartextError(
                 f"facts cannot lie in {self.root}: {' '.join(unreadable)} in a path is not "
                 "supported by the table format. Move the workspace, or set facts in klartext.yaml."
             )
 
     @property
-    def _is_local(self) -> bool:
+    def is_local(self) -> bool:
+        """Whether they lie in a folder of this machine."""
         return not is_remote(self.root)
 
     def location(self, table: TableName) -> str:
@@ -307,7 +358,7 @@ class FactsStore:
 
     def make_durable(self, table: TableName, delta: DeltaTable, *, since: int) -> None:
         """Force the commits after version ``since`` to the disk; object stores do so themselves."""
-        if self._is_local:
+        if self.is_local:
             _sync(Path(self.location(table)), range(since + 1, delta.version() + 1))
 
     def tables(self, connection: BaseBackend) -> FactTables:
@@ -316,11 +367,30 @@ class FactsStore:
             self.table("exposures", connection),
             self.table("events", connection),
             self.table("usage_costs", connection),
-            self.table("aliases", connection) if self._has_aliases() else None,
+            self.table("aliases", connection) if self.has_aliases() else None,
         )
 
-    def table(self, name: TableName, connection: BaseBackend) -> ir.Table:
+    def table(
+        self,
+        name: TableName,
+        connection: BaseBackend,
+        *,
+        matters: Callable[[date, int | None], bool] | None = None,
+        read: Snapshot | None = None,
+    ) -> ir.Table:
         """Return one table, as `tables` does.
+
+        Parameters
+        ----------
+        name
+            Which table.
+        connection
+            The engine.
+        matters
+            Which files to read, by their UTC day and the latest batch in them (None: not known);
+            default: all.
+        read
+            A version of the table; default: the latest.
 
         Raises
         ------
@@ -330,10 +400,13 @@ class FactsStore:
         import ibis  # noqa: PLC0415 - half a second that an import of files does not need
 
         schema = self.schema(name)
-        delta = self.snapshot(name).delta
+        delta = (read or self.snapshot(name)).delta
         if delta is not None:
             _differs(delta, schema)
         files = [] if delta is None else delta.file_uris()
+        if delta is not None and matters is not None:
+            chosen = _chosen(delta, matters)
+            files = [file for file in files if file.rsplit("/", 1)[-1] in chosen]
         if delta is None or not files:
             return ibis.memtable(schema.empty_table())
         if not fact_files.reads_files(connection):
@@ -342,7 +415,7 @@ class FactsStore:
                 f"as facts.{name} in klartext.yaml, or use engine: {{kind: duckdb}} or "
                 "{kind: spark}"
             )
-        if not self._is_local and connection.name == "duckdb":
+        if not self.is_local and connection.name == "duckdb":
             return _remote(delta, schema)
         return _selected(fact_files.read(connection, files, self.location(name)), schema)
 
@@ -350,7 +423,7 @@ class FactsStore:
         """Return the tables by name and columns only, of no engine: to show queries."""
         import ibis  # noqa: PLC0415 - half a second that an import of files does not need
 
-        names = TABLES if self._has_aliases() else TABLES[:-1]
+        names = TABLES if self.has_aliases() else TABLES[:-1]
         return FactTables(**{name: ibis.table(self.schema(name), name=name) for name in names})
 
     def summary(self, table: TableName) -> TableSummary:
@@ -380,6 +453,11 @@ class FactsStore:
         delta = self.snapshot(table).delta
         return -1 if delta is None else int(delta.version())
 
+    def rows(self, table: TableName) -> int:
+        """Return how many rows a table has, by its log."""
+        delta = self.snapshot(table).delta
+        return 0 if delta is None else int(delta.count())
+
     def count_batch(self, table: TableName, batch: int) -> int:
         """Count the rows that a batch has put into a table."""
         delta = self.snapshot(table).delta
@@ -391,7 +469,7 @@ class FactsStore:
         found = self.snapshot(table).delta
         if found is not None:
             return found
-        if self._is_local:
+        if self.is_local:
             Path(self.location(table)).mkdir(parents=True, exist_ok=True)
         return DeltaTable.create(
             self.location(table),
@@ -414,8 +492,18 @@ class FactsStore:
             if delta is not None:
                 _differs(delta, self.schema(table))
 
-    def _has_aliases(self) -> bool:
+    def has_aliases(self) -> bool:
+        """Whether there ever was an alias."""
         return bool(self.snapshot("aliases").files())
+
+
+def _chosen(delta: DeltaTable, matters: Callable[[date, int | None], bool]) -> set[str]:
+    """Return the names of the files that matter."""
+    files = pa.table(delta.get_add_actions(flatten=True))
+    newest = "max.ingest_batch"
+    batches = files[newest].to_pylist() if newest in files.column_names else [None] * len(files)
+    every = zip(files["path"].to_pylist(), files["partition.day"].to_pylist(), batches, strict=True)
+    return {path.rsplit("/", 1)[-1] for path, day, batch in every if matters(day, batch)}
 
 
 def _remote(delta: DeltaTable, schema: pa.Schema) -> ir.Table:

@@ -90,8 +90,7 @@ def see(  # noqa: PLR0913 - which facts, whose batches, what is needed, when
     where maturity is judged, as for imported facts.
     """
     # Batches first: what arrives between them and the tables is not in the watermark.
-    own = batches.watermark(state, usage=usage, as_of=as_of)
-    own = own or batches.watermark(state, usage=False, as_of=as_of)
+    own = own_watermark(state, usage=usage, as_of=as_of)
     batch = batches.highest(state, as_of=as_of) or NO_BATCH
     calls = batches.complete_until(state, "usage", as_of=as_of)
     now = now if as_of is None else min(now, as_of)
@@ -107,6 +106,14 @@ def see(  # noqa: PLR0913 - which facts, whose batches, what is needed, when
     if events is None:
         return tables, None
     return tables, Watermark(batch, min(events, calls) if usage and calls else events)
+
+
+def own_watermark(
+    state: sa.Connection, *, usage: bool, as_of: datetime | None = None
+) -> Watermark | None:
+    """Return the watermark of Klartext's own facts, as `see` does."""
+    found = batches.watermark(state, usage=usage, as_of=as_of)
+    return found or batches.watermark(state, usage=False, as_of=as_of)
 
 
 def _complete_until(

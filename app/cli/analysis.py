@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from klartext.app.cli.actor import ActorOption, actor_name
-from klartext.app.cli.context import log, open_session, print_json
+from klartext.app.cli.context import Kept, log, open_session, print_json
 from klartext.app.cli.ledger import as_of_option
 from klartext.experiments.errors import KlartextError
 
@@ -66,6 +67,7 @@ def analyze(
         str | None, typer.Option(help="Facts and ledger as they stood at this day or instant.")
     ] = None,
     assume: Assume = None,
+    kept: Kept = False,
     json: Json = False,
 ) -> None:
     """Show what an experiment has brought, what it cost, and the verdict so far.
@@ -110,11 +112,17 @@ def analyze(
     if series:
         _series(context, key, json=json)
         return
-    _figures(context, key, assume=assume, as_of=as_of, json=json)
+    _figures(context, key, assume=assume, as_of=as_of, kept=kept, json=json)
 
 
 def _figures(
-    context: typer.Context, key: str, *, assume: list[str] | None, as_of: str | None, json: bool
+    context: typer.Context,
+    key: str,
+    *,
+    assume: list[str] | None,
+    as_of: str | None,
+    kept: bool,
+    json: bool,
 ) -> None:
     """Print the analysis with what stands beside it, or the one of a what-if."""
     from klartext.analysis.document import to_json  # noqa: PLC0415 - heavy
@@ -126,14 +134,23 @@ def _figures(
     session = open_session(context)
     instant = as_of_option(as_of, session)
     if assume is not None:
-        _what_if(assumptions.what_if(session, key, assume, as_of=instant), key, json=json)
+        tried = assumptions.what_if(session, key, assume, as_of=instant, kept=kept)
+        _what_if(tried, key, json=json)
         return
-    found = analysis.analyze(session, key, as_of=instant)
+    found = analysis.analyze(session, key, as_of=instant, kept=kept)
     around = assumptions.beside(session, key, found, as_of=instant)
     if json:
-        print_json({**to_json(found), **beside_to_json(around)})
+        use = {"cohorts": asdict(found.cohorts)} if found.cohorts else {}
+        print_json({**to_json(found), **beside_to_json(around), **use})
         return
     typer.echo(scorecard(found))
+    if found.cohorts is not None:
+        cohorts = found.cohorts
+        log(
+            f"Kept by earlier analyses: {cohorts.cached:,} units; built from facts: "
+            f"{cohorts.built:,}"
+            + (f" (all, for the reason {cohorts.reason}: docs/facts.md)" if cohorts.reason else "")
+        )
     below = beside_text(around)
     if below:
         typer.echo(f"\n{below}")
@@ -203,7 +220,13 @@ def _series(context: typer.Context, key: str, *, json: bool) -> None:
     log(f"Every metric, calendar days and cohorts: klartext analyze {key} --series --json")
 
 
-def decide(context: typer.Context, key: Key, actor: ActorOption = None, json: Json = False) -> None:
+def decide(
+    context: typer.Context,
+    key: Key,
+    actor: ActorOption = None,
+    kept: Kept = False,
+    json: Json = False,
+) -> None:
     """Take a look: record the figures and the verdict, and act on it.
 
     GO and STOP end the test; CONTINUE, INVALID and a GO that waits for approval leave it running.
@@ -217,7 +240,7 @@ def decide(context: typer.Context, key: Key, actor: ActorOption = None, json: Js
     from klartext.app.cli.scorecard import scorecard  # noqa: PLC0415 - only here
     from klartext.app.usecases import analysis  # noqa: PLC0415 - heavy
 
-    taken = analysis.decide(open_session(context), key, actor=actor_name(actor))
+    taken = analysis.decide(open_session(context), key, actor=actor_name(actor), kept=kept)
     if json:
         print_json(
             {

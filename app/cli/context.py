@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 if TYPE_CHECKING:
     from klartext.app.session import Session
+
+
+Kept: TypeAlias = Annotated[
+    bool, typer.Option("--kept", help="Read only the facts since the last analysis with --kept.")
+]
 
 
 @dataclass(frozen=True, slots=True)

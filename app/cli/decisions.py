@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from klartext.app.cli.actor import ActorOption, actor_name
-from klartext.app.cli.context import log, open_session, print_json
+from klartext.app.cli.context import Kept, log, open_session, print_json
 from klartext.experiments.errors import KlartextError
 
 if TYPE_CHECKING:
@@ -263,6 +263,7 @@ def watch(
         ),
     ] = None,
     actor: ActorOption = None,
+    kept: Kept = False,
     json: Json = False,
 ) -> None:
     """Take today's look at every running experiment, and act on it.
@@ -280,7 +281,7 @@ def watch(
 
     name = actor_name(actor)
     while True:
-        watched = watching.watch(open_session(context), actor=name)
+        watched = watching.watch(open_session(context), actor=name, kept=kept)
         if json:
             found = [
                 {

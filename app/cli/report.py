@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from klartext.app.cli.analysis import Assume
-from klartext.app.cli.context import log, open_session, print_json
+from klartext.app.cli.context import Kept, log, open_session, print_json
 from klartext.app.cli.ledger import as_of_option
 
 SCHEMA = "klartext/report/v1"
@@ -38,6 +38,7 @@ def report(
     as_of: Annotated[
         str | None, typer.Option(help="Facts and ledger as they stood at this day or instant.")
     ] = None,
+    kept: Kept = False,
     json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write the report that a CFO can sign: one HTML page that needs no network.
@@ -65,6 +66,7 @@ def report(
         interactive=interactive,
         as_of=as_of_option(as_of, session),
         assume=assume or (),
+        kept=kept,
     )
     if json:
         print_json(

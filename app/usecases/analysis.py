@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,20 +11,31 @@ from typing import TYPE_CHECKING
 import ibis
 import sqlalchemy as sa
 
-from klartext.analysis import percentile_caps, unit_table
-from klartext.analysis.engine import connect, open_engine
+from klartext.analysis import cohort_refresh, cohorts, percentile_caps, unit_table
+from klartext.analysis.engine import EngineError, connect, open_engine
 from klartext.analysis.evaluate import analyse
 from klartext.analysis.frames import VariantMoments
-from klartext.analysis.readout import Readout, read_out, sums
-from klartext.analysis.result import Analysis
+from klartext.analysis.reading import read_out
+from klartext.analysis.readout import Readout
+from klartext.analysis.result import Analysis, CohortUse
 from klartext.analysis.series import Series, read_series
 from klartext.analysis.subject import Registration
+from klartext.analysis.unit_sums import sums
 from klartext.analysis.value import period_of
 from klartext.app.session import Session
 from klartext.app.usecases import looks
 from klartext.app.usecases.enact import Outcome, enact
 from klartext.app.usecases.registry import require_registered
-from klartext.experiments import approvals, audit, batches, caps, incidents, preflight, registry
+from klartext.experiments import (
+    approvals,
+    audit,
+    batches,
+    caps,
+    incidents,
+    preflight,
+    registry,
+    seen,
+)
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
 from klartext.experiments.errors import ConflictError, KlartextError, NotReadyError
@@ -115,7 +126,9 @@ def experiments(session: Session) -> Experiments:
         return Experiments(registry.registered(connection))
 
 
-def analyze(session: Session, key: str, *, as_of: datetime | None = None) -> Analysis:
+def analyze(
+    session: Session, key: str, *, as_of: datetime | None = None, kept: bool = False
+) -> Analysis:
     """Return the analysis of an experiment on the facts so far; looking changes nothing.
 
     Parameters
@@ -127,6 +140,8 @@ def analyze(session: Session, key: str, *, as_of: datetime | None = None) -> Ana
     as_of
         The facts that had been imported and the ledger as it stood at this instant; None is now.
         Spec, signatures and incidents are always those of now.
+    kept
+        Read only the facts since the last analysis that was asked to keep what it read.
 
     Raises
     ------
@@ -138,7 +153,7 @@ def analyze(session: Session, key: str, *, as_of: datetime | None = None) -> Ana
         ``as_of`` is still to come.
     """
     registered = load(session, key)
-    readout = read(session, registered, as_of=as_of)
+    readout = read(session, registered, as_of=as_of, kept=kept)
     with reading(session.engine) as connection:
         signed = approvals.current(connection, registered)
         registration = registration_of(connection, registered, signed)
@@ -229,7 +244,7 @@ def sql(session: Session, key: str, *, dialect: str | None = None) -> str:
     )
 
 
-def decide(session: Session, key: str, *, actor: str) -> Taken:
+def decide(session: Session, key: str, *, actor: str, kept: bool = False) -> Taken:
     """Take a look: record moments and result, audit them, and move the experiment by the verdict.
 
     Percentile caps that this look resolves are frozen with it.
@@ -248,7 +263,7 @@ def decide(session: Session, key: str, *, actor: str) -> Taken:
     """
     registered = load(session, key)
     _check_open(registered)
-    readout = read(session, registered)
+    readout = read(session, registered, kept=kept)
     with reading(session.engine) as connection:
         registration = registration_of(connection, registered, None)
     now = session.now()
@@ -337,9 +352,8 @@ def open_facts(
     with reading(session.engine) as connection:
         frozen = caps.frozen(connection, registered.key)
         moved = splits(connection, registered)
-        as_of = as_of if at is None else at.taken_at
-        lines = standing(connection, as_of=as_of, experiment=registered.key)
-        ledger = Ledger(tuple(each for each in lines if each.line.kind != "tax"), as_of)
+    as_of = as_of if at is None else at.taken_at
+    ledger = _ledger(session, registered, as_of)
     if at is not None:
         frozen = {name: cap for name, cap in frozen.items() if _until(cap.frozen_at, at)}
         moved = tuple(split for split in moved if _until(split.since, at))
@@ -369,10 +383,83 @@ def read(
     *,
     as_of: datetime | None = None,
     at: looks.Recorded | None = None,
+    kept: bool = False,
 ) -> Readout:
-    """Reduce the facts of an experiment; see `open_facts`."""
-    with open_facts(session, registered, as_of=as_of, at=at) as facts:
-        return replace(facts.read_out(), caps=facts.caps)
+    """Reduce the facts of an experiment.
+
+    Parameters
+    ----------
+    session
+        The workspace.
+    registered
+        The experiment.
+    as_of, at
+        As in `open_facts`.
+    kept
+        Read only what came since the last one that was asked to keep what it read, unless that
+        cannot be; the readout says so.
+
+    Raises
+    ------
+    NotReadyError
+        No facts were delivered yet.
+    """
+    if not kept:
+        with open_facts(session, registered, as_of=as_of, at=at) as facts:
+            return replace(facts.read_out(), caps=facts.caps)
+    is_now = as_of is None and at is None
+    found = _from_cohorts(session, registered) if is_now else "as-of"
+    if isinstance(found, Readout):
+        return found
+    every = read(session, registered, as_of=as_of, at=at)
+    return replace(every, cohorts=CohortUse(0, sum(every.all_units.values()), found))
+
+
+def _from_cohorts(session: Session, registered: Registered) -> Readout | str | None:
+    """Return the readout by what earlier ones have kept, else why not; None without facts."""
+    ledger = _ledger(session, registered, None)
+    reason = _unserved(session, registered, ledger)
+    if reason is not None:
+        return reason
+    promised = registered.experiment.costs.usage_source is not None
+    with reading(session.engine) as connection:
+        watermark = seen.own_watermark(connection, usage=promised)
+        frozen = caps.frozen(connection, registered.key)
+        if watermark is None:
+            return None
+    try:
+        with open_engine(session.workspace.engine) as engine:
+            kept = cohorts.Cohorts(session.facts, engine, session.cohorts)
+            found = cohort_refresh.read(registered.experiment, kept, watermark)
+    except (OSError, EngineError):
+        return "failed"  # deleted meanwhile, or a full disk: the facts are all it takes
+    return replace(found, caps=tuple(frozen.values()), ledger=ledger)
+
+
+def _unserved(session: Session, registered: Registered, ledger: Ledger) -> str | None:
+    """Return why nothing is kept of an experiment, None when it is."""
+    workspace, store = session.workspace, session.facts
+    reasons: dict[str, Callable[[], bool]] = {
+        "mapped-tables": lambda: workspace.mapped is not None,  # they have no batches
+        "engine": lambda: not isinstance(workspace.engine, DuckDbEngine),
+        "object-store": lambda: not store.is_local,
+        "few-facts": lambda: sum(map(store.rows, cohorts.TABLES)) < cohorts.WORTHWHILE,
+        # A bill speaks of calls that were read long ago.
+        "bills": lambda: bool(ledger.bills(session.now())),
+    }
+    return next((reason for reason, holds in reasons.items() if holds()), None) or (
+        cohorts.unserved(
+            registered.experiment,
+            splits=len(_splits(session, registered)),
+            aliases=store.has_aliases(),
+        )
+    )
+
+
+def _ledger(session: Session, registered: Registered, as_of: datetime | None) -> Ledger:
+    with reading(session.engine) as connection:
+        lines = standing(connection, as_of=as_of, experiment=registered.key)
+        return Ledger(tuple(each for each in lines if each.line.kind != "tax"), as_of)
 
 
 def _splits(session: Session, registered: Registered) -> tuple[Split, ...]:

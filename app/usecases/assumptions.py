@@ -38,7 +38,12 @@ class WhatIf:
 
 
 def what_if(
-    session: Session, key: str, texts: Iterable[str], *, as_of: datetime | None = None
+    session: Session,
+    key: str,
+    texts: Iterable[str],
+    *,
+    as_of: datetime | None = None,
+    kept: bool = False,
 ) -> WhatIf:
     """Return the analysis with other values of business inputs; nothing is recorded.
 
@@ -46,8 +51,8 @@ def what_if(
     ----------
     texts
         As for `klartext.experiments.spec.input_values.read_values`.
-    as_of
-        As for `klartext.app.usecases.analysis.analyze`.
+    as_of, kept
+        As for `klartext.app.usecases.analysis.analyze`; with other values all facts are read.
 
     Raises
     ------
@@ -62,7 +67,7 @@ def what_if(
     values = read_values(registered.experiment, texts)
     return WhatIf(
         assumed=_analysed(session, registered, values, as_of=as_of),
-        registered=analysis.analyze(session, key, as_of=as_of),
+        registered=analysis.analyze(session, key, as_of=as_of, kept=kept),
     )
 
 
@@ -183,6 +188,7 @@ def _analysed(  # noqa: PLR0913 - other values of what, and on which facts
     The signatures on a GO are those on the registered figures, so they count here for nothing.
     """
     changed = replace(registered, experiment=revised(registered.experiment, values))
+    # What is kept is that of the registered values.
     readout = analysis.read(session, changed, as_of=as_of, at=at)
     with reading(session.engine) as connection:
         registration = analysis.registration_of(connection, registered, None, at=at)

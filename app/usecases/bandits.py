@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from klartext.analysis.engine import open_engine
-from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.reading import read_out
+from klartext.analysis.readout import Readout
 from klartext.bandits.update import Proposal, Reward, propose
 from klartext.experiments import policy_store, registry
 from klartext.experiments.errors import ConflictError, NotReadyError

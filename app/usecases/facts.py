@@ -170,7 +170,26 @@ def maintain(
     LeaseHeldError
         Another process keeps writing; what was done stays done.
     """
-    return maintain_tables(open_writer(session), keep=keep, progress=progress)
+    done = maintain_tables(open_writer(session), keep=keep, progress=progress)
+    _sweep(session.cohorts, unused_since=session.now() - keep)
+    return done
+
+
+def _sweep(cohorts: Path, *, unused_since: datetime) -> None:
+    """Delete what analyses kept and none has used lately; the next one reads all facts again.
+
+    Every refresh replaces the manifest and names the files that count, so that whatever is older
+    than it and not named is left over.
+    """
+    for manifest in cohorts.glob("*/manifest.json"):
+        is_used = manifest.stat().st_mtime >= unused_since.timestamp()
+        named = manifest.read_text("utf-8") if is_used else ""
+        for file in manifest.parent.iterdir():
+            old = file.stat().st_mtime < unused_since.timestamp()
+            if old and file.name not in named and file != manifest:
+                file.unlink(missing_ok=True)
+        if not is_used:
+            manifest.unlink(missing_ok=True)
 
 
 def summary(session: Session) -> FactsSummary:

@@ -51,13 +51,14 @@ class Written:
     sha256: str
 
 
-def document(
+def document(  # noqa: PLR0913 - what to show, and of which facts
     session: Session,
     key: str,
     *,
     generated_at: datetime,
     as_of: datetime | None = None,
     assume: Iterable[str] = (),
+    kept: bool = False,
 ) -> ReportDocument:
     """Return the report of an experiment as data; takes no look and changes nothing.
 
@@ -83,10 +84,10 @@ def document(
     """
     tried = tuple(assume)
     if tried:
-        found = what_if(session, key, tried, as_of=as_of)
+        found = what_if(session, key, tried, as_of=as_of, kept=kept)
         analysis, around = found.assumed, Beside(None, None)
     else:
-        analysis = analyze(session, key, as_of=as_of)
+        analysis = analyze(session, key, as_of=as_of, kept=kept)
         around = beside(session, key, analysis, as_of=as_of)
     with reading(session.engine) as connection:
         registered = registry.load(connection, key)
@@ -113,6 +114,7 @@ def report(  # noqa: PLR0913 - what to show, where to, and how
     interactive: bool = False,
     as_of: datetime | None = None,
     assume: Iterable[str] = (),
+    kept: bool = False,
 ) -> Written:
     """Write the report of an experiment as one HTML file and say what was written.
 
@@ -132,6 +134,8 @@ def report(  # noqa: PLR0913 - what to show, where to, and how
         As in `klartext.app.usecases.analysis.analyze`; None is now.
     assume
         As for `document`.
+    kept
+        Read only the facts since the last analysis that was asked to keep what it read.
 
     Raises
     ------
@@ -141,7 +145,9 @@ def report(  # noqa: PLR0913 - what to show, where to, and how
         Nothing to analyse yet.
     """
     check_folder(output)
-    shown = document(session, key, generated_at=session.now(), as_of=as_of, assume=assume)
+    shown = document(
+        session, key, generated_at=session.now(), as_of=as_of, assume=assume, kept=kept
+    )
     chosen = language or session.workspace.language
     content = page.render(shown, chosen, interactive=interactive).encode()
     replace_file(output, content)

@@ -30,7 +30,7 @@ class Watched:
     reason: str | None
 
 
-def watch(session: Session, *, actor: str) -> tuple[Watched, ...]:
+def watch(session: Session, *, actor: str, kept: bool = False) -> tuple[Watched, ...]:
     """Take today's look at every started experiment that has none yet.
 
     The verdict is enacted as by ``decide``; an experiment whose data cannot be trusted (INVALID)
@@ -40,6 +40,8 @@ def watch(session: Session, *, actor: str) -> tuple[Watched, ...]:
     ----------
     actor
         Name for the audit log.
+    kept
+        Read only the facts since the last analysis that was asked to keep what it read.
 
     Notes
     -----
@@ -52,10 +54,10 @@ def watch(session: Session, *, actor: str) -> tuple[Watched, ...]:
             for one in registry.registered(connection)
             if one.status in {"running", "paused"} and one.experiment.registration == "prospective"
         ]
-    return tuple(_watch(session, one, actor=actor) for one in started)
+    return tuple(_watch(session, one, actor=actor, kept=kept) for one in started)
 
 
-def _watch(session: Session, registered: Registered, *, actor: str) -> Watched:
+def _watch(session: Session, registered: Registered, *, actor: str, kept: bool) -> Watched:
     key = registered.key
     with reading(session.engine) as connection:
         last = connection.execute(
@@ -68,7 +70,7 @@ def _watch(session: Session, registered: Registered, *, actor: str) -> Watched:
         reason = f"look {last.look} was taken today"
         return Watched(key, None, None, registered.status, reason)
     try:
-        taken = analysis.decide(session, key, actor=actor)
+        taken = analysis.decide(session, key, actor=actor, kept=kept)
     except KlartextError as error:
         return Watched(key, None, None, registered.status, str(error))
     verdict, after = taken.analysis.decision, taken.registered

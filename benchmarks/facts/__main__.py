@@ -29,6 +29,8 @@ PEERS = {
     "tea-tasting, polars": "tea-tasting",
     "gbstats, pandas": "gbstats",
 }
+DAILY = (report.REFRESH, "Klartext")
+"""A pair of runs a day later."""
 MOST_ROWS = {"gbstats, pandas": 15_000_000, "Klartext, Spark": 2_000_000}
 """More are not given to pandas, which would need the memory of the whole machine, nor to a Spark in
 one process, which says nothing about a cluster."""
@@ -63,6 +65,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--folder", type=Path, required=True, help="for facts and environments")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
+    parser.add_argument(
+        "--days", type=int, default=3, help="pairs of a daily refresh and a full run (default: 3)"
+    )
     parser.add_argument("--memory-limit", default="4GiB", help="of DuckDB (default: 4GiB)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of DuckDB")
     parser.add_argument("--only", nargs="+", default=[*OWN, *PEERS], help="names of paths")
@@ -94,23 +99,27 @@ def _measure(
     found = known.get(plan["size"], {})
     if not _is_begun(found, paths, options):
         found = {"rows": plan["rows"], **_settings(options), "runs": {path: [] for path in paths}}
-    for number in range(min(map(len, found["runs"].values())), options.rounds):
-        answers: dict[str, Any] = {}
-        measured = {}
-        for path in paths:
-            load = os.getloadavg()[0]
-            run = json.loads(output(_command(path, pythons, plan_file))) | {"load": load}
-            answers[path] = run.pop("answer", None) or run.pop("means", None)
-            measured[path] = run
-            _say(f"{plan['size']} round {number + 1}: {path}: {report.figures(run)}")
-        _require_agreement(answers)
-        for path, run in measured.items():
-            found["runs"][path].append(run)
-        found["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
-        known[plan["size"]] = found
-        partial = results.with_suffix(".partial")
-        partial.write_text(json.dumps(known, indent=1))
-        partial.replace(results)
+    days = found.setdefault("days", {path: [] for path in DAILY})
+    if min(map(len, days.values())) < options.days:
+        output(_command("yesterday", pythons, plan_file))
+    for runs, rounds in ((found["runs"], options.rounds), (days, options.days)):
+        for number in range(min(map(len, runs.values())), rounds):
+            answers: dict[str, Any] = {}
+            measured = {}
+            for path in runs:
+                load = os.getloadavg()[0]
+                run = json.loads(output(_command(path, pythons, plan_file))) | {"load": load}
+                answers[path] = run.pop("answer", None) or run.pop("means", None)
+                measured[path] = run
+                _say(f"{plan['size']} round {number + 1}: {path}: {report.figures(run)}")
+            _require_agreement(answers)
+            for path, run in measured.items():
+                runs[path].append(run)
+            found["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+            known[plan["size"]] = found
+            partial = results.with_suffix(".partial")
+            partial.write_text(json.dumps(known, indent=1))
+            partial.replace(results)
 
 
 def _paths(size: Size, options: argparse.Namespace) -> list[str]:
@@ -130,8 +139,11 @@ def _is_begun(found: dict[str, Any], paths: list[str], options: argparse.Namespa
 
 
 def _is_done(found: dict[str, Any], size: Size, options: argparse.Namespace) -> bool:
-    return _is_begun(found, _paths(size, options), options) and (
-        min(map(len, found["runs"].values())) >= options.rounds
+    days = found.get("days", {path: [] for path in DAILY})
+    return _is_begun(found, _paths(size, options), options) and all(
+        len(each) >= rounds
+        for runs, rounds in ((found["runs"], options.rounds), (days, options.days))
+        for each in runs.values()
     )
 
 
@@ -147,7 +159,7 @@ def _require_agreement(answers: dict[str, Any]) -> None:
         return
     found = [
         f"{path}: {text}"
-        for path in OWN
+        for path in (*OWN, report.REFRESH)
         if answers.get(path) and path != "Klartext"
         for text in agreement.differences(ours, answers[path])
     ]

@@ -163,7 +163,8 @@ WITH outcome AS (
     FROM sharing LEFT JOIN shared USING (is_ai) CROSS JOIN nobody
 ), costed AS (
     SELECT f.is_ai, f.excluded, f.mature, f.exposed_us, o.* EXCLUDE (unit),
-           coalesce(own.amount, 0)::DOUBLE + each.amount AS cost,
+           coalesce(own.amount, 0)::DOUBLE AS own_cost, own_cost + each.amount AS cost,
+           own_cost + coalesce(own.unpriced, 0) * each.highest AS own_cost_high,
            (coalesce(own.unpriced, 0) + each.unpriced) * each.highest + each.nobody AS surcharge
     FROM first f LEFT JOIN outcome o USING (unit) LEFT JOIN own USING (unit)
          JOIN each USING (is_ai)
@@ -184,16 +185,25 @@ SELECT is_ai, excluded, mature, exposed_us,
        margin - cost AS net,
        margin * {PERSISTENCE} - cost AS outlook,
        cost + surcharge AS cost_high,
-       margin * {PERSISTENCE} - cost_high AS outlook_high,
+       margin * {PERSISTENCE} - cost_high AS outlook_high, own_cost, own_cost_high,
        purchases, refunds, in_money, missing, abroad, negative, without_items
 FROM costed
 """  # noqa: S608 - constants of this benchmark
+
+_OWN_COST = {
+    "cost": "own_cost",
+    "net": "margin - own_cost",
+    "outlook": f"margin * {PERSISTENCE} - own_cost",
+    "cost_high": "own_cost_high",
+    "outlook_high": f"margin * {PERSISTENCE} - own_cost_high",
+}
+"""What units share is a constant and no outcome: it makes no value one that is not zero."""
 
 _BASE = [i for i, name in enumerate(COLUMNS) if name not in {"net", "outlook", "outlook_high"}]
 _MOMENTS = f"""
 SELECT is_ai, excluded, mature, matured, count(*) AS n,
        min(exposed_us) AS first_us, max(exposed_us) AS last_us,
-       {", ".join(f"count(*) FILTER ({name} <> 0) AS nonzero{i}" for i, name in enumerate(COLUMNS))},
+       {", ".join(f"count(*) FILTER ({_OWN_COST.get(name, name)} <> 0) AS nonzero{i}" for i, name in enumerate(COLUMNS))},
        {", ".join(f"sum({COLUMNS[i]}) AS sum{i}" for i in _BASE)},
        {", ".join(f"sum({COLUMNS[i]} * {COLUMNS[j]}) AS product{i}_{j}" for i in _BASE for j in _BASE if j <= i)},
        {", ".join(f"sum({name} * {name} * {name}) AS cube{i}" for i, name in enumerate(COLUMNS))}

@@ -7,8 +7,11 @@ of the interpreter are not in the time; opening the engine and the tables is.
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -26,14 +29,20 @@ import numpy as np
 import pandas as pd  # noqa: F401 - Ibis imports it with the first result; imports are not measured
 
 from benchmarks.facts import handwritten
-from benchmarks.facts.scenario import PROPERTIES, WATERMARK, experiment
+from benchmarks.facts.scenario import DAY, PROPERTIES, WATERMARK, experiment
+from klartext.analysis import cohort_refresh
 from klartext.analysis.checks.novelty import Halves
+from klartext.analysis.cohorts import Cohorts
 from klartext.analysis.engine import open_engine
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
-from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.reading import read_out
+from klartext.analysis.readout import Readout
 from klartext.experiments.engines import DuckDbEngine, EngineSettings, SparkEngine
 from klartext.experiments.facts import FactsStore
+from klartext.experiments.watermark import Watermark
+
+_KEPT = "cohorts-of-yesterday"
 
 Plan = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -80,6 +89,33 @@ def _klartext(plan: Plan, settings: EngineSettings) -> Answer:
     with open_engine(settings) as engine:
         found = read_out(experiment(), store.tables(engine), WATERMARK, engine=engine)
     return _of_readout(found)
+
+
+def yesterday(plan: Plan) -> Answer:
+    """Analyse as of the day before, and keep what `refresh` begins with."""
+    kept = Path(plan["root"]) / _KEPT
+    shutil.rmtree(kept, ignore_errors=True)
+    before = Watermark(WATERMARK.batch - 1, WATERMARK.cutoff - DAY)
+    _of_cohorts(plan, kept, before)
+    return {}
+
+
+def refresh(plan: Plan) -> Answer:
+    """Our path again, a day later: `klartext analyze` of an experiment that was analysed before."""
+    with tempfile.TemporaryDirectory(dir=plan["spill"]) as folder:
+        kept = Path(folder) / "cohorts"
+        shutil.copytree(Path(plan["root"]) / _KEPT, kept, copy_function=os.link)
+        found = _of_cohorts(plan, kept, WATERMARK)
+    if found.cohorts is None or found.cohorts.reason is not None:
+        raise RuntimeError(f"the cohorts of yesterday did not serve: {found.cohorts}")
+    return _of_readout(found)
+
+
+def _of_cohorts(plan: Plan, folder: Path, watermark: Watermark) -> Readout:
+    store = FactsStore(plan["root"], PROPERTIES)  # type: ignore[arg-type] # literals widen to str
+    settings = DuckDbEngine(plan["memory_limit"], plan["threads"], Path(plan["spill"]))
+    with open_engine(settings) as engine:
+        return cohort_refresh.read(experiment(), Cohorts(store, engine, folder), watermark)
 
 
 def written_by_hand(plan: Plan) -> Answer:
@@ -289,6 +325,8 @@ def _exact(amount: Decimal | None) -> str:
 PATHS = {
     "Klartext": klartext,
     "Klartext, Spark": klartext_on_spark,
+    "yesterday": yesterday,
+    "daily refresh": refresh,
     "SQL by hand": written_by_hand,
     "column scan": column_scan,
 }

@@ -18,7 +18,8 @@ from klartext.analysis.columns import value_columns
 from klartext.analysis.engine import open_engine
 from klartext.analysis.evaluate import analyse
 from klartext.analysis.moments import Moments
-from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.reading import read_out
+from klartext.analysis.readout import Readout
 from klartext.analysis.result import Analysis, VariantCounts
 from klartext.analysis.subject import Registration
 from klartext.analysis.unit_table import build

@@ -14,7 +14,9 @@ import pytest
 from ibis.backends import BaseBackend
 
 from klartext.analysis.engine import open_engine, rows_of
-from klartext.analysis.readout import Readout, read_out, sums
+from klartext.analysis.reading import read_out
+from klartext.analysis.readout import Readout
+from klartext.analysis.unit_sums import sums
 from klartext.analysis.unit_table import build
 from klartext.experiments.door import TableName
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine

@@ -16,7 +16,7 @@ from klartext.analysis.engine import open_engine, rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
 from klartext.analysis.quantiles import Observations
-from klartext.analysis.readout import read_out
+from klartext.analysis.reading import read_out
 from klartext.analysis.unit_table import build
 from klartext.experiments.experiment import AI_METRICS
 from tests.analysis import nasty

@@ -18,7 +18,8 @@ from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.instants import microseconds
 from klartext.analysis.moments import Moments
 from klartext.analysis.quantiles import Observations
-from klartext.analysis.readout import Readout, read_out
+from klartext.analysis.reading import read_out
+from klartext.analysis.readout import Readout
 from klartext.analysis.series import read_series
 from klartext.analysis.unit_table import build
 from klartext.experiments.engines import (

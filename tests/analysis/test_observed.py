@@ -14,7 +14,7 @@ from klartext.analysis import observed
 from klartext.analysis.engine import open_engine, rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.quantiles import Observations
-from klartext.analysis.readout import read_out
+from klartext.analysis.reading import read_out
 from klartext.analysis.unit_table import build
 from klartext.experiments.errors import KlartextError
 from klartext.experiments.experiment import Experiment, Filter, Metric

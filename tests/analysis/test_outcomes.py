@@ -15,7 +15,7 @@ from ibis.backends import BaseBackend
 from klartext.analysis.engine import open_engine
 from klartext.analysis.exposed import exposed_units, known_before, span_of
 from klartext.analysis.outcomes import events_in_window, of_days, tallies
-from klartext.analysis.readout import read_out
+from klartext.analysis.reading import read_out
 from klartext.analysis.unit_table import gather
 from klartext.experiments.door import TableName
 from klartext.experiments.experiment import Covariate

@@ -34,8 +34,17 @@ def test_the_scorecard_begins_with_the_verdict_and_fits_the_terminal(
     assert ran.err == "Next: klartext report mail -o report.html\n"
 
 
+def test_it_says_what_was_kept_when_asked_to_keep(mails: Shop, run: Run) -> None:
+    told = run("analyze", "mail", "--kept").err.splitlines()[0]
+    assert told == (
+        "Kept by earlier analyses: 0 units; built from facts: 3,000 "
+        "(all, for the reason few-facts: docs/facts.md)"
+    )
+
+
 def test_json_has_a_schema_and_the_figures(mails: Shop, run: Run) -> None:
-    document = run("analyze", "mail", "--json").json
+    document = run("analyze", "mail", "--json", "--kept").json
+    assert document["cohorts"] == {"cached": 0, "built": 3000, "reason": "few-facts"}
     assert document["schema"] == "klartext/analysis/v1"
     assert document["registered"] is True
     (one,) = document["by_variant"]

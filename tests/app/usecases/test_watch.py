@@ -74,10 +74,10 @@ def test_an_experiment_that_cannot_be_read_keeps_no_other_from_being_watched(
     shop.deliver(600, lift=0.0, until=START + 25 * DAY)
     taken = analysis.decide
 
-    def decide(session: Session, key: str, *, actor: str) -> analysis.Taken:
+    def decide(session: Session, key: str, *, actor: str, kept: bool) -> analysis.Taken:
         if key == "mail":
             raise EngineError("out of memory")
-        return taken(session, key, actor=actor)
+        return taken(session, key, actor=actor, kept=kept)
 
     monkeypatch.setattr(analysis, "decide", decide)
     found = {one.experiment: one for one in watch(shop.session, actor="scheduler")}

@@ -1,0 +1,385 @@
+"""Refresh: bring cohorts up to date, and read an experiment out by them.
+
+Kept are, per exposed unit, its first exposure and what its events add up to; and of all units
+together the sums that a readout is made of. A refresh reads the facts of later batches, finds the
+units of which the sums are no longer right, takes what they were off and puts in what they are.
+Events of the others are added to what is kept of them, to be used when they are mature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import ibis.expr.types as ir
+from ibis.backends import BaseBackend
+
+from klartext.analysis import ai_calls, attribution, due_units
+from klartext.analysis.assembly import assembled
+from klartext.analysis.cohorts import FILES, TABLES, Cohorts, Kept, Manifest, key_of, narrowed
+from klartext.analysis.columns import STATE
+from klartext.analysis.diagnostics import halves_of, models
+from klartext.analysis.due_units import Late
+from klartext.analysis.engine import materialised, rows_of
+from klartext.analysis.estimate import NotEstimable
+from klartext.analysis.exposed import (
+    assigned,
+    first_seen,
+    sightings,
+    span_of,
+    strangers,
+)
+from klartext.analysis.instants import since_epoch
+from klartext.analysis.observed import MAXIMUM
+from klartext.analysis.outcomes import Tallies, events_in_window, tallies
+from klartext.analysis.quantiles import Observations
+from klartext.analysis.reading import instant
+from klartext.analysis.readout import Readout
+from klartext.analysis.reduced import NEW, OLD, NotPartError, Reduced, Sums, WornOffError
+from klartext.analysis.result import CohortUse
+from klartext.analysis.seen_facts import SeenFacts
+from klartext.analysis.unit_sums import billed, dearest, outcomes
+from klartext.analysis.unit_table import Parts, complete
+from klartext.experiments.experiment import Experiment
+from klartext.experiments.watermark import Watermark
+
+MOST_FILES = 32
+"""More files of one kind than this are read once more and written as one."""
+
+_CALLS = (
+    "unit", "experiment", "variant", "category", "provider", "model", "source", "evidence",
+    "amount", "input_tokens", "output_tokens", "cached_tokens", "task", "duration_ms", "error",
+    "occurred_at", "ingest_batch",
+)  # fmt: skip
+
+
+class _AnewError(Exception):
+    """What is kept does not tell: all facts are to be read."""
+
+
+def read(experiment: Experiment, cohorts: Cohorts, watermark: Watermark) -> Readout:
+    """Return what `klartext.analysis.reading.read_out` does, and keep it for the next one.
+
+    Parameters
+    ----------
+    experiment
+        That `unserved` has nothing against.
+    cohorts
+        What earlier ones have left; brought up to ``watermark`` and published.
+    watermark
+        Facts of later batches are not seen; maturity is judged at its cutoff.
+    """
+    facts = SeenFacts.of(experiment, cohorts.store, cohorts.engine, watermark)
+    key, kept = key_of(experiment, cohorts.store), cohorts.of(experiment)
+    known, reason = kept.published(key, watermark, facts.identities)
+    kept.folder.mkdir(parents=True, exist_ok=True)
+
+    def run(known: Manifest | None, reason: str | None) -> Readout:
+        with ExitStack() as meanwhile:
+
+            def keep(lazy: ir.Table) -> ir.Table:
+                return meanwhile.enter_context(materialised(cohorts.engine, lazy))
+
+            one = _Refresh(experiment, cohorts.engine, watermark, keep, facts, kept, key)
+            return one.all_facts(reason) if known is None else one.later_facts(known)
+
+    if known is None:
+        return run(None, reason)
+    try:
+        return run(known, None)
+    except WornOffError:
+        reason = "worn-off"
+    except NotPartError:
+        reason = "unreadable"
+    except _AnewError as error:
+        reason = str(error)
+    return run(None, reason)
+
+
+@dataclass(frozen=True)
+class _Refresh:
+    """One refresh of the cohorts of one experiment; ``key`` is for its manifest."""
+
+    experiment: Experiment
+    engine: BaseBackend
+    watermark: Watermark
+    keep: Callable[[ir.Table], ir.Table]
+    facts: SeenFacts
+    kept: Kept
+    key: str
+
+    def all_facts(self, reason: str | None) -> Readout:
+        """Read all there is, and keep it if it can be added to."""
+        exposures, usage_costs = self.facts.table("exposures"), self.facts.table("usage_costs")
+        first = self.keep(first_seen(sightings(self.experiment, exposures, self.watermark)))
+        exposed = self.keep(assigned(self.experiment, first, self.watermark))
+        (span,) = rows_of(self.engine, span_of(exposed))
+        near = events_in_window(
+            self.experiment, self.facts.of_days(**span), self.watermark, exposed
+        )
+        stored = self._tallies(near)
+        added = self.keep(due_units.per_unit(near, stored))
+        table = exposed.left_join(added, ["unit", "exposed_us"])
+        parts = Parts(self.keep(table.drop("unit_right", "exposed_us_right")), stored)
+        calls = self.keep(
+            attribution.attribute(self.experiment, usage_costs, self.watermark, exposed)
+        )
+        sums = self._reduced(calls, parts, span)
+        sums |= Reduced({"models": self._models(usage_costs)})
+        unknown = self.keep(strangers(self.experiment, exposures, self.watermark))
+        count = self._count(unknown)
+        variants = [variant.key for variant in self.experiment.variants]
+        counted = calls.filter(calls.counted)
+        without: list[str] = []
+
+        def of_all() -> Mapping[str, Observations] | NotEstimable:
+            without.append("calls-without-unit")
+            return ai_calls.latencies(counted, variants, self.engine)
+
+        found = assembled(
+            self.experiment,
+            sums,
+            self.watermark,
+            self.facts.table("events", lambda *_: False),
+            of_all=of_all,
+        )
+        refused = [*_refusals(sums), *without]
+        if not refused:
+            since = due_units.early_since(self.experiment, self.watermark)
+            rows = {
+                "firsts": first.order_by("packed"),  # few parts of a file are of a time
+                "sums": narrowed(added, self.engine).order_by("exposed_us"),
+                "early": due_units.early(self.experiment, self.facts.since(since), exposed, since),
+                "strangers": unknown,
+            }
+            files = {name: self.kept.write(rows[name]) for name in FILES}
+            self._publish(files, span, sums, count, since)
+        use = CohortUse(0, sum(found.all_units.values()), next(iter(refused), reason))
+        return self._told(found, span, count, use)
+
+    def later_facts(self, known: Manifest) -> Readout:
+        """Read what came since."""
+        exposures, events, calls = (self.facts.late(name, known.batch) for name in TABLES)
+        late = Late(exposures, events, calls.filter(calls.experiment == self.experiment.key))
+        units = self.keep(
+            due_units.later(
+                self.experiment,
+                self.kept.read(known.firsts),
+                late,
+                early_us=known.early_us,
+                since=known.watermark,
+                until=self.watermark,
+            )
+        )
+        (ends,) = rows_of(self.engine, due_units.ends_of(units))
+        if ends["gone_us"] is not None and ends["gone_us"] == known.last_us:
+            raise _AnewError("moved")  # nobody knows which exposure is the last one now
+        span = {
+            "first_us": _least([known.first_us, ends["first_us"]], min),
+            "last_us": _least([known.last_us, ends["last_us"]], max),
+        }
+        near = self._near(known, units, ends, events)
+        stored = self._tallies(near)
+        added = self.keep(due_units.per_unit(near, stored))
+        sums = self._replaced(known, units, late.calls, Parts(added, stored), span)
+        readout = assembled(
+            self.experiment,
+            sums,
+            self.watermark,
+            events,
+            of_all=_without_unit,
+        )
+        unknown = strangers(self.experiment, exposures, self.watermark)
+        unknown = self.keep(unknown.anti_join(self.kept.read(known.strangers), "unit"))
+        count = known.strange + self._count(unknown)
+        early_us = known.early_us
+        if len(known.early) >= MOST_FILES:  # about to be one, and of no more than is needed
+            early_us = max(early_us, due_units.early_since(self.experiment, self.watermark))
+        rows = {
+            "firsts": units.filter(units.is_changed).select("unit", "packed", "low", "high"),
+            "sums": narrowed(added, self.engine),
+            "early": due_units.early(self.experiment, events, units, early_us),
+            "strangers": unknown,
+        }
+        files = {name: self.kept.write(rows[name], getattr(known, name)) for name in FILES}
+        self._publish(self._fewer(files, early_us), span, sums, count, early_us)
+        n = int(ends["built"])
+        return self._told(
+            readout, span, count, CohortUse(sum(readout.all_units.values()) - n, n, None)
+        )
+
+    def _replaced(
+        self,
+        known: Manifest,
+        units: ir.Table,
+        calls: ir.Table,
+        added: Parts,
+        span: Mapping[str, int | None],
+    ) -> Reduced:
+        """Return the sums of all units: what was kept of those that are due, by what they are."""
+        has_more = units.unit.isin(added.table.unit)
+        due = self.keep(units.filter(units.is_due | (units.mature & has_more)))
+        more = units.semi_join(added.table, "unit").anti_join(due, "unit")
+        states = due_units.in_states(
+            self.experiment, due, more, since=known.watermark, until=self.watermark
+        )
+        stands = due_units.standing(
+            self.experiment, self.kept.read(known.sums), due, self.watermark
+        )
+        table = self.keep(due_units.with_sums(states, due, stands, added.table))
+        now = due_units.as_now(self.experiment, units, self.watermark)
+        owners = now.union(table.filter(table[STATE] == OLD).select(*now.columns))
+        theirs = self._calls(known.batch, due, calls)
+        charged = self.keep(attribution.attribute(self.experiment, theirs, self.watermark, owners))
+        was = Reduced.of_document(known.reduced)
+        found = self._reduced(charged, replace(added, table=table), span, known=was)
+        beside = {
+            "units": {
+                key: (0, *numbers[1:])
+                for key, numbers in found.of_state(due_units.MORE).exact["units"].items()
+            },
+            "models": self._models(calls),
+        }
+        sums = was.replaced(found.of_state(OLD), found.of_state(NEW))
+        sums = sums.replaced(Reduced(), Reduced(beside))
+        for reason in _refusals(sums):
+            raise _AnewError(reason)
+        if sums.highest != was.highest and _any_unpriced(was):
+            raise _AnewError("dearest-call")
+        return sums
+
+    def _near(
+        self, known: Manifest, units: ir.Table, ends: Mapping[str, Any], events: ir.Table
+    ) -> ir.Table:
+        """Return the events of `due_units.later` units that are in no kept sum."""
+        fresh, grown = (
+            events_in_window(self.experiment, of, self.watermark, units.filter(those))
+            for of, those in (
+                (self.kept.read(known.early), units.is_new & ~units.is_anew),
+                (events, ~units.is_anew),
+            )
+        )
+        if ends["anew_first_us"] is None:  # mostly
+            return fresh.union(grown)
+        days = self.facts.of_days(first_us=ends["anew_first_us"], last_us=ends["anew_last_us"])
+        anew = units.filter(units.is_anew)
+        return fresh.union(grown, events_in_window(self.experiment, days, self.watermark, anew))
+
+    def _calls(self, batch: int, due: ir.Table, late: ir.Table) -> ir.Table:
+        """Return the calls of units that are due, as they were and as they are, and later ones."""
+        every = self.facts.table("usage_costs")
+        every = every.filter(
+            every.experiment == self.experiment.key, every.ingest_batch <= self.watermark.batch
+        )
+        theirs = every.select(*_CALLS).semi_join(due, "unit")
+        return due_units.in_both(theirs, theirs.ingest_batch > batch).union(
+            due_units.stated(late.select(*_CALLS).anti_join(due, "unit"), NEW)
+        )
+
+    def _reduced(
+        self,
+        calls: ir.Table,
+        parts: Parts,
+        span: Mapping[str, int | None],
+        known: Reduced | None = None,
+    ) -> Reduced:
+        bill = billed(self.experiment, calls, engine=self.engine, known=known)
+        units = complete(self.experiment, parts, attribution.per_unit(calls), dearest(bill, known))
+        return bill | outcomes(
+            self.experiment, parts, units, **span, engine=self.engine, known=known
+        )
+
+    def _models(self, calls: ir.Table) -> Sums:
+        return models(self.experiment, calls, self.watermark, self.engine)
+
+    def _tallies(self, near: ir.Table) -> Tallies:
+        return tallies(self.experiment, near, halves_of(self.experiment, near))
+
+    def _count(self, table: ir.Table) -> int:
+        (row,) = rows_of(self.engine, table.aggregate(rows=table.count()))
+        return int(row["rows"])
+
+    def _fewer(
+        self, files: Mapping[str, Mapping[str, int]], early_us: int
+    ) -> Mapping[str, Mapping[str, int]]:
+        """Write many files of one kind as one."""
+
+        def one_of(name: str) -> ir.Table:
+            found = self.kept.read(files[name])
+            if name == "firsts":
+                return first_seen(found).order_by("packed")
+            if name == "sums":
+                # Kept first: of integers the engine returns wider sums than a file can hold.
+                found = self.keep(due_units.summed(found, "unit", "exposed_us"))
+                return narrowed(found, self.engine).order_by("exposed_us")
+            if name == "early":
+                firsts = self.kept.read(files["firsts"])
+                return due_units.early(self.experiment, found, firsts, early_us)
+            return found
+
+        return {
+            name: self.kept.write(one_of(name)) if len(each) > MOST_FILES else each
+            for name, each in files.items()
+        }
+
+    def _publish(
+        self,
+        files: Mapping[str, Mapping[str, int]],
+        span: Mapping[str, int | None],
+        sums: Reduced,
+        strange: int,
+        early_us: int,
+    ) -> None:
+        self.kept.publish(
+            Manifest(
+                early_us=early_us,
+                key=self.key,
+                batch=self.watermark.batch,
+                cutoff_us=since_epoch(self.watermark.cutoff),
+                facts=self.facts.documents,
+                **span,  # type: ignore[arg-type] # the names of its fields
+                **files,  # type: ignore[arg-type]
+                strange=strange,
+                reduced=sums.document(),
+            )
+        )
+
+    def _told(
+        self, found: Readout, span: Mapping[str, int | None], strange: int, use: CohortUse
+    ) -> Readout:
+        return replace(
+            found,
+            first_exposure=instant(span["first_us"]),
+            last_exposure=instant(span["last_us"]),
+            strangers=strange,
+            cohorts=use,
+        )
+
+
+def _least(numbers: Iterable[int | None], of: Callable[..., int | None]) -> int | None:
+    return of((number for number in numbers if number is not None), default=None)
+
+
+def _refusals(sums: Reduced) -> list[str]:
+    """Return why sums cannot be added to."""
+    if ai_calls.has_tasks(sums):  # the number of distinct tasks is no sum
+        return ["ai-tasks"]
+    found = sums.latencies
+    if isinstance(found, NotEstimable):
+        return [found.reason]
+    return ["too-many-values"] if sum(len(one.values) for one in found.values()) > MAXIMUM else []
+
+
+def _any_unpriced(sums: Reduced) -> bool:
+    """Whether units had calls that count with the price of the dearest."""
+    return any(
+        unpriced
+        for (charged_to, *_), (_, unpriced, *_) in sums.exact["usage"].items()
+        if charged_to == attribution.UNIT
+    )
+
+
+def _without_unit() -> NoReturn:
+    raise _AnewError("calls-without-unit")

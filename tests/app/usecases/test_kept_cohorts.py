@@ -1,0 +1,124 @@
+"""What analyses keep: taken when asked where it pays, swept when unused."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from klartext.analysis import cohorts
+from klartext.analysis.document import to_json
+from klartext.analysis.result import CohortUse
+from klartext.app.usecases import analysis, assumptions, facts, ledger
+from klartext.experiments import batches
+from klartext.experiments.batches import BatchKind, Source
+from klartext.experiments.money import Money
+from tests.app.mails import DAY, START, Shop
+
+MATURE = START + 40 * DAY
+
+
+def test_a_second_analysis_takes_what_the_first_one_kept(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.begin()
+    shop.deliver(200, lift=0.1, until=MATURE)
+    few = analysis.analyze(shop.session, "mail", kept=True)
+    assert few.cohorts == CohortUse(0, 200, "few-facts")
+    monkeypatch.setattr(cohorts, "WORTHWHILE", 0)
+    first = analysis.analyze(shop.session, "mail", kept=True)
+    second = analysis.analyze(shop.session, "mail", kept=True)
+    fresh = analysis.analyze(shop.session, "mail")
+    assert first.cohorts == CohortUse(0, 200, "first-analysis")
+    assert second.cohorts == CohortUse(200, 0, None)
+    assert fresh.cohorts is None
+    assert to_json(few) == to_json(first) == to_json(second) == to_json(fresh)
+
+    manifest = shop.session.cohorts / "mail" / "manifest.json"
+    left = manifest.with_name("left.parquet")
+    left.write_bytes(b"of a killed analysis")
+    old = (shop.session.now() - timedelta(days=30)).timestamp()
+    os.utime(left, (old, old))
+    now = shop.session.now().timestamp()
+    os.utime(manifest, (now, now))
+    facts.maintain(shop.session)
+    assert not left.exists()
+    assert analysis.analyze(shop.session, "mail", kept=True).cohorts == CohortUse(200, 0, None)
+    for file in manifest.parent.iterdir():
+        os.utime(file, (old, old))
+    facts.maintain(shop.session)
+    assert list(manifest.parent.iterdir()) == []
+
+    manifest.parent.rmdir()
+    manifest.parent.write_bytes(b"in the way")
+    assert analysis.analyze(shop.session, "mail", kept=True).cohorts == CohortUse(0, 200, "failed")
+
+
+def test_other_assumptions_instants_and_bills_read_all_and_leave_what_is_kept(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohorts, "WORTHWHILE", 0)
+    shop.begin()
+    shop.deliver(200, lift=0.1, until=MATURE)
+    analysis.analyze(shop.session, "mail", kept=True)
+    manifest = shop.session.cohorts / "mail" / "manifest.json"
+    key = json.loads(manifest.read_text())["key"]
+    tried = assumptions.what_if(
+        shop.session, "mail", ["value.revenue.contribution_margin=30%"], kept=True
+    )
+    assert tried.assumed.cohorts is None
+    assert tried.registered.cohorts == CohortUse(200, 0, None)
+    assert json.loads(manifest.read_text())["key"] == key
+    before = manifest.stat()
+    then = analysis.analyze(shop.session, "mail", as_of=shop.session.now(), kept=True)
+    assert then.cohorts == CohortUse(0, 200, "as-of")
+    bill = ledger.Entry(
+        category="model_fees",
+        amount=Money(Decimal(30), "EUR"),
+        start=START,
+        end=START + 30 * DAY,
+        behaviour="per_event",
+        experiment="mail",
+        variant="ai",
+        provider="anthropic",
+        status="invoiced",
+    )
+    ledger.add(shop.session, bill, actor="lena.vogt")
+    assert analysis.analyze(shop.session, "mail", kept=True).cohorts == CohortUse(0, 200, "bills")
+    assert (manifest.stat().st_ino, manifest.stat().st_mtime_ns) == (
+        before.st_ino,
+        before.st_mtime_ns,
+    )
+
+
+def test_an_import_that_goes_on_below_a_bill_is_not_taken_as_read(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bill needs no lease of the facts: its batch ends above one that still adds rows."""
+    monkeypatch.setattr(cohorts, "WORTHWHILE", 0)
+    shop.begin()
+    shop.deliver(200, lift=0.1, until=MATURE)
+    analysis.analyze(shop.session, "mail", kept=True)
+
+    def opened(kind: BatchKind) -> int:
+        source = Source(kind, kind, "", "", kind, "received")
+        with shop.session.engine.begin() as connection:
+            return batches.open_batch(connection, source, now=shop.session.now())
+
+    def ended(batch: int) -> None:
+        with shop.session.engine.begin() as connection:
+            batches.finish(connection, batch, complete_until=None, now=shop.session.now())
+
+    events, bill = opened("events"), opened("ledger")
+    ended(bill)
+    meanwhile = analysis.analyze(shop.session, "mail", kept=True)
+    assert (meanwhile.watermark.batch < events, meanwhile.cohorts) == (
+        True,
+        CohortUse(200, 0, None),
+    )
+    ended(events)
+    found = analysis.analyze(shop.session, "mail", kept=True)
+    assert (found.watermark.batch, found.cohorts) == (events, CohortUse(200, 0, None))
