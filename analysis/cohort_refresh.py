@@ -18,7 +18,16 @@ from ibis.backends import BaseBackend
 
 from klartext.analysis import ai_calls, attribution, due_units
 from klartext.analysis.assembly import assembled
-from klartext.analysis.cohorts import FILES, TABLES, Cohorts, Kept, Manifest, key_of, narrowed
+from klartext.analysis.cohorts import (
+    FILES,
+    TABLES,
+    Cohorts,
+    Kept,
+    Manifest,
+    key_of,
+    narrowed,
+    widened,
+)
 from klartext.analysis.columns import STATE
 from klartext.analysis.diagnostics import halves_of, models
 from klartext.analysis.due_units import Late
@@ -42,6 +51,7 @@ from klartext.analysis.result import CohortUse
 from klartext.analysis.seen_facts import SeenFacts
 from klartext.analysis.unit_sums import billed, dearest, outcomes
 from klartext.analysis.unit_table import Parts, complete
+from klartext.experiments.engines import failures
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.watermark import Watermark
 
@@ -92,6 +102,8 @@ def read(experiment: Experiment, cohorts: Cohorts, watermark: Watermark) -> Read
     except WornOffError:
         reason = "worn-off"
     except NotPartError:
+        reason = "unreadable"
+    except failures(cohorts.engine.name):  # a damaged file, as a rule
         reason = "unreadable"
     except _AnewError as error:
         reason = str(error)
@@ -312,7 +324,7 @@ class _Refresh:
                 return first_seen(found).order_by("packed")
             if name == "sums":
                 # Kept first: of integers the engine returns wider sums than a file can hold.
-                found = self.keep(due_units.summed(found, "unit", "exposed_us"))
+                found = self.keep(due_units.summed(widened(found), "unit", "exposed_us"))
                 return narrowed(found, self.engine).order_by("exposed_us")
             if name == "early":
                 firsts = self.kept.read(files["firsts"])

@@ -44,6 +44,8 @@ FILES = ("firsts", "sums", "early", "strangers")
 _DIGITS = 18
 """Decimal digits that fit into a number of 64 bits."""
 
+_WIDEST = 38
+
 _MANIFEST = "manifest.json"
 _SCHEMA = "klartext/cohorts/v1"
 
@@ -145,7 +147,9 @@ class Kept:
             return None, "earlier-watermark"
         if any(_size(self.folder / name) != size for name, size in found.files.items()):
             return None, "unreadable"
-        if not all(one.only_grew(found.facts[name]) for name, one in facts.items()):
+        if found.facts.keys() != facts.keys():
+            return None, "unreadable"
+        if not all(one.only_grew(found.facts[name], found.batch) for name, one in facts.items()):
             return None, "facts-rewritten"
         return found, None
 
@@ -178,7 +182,11 @@ class Kept:
         name = f"{uuid.uuid4().hex}.parquet"
         path = self.folder / name
         # Packed they are a tenth smaller, and unpacking them is a third of reading them.
-        self.engine.to_parquet(table, path, compression="uncompressed")
+        try:
+            self.engine.to_parquet(table, path, compression="uncompressed")
+        except BaseException:
+            path.unlink(missing_ok=True)  # a full disk is not to become fuller
+            raise
         if beside is not None and not pq.read_metadata(path).num_rows:
             path.unlink()
             return dict(beside)
@@ -204,6 +212,17 @@ def narrowed(table: ir.Table, engine: BaseBackend) -> ir.Table:
     )
     fit = {name for name, kind in wide.items() if row[name] < 10 ** (_DIGITS - kind.scale)}
     return table.cast({name: wide[name] for name in fit})
+
+
+def widened(table: ir.Table) -> ir.Table:
+    """Return a table with decimals as wide as can be, for sums."""
+    return table.cast(
+        {
+            name: kind.copy(precision=_WIDEST)
+            for name, kind in table.schema().items()
+            if isinstance(kind, dt.Decimal)
+        }
+    )
 
 
 def unserved(experiment: Experiment, *, splits: int, aliases: bool) -> str | None:

@@ -77,9 +77,10 @@ def later(  # noqa: PLR0913 - what is kept, what came, and from when to when
     fresh = first_seen(sightings(experiment, late.exposures, until))
     wanted = late.events.filter(late.events.name.isin(event_names(experiment)))
     called = late.calls.filter(late.calls.unit.notnull()).select("unit").distinct()
-    touched = fresh.select("unit").union(wanted.select("unit")).union(called)
-    due = maturing(experiment, firsts, since, until)
-    before = firsts.semi_join(touched, "unit").union(due.select(*firsts.columns))
+    # Of a unit all rows are needed: a later one may say that it was exposed before.
+    due = maturing(experiment, firsts, since, until).select("unit")
+    touched = fresh.select("unit").union(wanted.select("unit"), called, due)
+    before = firsts.semi_join(touched, "unit")
     nothing = ibis.null("int64")
     names = {"then": "packed", "least": "low", "most": "high"}
     rows = before.mutate(**{name: before[of] for name, of in names.items()}, called=ibis.literal(0))

@@ -114,7 +114,7 @@ def assigned(experiment: Experiment, first: ir.Table, watermark: Watermark) -> i
 def maturing(
     experiment: Experiment, first: ir.Table, since: Watermark, until: Watermark
 ) -> ir.Table:
-    """Return the rows of `first_seen` whose units mature after ``since`` and by ``until``."""
+    """Return the rows of `first_seen` that mature after ``since`` and by ``until``."""
     before, now = (latest_mature(experiment, each) + 1 for each in (since, until))
     # Of the packed instants themselves, so that the engine can leave out parts of a file.
     return first.filter(first.packed >= before << _SLOT_BITS, first.packed < now << _SLOT_BITS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,6 +33,12 @@ SHARPEST = 1e3
 
 It is that of a variant: on one day a few units may happen to have one value.
 """
+
+A_DAY = 1e4
+"""The same of what a day's units are taken off, against all units up to that day."""
+
+SHOWN = 100
+"""Values that are not zero from which on the figures up to a day are looked at."""
 
 DUST = 1e-9
 """What may be missing of a second moment, as a share of what there was."""
@@ -181,21 +188,23 @@ class Reduced:
             moments[key] = without(moments[key], taken)
         for key, given in new.moments.items():
             moments[key] = moments[key] + given if key in moments else given
-        touched = {key[:_POOLED] for key in (*old.moments, *new.moments)}
-        had, has = (
-            _pooled({key: one for key, one in each.items() if key[:_POOLED] in touched})
-            for each in (self.moments, moments)
-        )
-        for key in touched:
-            squares = np.diag(has[key].m2)
+        had = _pooled(self.moments)
+        for pool in {key[:_POOLED] for key in (*old.moments, *new.moments)}:
+            keys = sorted(key for key in moments if key[:_POOLED] == pool)
+            so_far = list(accumulate(moments[key] for key in keys))  # in the order of days
+            for key, has in zip(keys, so_far, strict=True):
+                if key in old.moments:
+                    shown = has.nonzero >= SHOWN
+                    _require_digits(has, np.diag(self.moments[key].m2), A_DAY, shown)
+            has = so_far[-1]
+            squares = np.diag(has.m2)
             before = np.maximum(
-                peaks.get(key, 0.0), np.diag(had[key].m2) if key in had else squares
+                peaks.get(pool, 0.0), np.diag(had[pool].m2) if pool in had else squares
             )
             # Of no value, or of one, nothing is left to be worn off.
-            varies = (has[key].nonzero > 0) & (has[key].n > 1)
-            if np.any(varies & (squares * SHARPEST < before)):
-                raise WornOffError
-            peaks[key] = np.where(varies, np.maximum(before, squares), 0.0)
+            varies = (has.nonzero > 0) & (has.n > 1)
+            _require_digits(has, before, SHARPEST, varies)
+            peaks[pool] = np.where(varies, np.maximum(before, squares), 0.0)
         names = {**self.exact, **new.exact}
         highest = [one for one in (self.highest, new.highest) if one is not None]
         return Reduced(
@@ -227,6 +236,8 @@ def _replaced(total: Sums, old: Sums, new: Sums) -> Sums:
         raise NotPartError
     found = dict(total)
     for key, numbers in old.items():
+        if numbers[0] > total[key][0]:
+            raise NotPartError
         found[key] = _sum(found[key], tuple(-number for number in numbers))
     for key, numbers in new.items():
         found[key] = _sum(found[key], numbers) if key in found else numbers
@@ -252,8 +263,12 @@ def without(total: Moments, part: Moments) -> Moments:
     ------
     WornOffError
         A second moment would be negative, or was not finite.
+    NotPartError
+        ``part`` has more units.
     """
     n = total.n - part.n
+    if n < 0:
+        raise NotPartError
     if part.n == 0:
         return total
     if not np.isfinite(np.diag(total.m2)).all():
@@ -280,6 +295,11 @@ def without(total: Moments, part: Moments) -> Moments:
     mean, rest = two_sum(total.mean, total.rest - away * (part.n / n))
     mean, rest = (np.where(nonzero > 0, each, 0.0) for each in (mean, rest))
     return Moments(total.columns, n, mean, m2, np.where(varies, m3, 0.0), nonzero, rest=rest)
+
+
+def _require_digits(has: Moments, before: Any, most: float, where: Any) -> None:
+    if np.any(where & (np.diag(has.m2) * most < before)):
+        raise WornOffError
 
 
 def _pooled(moments: Mapping[Key, Moments]) -> dict[Key, Moments]:

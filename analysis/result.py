@@ -406,9 +406,9 @@ class CohortUse:
     cached
         Exposed units of which only later facts were read.
     built
-        Exposed units that were gathered from all facts.
+        Exposed units that were new, or were gathered again: their first exposure has moved.
     reason
-        Why something was computed anew, None when nothing was.
+        Why all facts were read; None when they were not.
     """
 
     cached: int

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 TABLES: tuple[TableName, ...] = ("exposures", "events", "usage_costs", "aliases")
 
 WRITER = "klartext:writer"
+_BATCH = "klartext.batch"
+"""In the log of a table: the earliest batch of a commit."""
 """Application transaction in every commit: two writers that read the same version conflict."""
 
 INSTANT = pa.timestamp("us", "UTC")
@@ -209,13 +211,16 @@ class Identity:
     def _version(self) -> int:
         return -1 if self.delta is None else int(self.delta.version())
 
-    def only_grew(self, before: Mapping[str, Any]) -> bool:
-        """Whether facts were only added since, or rewritten as they are.
+    def only_grew(self, before: Mapping[str, Any], batch: int) -> bool:
+        """Whether facts of later batches were added since, or facts rewritten as they are.
 
         Parameters
         ----------
         before
             `document` of then.
+        batch
+            The latest batch of then. A writer that stalled beyond its lease adds rows to an
+            earlier one.
         """
         if before["version"] < 0:
             return True  # there was none
@@ -223,15 +228,16 @@ class Identity:
         if self.delta is None or before["table"] != self.table or since < 0:
             return False
         commits = self.delta.history(since) if since else []
-        return len(commits) == since and all(map(_keeps_facts, commits))
+        return len(commits) == since and all(_keeps_facts(commit, batch) for commit in commits)
 
 
-def _keeps_facts(commit: Mapping[str, Any]) -> bool:
-    """Whether a commit was an append or a compaction; a vacuum deletes what nobody reads."""
+def _keeps_facts(commit: Mapping[str, Any], batch: int) -> bool:
+    """Whether a commit added a later batch or compacted; a vacuum deletes what nobody reads."""
     if commit["operation"].startswith("VACUUM"):
         return True
     is_append = commit.get("operationParameters", {}).get("mode") == "Append"
-    return commit["operation"] == "WRITE" and (is_append or commit.get("klartext") == "compaction")
+    adds = is_append and int(commit.get(_BATCH, batch + 1)) > batch
+    return commit["operation"] == "WRITE" and (adds or commit.get("klartext") == "compaction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +356,10 @@ class FactsStore:
                 rows,
                 mode="append",
                 schema_mode="merge" if differs else None,
-                commit_properties=CommitProperties(app_transactions=transactions),
+                commit_properties=CommitProperties(
+                    app_transactions=transactions,
+                    custom_metadata={_BATCH: str(pc.min(rows["ingest_batch"]).as_py() or 0)},
+                ),
             )
         except CommitFailedError as error:
             raise ConcurrentAppendError(f"{table} changed while rows were compared") from error

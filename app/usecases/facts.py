@@ -181,15 +181,18 @@ def _sweep(cohorts: Path, *, unused_since: datetime) -> None:
     Every refresh replaces the manifest and names the files that count, so that whatever is older
     than it and not named is left over.
     """
-    for manifest in cohorts.glob("*/manifest.json"):
-        is_used = manifest.stat().st_mtime >= unused_since.timestamp()
-        named = manifest.read_text("utf-8") if is_used else ""
-        for file in manifest.parent.iterdir():
-            old = file.stat().st_mtime < unused_since.timestamp()
-            if old and file.name not in named and file != manifest:
+
+    def is_old(file: Path) -> bool:
+        return file.stat().st_mtime < unused_since.timestamp()
+
+    for folder in cohorts.glob("*/"):
+        manifest = folder / "manifest.json"
+        if manifest.exists() and is_old(manifest):
+            manifest.unlink()
+        named = manifest.read_text("utf-8") if manifest.exists() else ""
+        for file in folder.iterdir():
+            if is_old(file) and file != manifest and file.name not in named:
                 file.unlink(missing_ok=True)
-        if not is_used:
-            manifest.unlink(missing_ok=True)
 
 
 def summary(session: Session) -> FactsSummary:

@@ -101,6 +101,10 @@ class Workspace:
     def lose_a_file(self) -> None:
         self.kept("*.parquet").unlink()
 
+    def damage_files(self) -> None:
+        for file in self.folder.glob("mail/*.parquet"):
+            file.write_bytes(bytes(file.stat().st_size))
+
     def erase(self) -> None:
         events = self.store.snapshot("events").delta
         assert events is not None
@@ -201,6 +205,8 @@ def test_any_boundaries_of_batches_give_what_all_facts_give(
         found = place.check(mark(batch, 5 + 20 * batch), served(kind))
         assert found.cohorts is not None
         reasons.append(found.cohorts.reason)
+    for days in (80, 120):  # nothing comes any more: time alone makes units mature
+        place.check(mark(3, days), served(kind))
     assert reasons[0] == "first-analysis"
     if kind != "nasty":
         assert None in reasons
@@ -314,6 +320,52 @@ def test_maturing_alone_moves_units_into_the_comparison(place: Workspace) -> Non
     assert (found.cohorts, found.counts[1].mature) == (CohortUse(30, 0, None), 22)
 
 
+def test_an_exposure_that_came_to_be_earlier_matures_once(place: Workspace) -> None:
+    """What was first kept of the unit is mature ten days after what is true of it."""
+    place.deliver(
+        1,
+        exposures=[
+            exposure(99, "ai", occurred_at=START + 21 * DAY),
+            *(
+                exposure(unit, ("control", "ai")[unit % 2], occurred_at=START + 20 * DAY)
+                for unit in range(12)
+            ),
+        ],
+        events=[purchase(unit, f"{unit}.5", days=21) for unit in range(12)],
+    )
+    place.read(mark(1, 35))
+    place.deliver(2, exposures=[exposure(3, "control", occurred_at=START + 10 * DAY)])
+    place.read(mark(2, 36))
+    place.check(mark(2, 45))
+    found = place.check(mark(2, 65))
+    assert (found.cohorts, found.count("ai").mature) == (CohortUse(13, 0, None), 6)
+
+
+def test_sums_of_many_files_may_be_wider_than_each(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eighteen digits, twelve of them decimals, are all that a million leaves."""
+    monkeypatch.setattr(cohort_refresh, "MOST_FILES", 1)
+    place.deliver(
+        1, exposures=[exposure(1, "ai"), exposure(2, "ai")], events=[purchase(1, "800000", days=1)]
+    )
+    place.read(mark(1, 5))
+    for batch in (2, 3):
+        place.deliver(batch, events=[purchase(1, "150000", days=batch)])
+        found = place.read(mark(batch, 5 + batch))
+        assert found.cohorts == CohortUse(2, 0, None)
+    place.check(mark(3, 40))
+
+
+def test_rows_of_a_batch_that_was_read_already_are_not_overlooked(place: Workspace) -> None:
+    """A writer that stalled beyond its lease may add to the batch before the last."""
+    place.deliver(1, exposures=[exposure(1, "ai")], events=[purchase(1, "1")])
+    place.deliver(3, exposures=[exposure(2, "ai")])
+    place.read(mark(3, 40))
+    place.deliver(2, events=[purchase(1, "5")])
+    assert place.check(mark(3, 40)).cohorts == CohortUse(0, 2, "facts-rewritten")
+
+
 def test_compaction_between_changes_nothing(place: Workspace) -> None:
     def facts(unit: int) -> dict[str, list[dict[str, Any]]]:
         return {
@@ -370,6 +422,7 @@ def test_what_does_not_match_is_not_used(place: Workspace) -> None:
         (lambda: place.manifest.write_text("{"), "unreadable"),
         (place.lose_a_file, "unreadable"),
         (lambda: place.kept("*.parquet").write_bytes(b"x"), "unreadable"),
+        (place.damage_files, "unreadable"),
         (place.erase, "facts-rewritten"),
     ]
     for change, reason in changes:

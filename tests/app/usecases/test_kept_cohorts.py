@@ -52,6 +52,10 @@ def test_a_second_analysis_takes_what_the_first_one_kept(
     facts.maintain(shop.session)
     assert list(manifest.parent.iterdir()) == []
 
+    left.write_bytes(b"of an analysis that was killed before any was kept")
+    os.utime(left, (old, old))
+    facts.maintain(shop.session)
+
     manifest.parent.rmdir()
     manifest.parent.write_bytes(b"in the way")
     assert analysis.analyze(shop.session, "mail", kept=True).cohorts == CohortUse(0, 200, "failed")
