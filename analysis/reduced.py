@@ -201,10 +201,9 @@ class Reduced:
             before = np.maximum(
                 peaks.get(pool, 0.0), np.diag(had[pool].m2) if pool in had else squares
             )
-            # Of no value, or of one, nothing is left to be worn off.
-            varies = (has.nonzero > 0) & (has.n > 1)
-            _require_digits(has, before, SHARPEST, varies)
-            peaks[pool] = np.where(varies, np.maximum(before, squares), 0.0)
+            # Of no value, or of one, no variance is left to be worn off.
+            _require_digits(has, before, SHARPEST, (has.nonzero > 0) & (has.n > 1))
+            peaks[pool] = np.where(has.nonzero > 0, np.maximum(before, squares), 0.0)
         names = {**self.exact, **new.exact}
         highest = [one for one in (self.highest, new.highest) if one is not None]
         return Reduced(

@@ -53,6 +53,10 @@ def test_nothing_is_left_to_wear_off_of_no_value_or_of_one() -> None:
     one = Reduced(moments={KEY: moments(3.0, 700.0)})
     left = one.replaced(Reduced(moments={KEY: moments(700.0)}), Reduced()).moments[KEY]
     assert (left.n, left.mean[0], left.m2[0, 0]) == (1, pytest.approx(3.0), 0.0)
+    rich = Reduced(moments={KEY: moments(5.25, 1e14)})
+    poor = rich.replaced(Reduced(moments={KEY: moments(1e14)}), Reduced())
+    with pytest.raises(WornOffError):  # but of its mean
+        poor.replaced(Reduced(), Reduced(moments={KEY: moments(5.25, 5.5, 6.0)}))
     none = Reduced(moments={KEY: moments(0.0, 0.0, 700.0)})
     left = none.replaced(Reduced(moments={KEY: moments(700.0)}), Reduced()).moments[KEY]
     assert (left.n, left.mean[0], left.m2[0, 0], left.m3[0]) == (2, 0.0, 0.0, 0.0)
