@@ -114,16 +114,18 @@ class Workspace:
         with open_engine() as engine:
             return cohort_refresh.read(spec, Cohorts(self.store, engine, self.folder), watermark)
 
-    def check(self, watermark: Watermark, spec: Experiment = SPEC) -> Readout:
+    def check(
+        self, watermark: Watermark, spec: Experiment = SPEC, *, within: float = 1e-9
+    ) -> Readout:
         """Read, and compare with all facts from scratch."""
         found = self.read(watermark, spec)
         with open_engine() as engine:
             expected = read_out(spec, self.store.tables(engine), watermark, engine=engine)
-        assert_same(found, expected)
+        assert_same(found, expected, within)
         return found
 
 
-def assert_same(found: Readout, expected: Readout) -> None:
+def assert_same(found: Readout, expected: Readout, within: float) -> None:
     if expected.calls is None:
         assert found.calls is None
         for name in EXACT:
@@ -132,7 +134,7 @@ def assert_same(found: Readout, expected: Readout) -> None:
             assert found.moments[variant].mean == pytest.approx(moments.mean, rel=1e-12)
             assert found.moments[variant].m2 == pytest.approx(moments.m2, rel=1e-9, abs=1e-9)
     else:
-        assert_alike(({}, found), ({}, expected))
+        assert_alike(({}, found), ({}, expected), within=within)
     assert (found.strangers, found.first_exposure, found.last_exposure) == (
         expected.strangers, expected.first_exposure, expected.last_exposure,
     )  # fmt: skip
@@ -199,14 +201,17 @@ def test_any_boundaries_of_batches_give_what_all_facts_give(
     if kind != "nasty":
         mild(facts, rng)
     place = Workspace(tmp_path, cases.PROPERTIES)
+    # Of a day with mean 1e9 and deviation 1, in a variant that has zeros too, a full run takes
+    # the variance for dust and a refresh may not: that is 1e-9 of the products of the variant.
+    within = 1e-8 if kind == "nasty" else 1e-9
     reasons = []
     for batch, rows in enumerate(delivered(facts, rng), start=1):
         place.deliver(batch, **rows)
-        found = place.check(mark(batch, 5 + 20 * batch), served(kind))
+        found = place.check(mark(batch, 5 + 20 * batch), served(kind), within=within)
         assert found.cohorts is not None
         reasons.append(found.cohorts.reason)
     for days in (80, 120):  # nothing comes any more: time alone makes units mature
-        place.check(mark(3, days), served(kind))
+        place.check(mark(3, days), served(kind), within=within)
     assert reasons[0] == "first-analysis"
     if kind != "nasty":
         assert None in reasons
