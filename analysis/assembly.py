@@ -10,9 +10,7 @@ import ibis.expr.types as ir
 
 from klartext.analysis import ai_calls, amounts, attribution
 from klartext.analysis.columns import REGIME, count_columns, derived, value_columns
-from klartext.analysis.diagnostics import (
-    diagnosed,
-)
+from klartext.analysis.diagnostics import diagnosed
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.local_days import day_of
 from klartext.analysis.quantiles import Observations

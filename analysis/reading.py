@@ -18,10 +18,7 @@ from klartext.analysis import ai_calls, attribution, observed
 from klartext.analysis.aliases import count, merged
 from klartext.analysis.assembly import assembled, is_compared, shares_of, shifted
 from klartext.analysis.columns import derived, value_columns
-from klartext.analysis.diagnostics import (
-    halves_of,
-    models,
-)
+from klartext.analysis.diagnostics import halves_of, models
 from klartext.analysis.engine import materialised, rows_of
 from klartext.analysis.exposed import (
     exposed_units,

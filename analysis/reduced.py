@@ -17,6 +17,7 @@ import numpy as np
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments, two_sum
 from klartext.analysis.quantiles import Observations
+from klartext.analysis.sequential.mixture import MINIMUM_NONZERO
 
 Key: TypeAlias = tuple[Any, ...]
 Number: TypeAlias = int | Decimal
@@ -36,9 +37,6 @@ It is that of a variant: on one day a few units may happen to have one value.
 
 A_DAY = 1e4
 """The same of what a day's units are taken off, against all units up to that day."""
-
-SHOWN = 100
-"""Values that are not zero from which on the figures up to a day are looked at."""
 
 DUST = 1e-9
 """What may be missing of a second moment, as a share of what there was."""
@@ -194,7 +192,7 @@ class Reduced:
             so_far = list(accumulate(moments[key] for key in keys))  # in the order of days
             for key, has in zip(keys, so_far, strict=True):
                 if key in old.moments:
-                    shown = has.nonzero >= SHOWN
+                    shown = has.nonzero >= MINIMUM_NONZERO  # before there is no interval
                     _require_digits(has, np.diag(self.moments[key].m2), A_DAY, shown)
             has = so_far[-1]
             squares = np.diag(has.m2)

@@ -17,9 +17,7 @@ from ibis.backends import BaseBackend
 
 from klartext.analysis import ai_calls, amounts
 from klartext.analysis.columns import REGIME, STATE, count_columns, derived, value_columns
-from klartext.analysis.diagnostics import (
-    halves,
-)
+from klartext.analysis.diagnostics import halves
 from klartext.analysis.engine import rows_of
 from klartext.analysis.instants import whole
 from klartext.analysis.local_days import clock_changes, midnight
