@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import ibis
 import sqlalchemy as sa
 
-from klartext.analysis import cohort_refresh, cohorts, percentile_caps, unit_table
-from klartext.analysis.engine import EngineError, connect, open_engine
+from klartext.analysis import percentile_caps, unit_table
+from klartext.analysis.engine import connect, open_engine
 from klartext.analysis.evaluate import analyse
 from klartext.analysis.frames import VariantMoments
 from klartext.analysis.reading import read_out
@@ -25,6 +25,7 @@ from klartext.analysis.value import period_of
 from klartext.app.session import Session
 from klartext.app.usecases import looks
 from klartext.app.usecases.enact import Outcome, enact
+from klartext.app.usecases.kept_cohorts import from_cohorts
 from klartext.app.usecases.registry import require_registered
 from klartext.experiments import (
     approvals,
@@ -34,7 +35,6 @@ from klartext.experiments import (
     incidents,
     preflight,
     registry,
-    seen,
 )
 from klartext.experiments.caps import PercentileCap
 from klartext.experiments.engines import DuckDbEngine, PostgresEngine, SparkEngine
@@ -408,52 +408,20 @@ def read(
         with open_facts(session, registered, as_of=as_of, at=at) as facts:
             return replace(facts.read_out(), caps=facts.caps)
     is_now = as_of is None and at is None
-    found = _from_cohorts(session, registered) if is_now else "as-of"
+    found = (
+        from_cohorts(
+            session,
+            registered,
+            splits=len(_splits(session, registered)),
+            ledger=_ledger(session, registered, None),
+        )
+        if is_now
+        else "as-of"
+    )
     if isinstance(found, Readout):
         return found
     every = read(session, registered, as_of=as_of, at=at)
     return replace(every, cohorts=CohortUse(0, sum(every.all_units.values()), found))
-
-
-def _from_cohorts(session: Session, registered: Registered) -> Readout | str | None:
-    """Return the readout by what earlier ones have kept, else why not; None without facts."""
-    ledger = _ledger(session, registered, None)
-    reason = _unserved(session, registered, ledger)
-    if reason is not None:
-        return reason
-    promised = registered.experiment.costs.usage_source is not None
-    with reading(session.engine) as connection:
-        watermark = seen.own_watermark(connection, usage=promised)
-        frozen = caps.frozen(connection, registered.key)
-        if watermark is None:
-            return None
-    try:
-        with open_engine(session.workspace.engine) as engine:
-            kept = cohorts.Cohorts(session.facts, engine, session.cohorts)
-            found = cohort_refresh.read(registered.experiment, kept, watermark)
-    except (OSError, EngineError):
-        return "failed"  # deleted meanwhile, or a full disk: the facts are all it takes
-    return replace(found, caps=tuple(frozen.values()), ledger=ledger)
-
-
-def _unserved(session: Session, registered: Registered, ledger: Ledger) -> str | None:
-    """Return why nothing is kept of an experiment, None when it is."""
-    workspace, store = session.workspace, session.facts
-    reasons: dict[str, Callable[[], bool]] = {
-        "mapped-tables": lambda: workspace.mapped is not None,  # they have no batches
-        "engine": lambda: not isinstance(workspace.engine, DuckDbEngine),
-        "object-store": lambda: not store.is_local,
-        "few-facts": lambda: sum(map(store.rows, cohorts.TABLES)) < cohorts.WORTHWHILE,
-        # A bill speaks of calls that were read long ago.
-        "bills": lambda: bool(ledger.bills(session.now())),
-    }
-    return next((reason for reason, holds in reasons.items() if holds()), None) or (
-        cohorts.unserved(
-            registered.experiment,
-            splits=len(_splits(session, registered)),
-            aliases=store.has_aliases(),
-        )
-    )
 
 
 def _ledger(session: Session, registered: Registered, as_of: datetime | None) -> Ledger:
