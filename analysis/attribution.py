@@ -1,8 +1,9 @@
 """Attribution: which unit or variant each AI call is charged to.
 
-The variant on the call decides, not the exposure window. A call with a unit of that variant (or
-without a variant) enters the unit's cost; one with a variant only is shared by the variant's
-units; the rest belongs to nobody, and is reported so that it does not vanish.
+The variant on the call decides, whenever before the exposure it was made. A call with a unit of
+that variant (or without a variant) enters the unit's cost until the window of cost closes; one
+with a variant only is shared by the variant's units. The rest came after, or belongs to nobody, and
+is reported so that it does not vanish.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from klartext.experiments.watermark import Watermark
 
 UNIT = "unit"
 SHARED = "shared"
+AFTER = "after"
+"""Of a unit, whose margin did not count any more."""
+
 NOBODY = "nobody"
 
 NO_BILL = -1
@@ -46,16 +50,16 @@ def attribute(
     watermark
         Calls of later batches are not seen.
     units
-        ``unit``, ``variant``, ``excluded``, ``mature``; ``state`` when the calls have one, which
-        is then that of their unit.
+        ``unit``, ``variant``, ``exposed_us``, ``excluded``, ``mature``; ``state`` when the calls
+        have one, which is then that of their unit.
     bills
         Bills of AI calls, in order: a call belongs to the first that it fits.
 
     Returns
     -------
     ibis.Table
-        ``unit``, ``charged_to`` (``unit``, ``shared``, ``nobody``), ``variant`` (null for
-        nobody), ``counted`` (shared, or of a mature unit seen in one variant only),
+        ``unit``, ``charged_to`` (``unit``, ``after``, ``shared``, ``nobody``), ``variant`` (null
+        for nobody), ``counted`` (shared, or of a mature unit seen in one variant only),
         ``excluded`` (of a unit seen in several), ``category``, ``provider``, ``model``,
         ``source``, ``evidence``, ``amount`` (null when unpriced), ``bill`` (place of the bill that
         speaks of it, or `NO_BILL`), ``is_billed`` (that is a provider's bill, no estimate),
@@ -64,13 +68,17 @@ def attribute(
 
     Notes
     -----
+    Margin counts within a window after the exposure, and so does cost: were it without an end, a
+    unit would cost the more the longer a test runs, for the same margin. What was made ahead of the
+    exposure counts, however early.
+
     Calls of a unit that is excluded for seeing two variants leave the comparison with it. When
     the spec names a source of usage, calls under another source are charged to nobody: they may
     be the same calls, exported twice.
 
     To a programme all calls belong, whatever experiment they name: those of its units within the
-    window of value after the exposure (later ones have no margin to pay for them), and to its
-    treatment those of everybody else since its first exposure. It then needs ``exposed_us``.
+    window of cost after the exposure, and to its treatment those of everybody else since its first
+    exposure.
     """
     calls = usage_costs.filter(usage_costs.ingest_batch <= watermark.batch)
     calls = _own(experiment, calls, units)
@@ -79,6 +87,7 @@ def attribute(
         *(units[name].name("during") for name in states),
         owner=units.unit,
         owner_variant=units.variant,
+        until=units.exposed_us + whole(windows(experiment).cost),
         excluded=units.excluded,
         mature=units.mature,
     )
@@ -89,7 +98,8 @@ def attribute(
     direct = calls.owner.notnull() & (
         calls.variant.isnull() | (calls.variant == calls.owner_variant) | calls.excluded
     )
-    rules = [(direct, UNIT), (known, SHARED)]
+    is_after = microseconds(calls.occurred_at) >= calls.until
+    rules = [(direct & is_after, AFTER), (direct, UNIT), (known, SHARED)]
     if declared is not None:
         rules.insert(0, (calls.source != declared, NOBODY))
     charged = ibis.cases(*rules, else_=NOBODY)
@@ -112,7 +122,7 @@ def attribute(
         "error",
         "occurred_at",
         variant=ibis.cases(
-            (calls.charged_to == UNIT, calls.owner_variant),
+            (calls.charged_to.isin([UNIT, AFTER]), calls.owner_variant),
             (calls.charged_to == SHARED, calls.variant),
         ),
         counted=ibis.cases(
@@ -158,7 +168,7 @@ def _own(experiment: Experiment, calls: ir.Table, units: ir.Table) -> ir.Table:
     since = units.select(member=units.unit, since=units.exposed_us)
     began = units.aggregate(began=units.exposed_us.min())
     calls = calls.left_join(since, calls.unit == since.member).cross_join(began)
-    instant, window = microseconds(calls.occurred_at), whole(windows(experiment).value)
+    instant, window = microseconds(calls.occurred_at), whole(windows(experiment).cost)
     is_member = calls.member.notnull()
     in_window = (instant >= calls.since) & (instant < calls.since + window)
     calls = calls.filter((is_member & in_window) | (~is_member & (instant >= calls.began)))

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
-from klartext.analysis.attribution import NOBODY
+from klartext.analysis.attribution import AFTER, NOBODY
 from klartext.analysis.moments import Moments
 from klartext.analysis.readout import Readout, UsageSum
 from klartext.analysis.result import Check, CostSource, LedgerView
@@ -276,7 +276,8 @@ def _of_calls(bill: Bill, calls: list[UsageSum]) -> _Part:
     bearers: dict[tuple[str | None, bool], list[UsageSum]] = {}
     for usage in calls:
         variant = None if usage.charged_to == NOBODY else usage.variant
-        bearers.setdefault((variant, not usage.excluded), []).append(usage)
+        compared = not usage.excluded and usage.charged_to != AFTER
+        bearers.setdefault((variant, compared), []).append(usage)
     weights = [int(_sum(u.amount for u in each).scaleb(MONEY_SCALE)) for each in bearers.values()]
     if min(weights) < 0 or not any(weights):
         weights = [sum(usage.calls for usage in each) for each in bearers.values()]

@@ -18,10 +18,11 @@ def completeness_of(booked: Booked) -> CostCompleteness:
     What a provider's bill pays for is known, whether calls have prices or not.
     """
     experiment, readout = booked.experiment, booked.readout
-    calls = sum(usage.calls for usage in readout.usage)
-    unpriced = sum(usage.unpriced for usage in readout.usage)
-    nobody = [usage for usage in readout.usage if usage.charged_to == attribution.NOBODY]
-    owned = [usage for usage in readout.usage if usage.charged_to != attribution.NOBODY]
+    usages = [usage for usage in readout.usage if usage.charged_to != attribution.AFTER]
+    calls = sum(usage.calls for usage in usages)
+    unpriced = sum(usage.unpriced for usage in usages)
+    nobody = [usage for usage in usages if usage.charged_to == attribution.NOBODY]
+    owned = [usage for usage in usages if usage.charged_to != attribution.NOBODY]
     known = sum((usage.amount for usage in owned), Decimal(0))
     known += sum((one.amount for one in booked.charges if one.variant is not None), Decimal(0))
     possible = known + sum((usage.amount for usage in nobody), Decimal(0))
@@ -41,4 +42,5 @@ def completeness_of(booked: Booked) -> CostCompleteness:
         priced_share=calls_share,
         left_out=left_out(experiment.costs.lines, used),
         money_share=money_share,
+        calls_after=sum(usage.calls for usage in readout.usage) - calls,
     )

@@ -301,7 +301,7 @@ def _amounts(readout: Readout) -> Iterator[Check]:
 def _cost(experiment: Experiment, readout: Readout, known: CostCompleteness) -> Check:
     share = min(known.priced_share, known.money_share)
     left_out = f"; no cost stated for {', '.join(known.left_out)}" if known.left_out else ""
-    if not known.calls:
+    if not known.calls and not known.calls_after:
         source = experiment.costs.usage_source
         if source is None:
             return Check("cost_complete", "info", share, f"no AI calls were imported{left_out}")
@@ -311,6 +311,8 @@ def _cost(experiment: Experiment, readout: Readout, known: CostCompleteness) -> 
         f"{known.priced_calls:,} of {known.calls:,} AI calls have a price, "
         f"{known.unattributed_calls:,} belong to no variant{_elsewhere(experiment, readout)}"
     )
+    if known.calls_after:
+        detail += f"; {known.calls_after:,} more came after the cost window of their unit"
     severity: Literal["ok", "warning"] = "ok" if share >= COMPLETE_SHARE else "warning"
     return Check("cost_complete", severity, share, f"{detail}{left_out}")
 

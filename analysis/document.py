@@ -93,6 +93,7 @@ def to_json(analysis: Analysis) -> dict[str, Json]:
             "calls": completeness.calls,
             "priced_calls": completeness.priced_calls,
             "unattributed_calls": completeness.unattributed_calls,
+            "calls_after": completeness.calls_after,
             "priced_share": figure(completeness.priced_share),
             "money_share": figure(completeness.money_share),
             "left_out": list(completeness.left_out),

@@ -24,6 +24,7 @@ from klartext.analysis.exposed import (
 from klartext.analysis.instants import microseconds, since_epoch, whole
 from klartext.analysis.outcomes import Tallies
 from klartext.analysis.reduced import NEW, OLD
+from klartext.analysis.windows import windows
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.watermark import Watermark
 
@@ -76,25 +77,26 @@ def later(  # noqa: PLR0913 - what is kept, what came, and from when to when
     """
     fresh = first_seen(sightings(experiment, late.exposures, until))
     wanted = late.events.filter(late.events.name.isin(event_names(experiment)))
-    called = late.calls.filter(late.calls.unit.notnull()).select("unit").distinct()
+    called = late.calls.filter(late.calls.unit.notnull())
+    called = called.group_by("unit").aggregate(called_us=microseconds(called.occurred_at).min())
     # Of a unit all rows are needed: a later one may say that it was exposed before.
     due = maturing(experiment, firsts, since, until).select("unit")
-    touched = fresh.select("unit").union(wanted.select("unit"), called, due)
+    touched = fresh.select("unit").union(wanted.select("unit"), called.select("unit"), due)
     before = firsts.semi_join(touched, "unit")
     nothing = ibis.null("int64")
     names = {"then": "packed", "least": "low", "most": "high"}
-    rows = before.mutate(**{name: before[of] for name, of in names.items()}, called=ibis.literal(0))
+    rows = before.mutate(**{name: before[of] for name, of in names.items()}, called_us=nothing)
     rows = rows.union(
-        fresh.mutate(**dict.fromkeys(names, nothing), called=ibis.literal(0)),
-        called.mutate(
-            packed=nothing, low=nothing, high=nothing,
-            **dict.fromkeys(names, nothing), called=ibis.literal(1),
+        fresh.mutate(**dict.fromkeys(names, nothing), called_us=nothing),
+        called.select(
+            "unit", packed=nothing, low=nothing, high=nothing,
+            **dict.fromkeys(names, nothing), called_us="called_us",
         ),
     )  # fmt: skip
     found = rows.group_by("unit").aggregate(
         packed=rows.packed.min(), low=rows.low.min(), high=rows.high.max(),
         then=rows.then.min(), least=rows.least.min(), most=rows.most.max(),
-        called=rows.called.max(),
+        called_us=rows.called_us.min(),
     )  # fmt: skip
     found = found.filter(found.packed.notnull())
     now, then = instant_of(found.packed), instant_of(found.then)
@@ -106,7 +108,8 @@ def later(  # noqa: PLR0913 - what is kept, what came, and from when to when
     was_mature = is_mature(experiment, then, since)
     is_changed = is_new | is_other
     earliest = early_us + whole(covariates.longest_lookback(experiment))
-    is_due = is_changed | (mature & (~was_mature | (found.called == 1)))
+    costs_more = found.called_us < now + whole(windows(experiment).cost)
+    is_due = is_changed | (mature & (~was_mature | costs_more.fill_null(False)))  # noqa: FBT003 - Ibis
     return found.mutate(
         exposed_us=now,
         then_us=then,
@@ -139,10 +142,12 @@ def standing(experiment: Experiment, sums: ir.Table, due: ir.Table, until: Water
     latest = latest_mature(experiment, until)
     # Most are mature: of the others hardly a part of a file is read.
     mature, others = due.filter(due.then_us <= latest), due.filter(due.then_us > latest)
-    return (
-        sums.filter(sums.exposed_us <= latest)
-        .semi_join(mature, "unit")
-        .union(sums.filter(sums.exposed_us > latest).semi_join(others, "unit"))
+
+    def theirs(some: ir.Table, units: ir.Table) -> ir.Table:
+        return some.semi_join(units, [some.unit == units.unit, some.exposed_us == units.then_us])
+
+    return theirs(sums.filter(sums.exposed_us <= latest), mature).union(
+        theirs(sums.filter(sums.exposed_us > latest), others)
     )
 
 

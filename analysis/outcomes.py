@@ -137,13 +137,13 @@ def tallies(
     -----
     A rate is stored as the number of its events, which often some other column wants too.
     """
-    value_window = windows(experiment).value
+    cost_window = windows(experiment).cost
     wanted: dict[str, ir.NumericScalar | None] = {
         column: _outcome(experiment, events, metric)
         for column, metric in metric_columns(experiment).items()
     }
     for name, column in count_columns(experiment).items():
-        wanted[column] = events.count(where=counts(experiment, events, name, value_window))
+        wanted[column] = events.count(where=counts(experiment, events, name, cost_window))
     for column, (metric, span) in covariates.lookbacks(experiment).items():
         before = is_called(experiment, events, metric.event or "") & (events.age < 0)
         before &= events.age >= -whole(span)

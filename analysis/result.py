@@ -285,6 +285,7 @@ class TreatmentResult:
 class CostCompleteness:
     """How much of the AI cost is known. Shares are fractions; categories have no cost at all.
 
+    All is about calls until their unit's window of cost closes; ``calls_after`` came later.
     ``unattributed_calls`` are charged to no variant. ``priced_share`` is the share of calls that
     are priced and attributed, 0 when a promised source delivered none. ``money_share`` is
     priced and attributed money over that plus what the other calls cost at most: at their price,
@@ -297,6 +298,7 @@ class CostCompleteness:
     priced_share: float
     left_out: tuple[str, ...]
     money_share: float = 1.0
+    calls_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

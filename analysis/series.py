@@ -161,8 +161,8 @@ def read_series(
 
     Notes
     -----
-    Units seen in two variants are left out. AI calls count on the day they were made; before the
-    exposure they have age 0, after the last window has closed the last age. Calls that a variant's
+    Units seen in two variants are left out, and calls after the window of cost. AI calls count on
+    the day they were made; before the exposure they have age 0. Calls that a variant's
     units share have no age: by age and by cohort they are spread evenly over the units, at age 0.
     """
     with ExitStack() as kept:
@@ -229,7 +229,7 @@ class _Sums:
                 columns[metric.key] = partial(_count, experiment, metric)
             elif metric.kind == "mean":
                 columns[metric.key] = partial(_amount, experiment, metric)
-        window = windows(experiment).value
+        window = windows(experiment).cost
         for name, column in count_columns(experiment).items():
             columns[column] = partial(_occurrences, experiment, name, window)
         if not columns:
@@ -251,9 +251,7 @@ class _Sums:
         since = self.units.select(owner=self.units.unit, exposed_us=self.units.exposed_us)
         direct = direct.inner_join(since, direct.unit == since.owner)
         at = microseconds(direct.occurred_at)
-        oldest = _ages_of(self.experiment) * DAY - 1
-        age = ibis.least(ibis.greatest(at - direct.exposed_us, 0), oldest)
-        direct = direct.mutate(age=age)
+        direct = direct.mutate(age=ibis.greatest(at - direct.exposed_us, 0))
         return self._grouped(
             direct, microseconds(direct.occurred_at), {_CALLS: lambda table: table.amount.sum()}
         )

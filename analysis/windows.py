@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from klartext.experiments.experiment import Experiment, Saving
+from klartext.experiments.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +14,14 @@ class Windows:
 
     Parameters
     ----------
-    value
-        Longest window of a metric that carries value; events of cost lines count within it.
+    cost
+        AI calls of a unit, and events of cost lines, count within it.
     maturity
-        Longest window of all metrics and refunds; a unit whose exposure is longer ago than this
-        and the declared lateness is mature.
+        Longest window of all metrics, refunds and cost; a unit whose exposure is longer ago than
+        this and the declared lateness is mature.
     """
 
-    value: timedelta
+    cost: timedelta
     maturity: timedelta
 
 
@@ -30,12 +30,12 @@ def windows(experiment: Experiment) -> Windows:
 
     Notes
     -----
+    Cost counts as long as the value that it is held against, unless the spec says otherwise.
     Maturity waits for every metric, also those without value: one set of units serves all
     columns, and a guardrail read before its window has closed would look better than it is.
     """
-    valued = {entry.metric for entry in experiment.value if not isinstance(entry, Saving)}
-    every = [metric.closes_after for metric in experiment.metrics]
-    value = [metric.closes_after for metric in experiment.metrics if metric.key in valued]
+    declared = experiment.costs.window
+    cost = experiment.value_window if declared is None else declared
+    closing = [metric.closes_after for metric in experiment.metrics]
     refunds = [metric.refunds.window for metric in experiment.metrics if metric.refunds]
-    longest = max(every, default=timedelta(0))
-    return Windows(max(value, default=longest), max([longest, *refunds]))
+    return Windows(cost, max([cost, *closing, *refunds]))

@@ -286,11 +286,16 @@ class CostLine:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """The AI cost: a cap on variable cost, the source of priced AI calls, and lines."""
+    """The AI cost: a cap on variable cost, the source of priced AI calls, and lines.
+
+    ``window`` is how long after a unit's exposure its calls and events cost the comparison
+    something; None: as long as the metrics that carry value count.
+    """
 
     budget: Decimal | None
     usage_source: str | None
     lines: tuple[CostLine, ...]
+    window: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,6 +448,14 @@ class Experiment:
             if metric.key == key:
                 return metric
         raise KeyError(key)
+
+    @property
+    def value_window(self) -> timedelta:
+        """How long after exposure metrics that carry value count; with none, all of them."""
+        valued = {entry.metric for entry in self.value if not isinstance(entry, Saving)}
+        closing = [each.closes_after for each in self.metrics if each.key in valued]
+        every = (each.closes_after for each in self.metrics)
+        return max(closing or every, default=timedelta(0))
 
     @property
     def treatments(self) -> tuple[str, ...]:

@@ -355,22 +355,24 @@ def ledger(locale: Locale, analysis: Analysis) -> list[str]:
 
 
 def completeness(locale: Locale, analysis: Analysis) -> list[str]:
-    """Say how many calls are priced, and how many name no variant."""
+    """Say how many calls are priced, and how many the comparison does not know."""
     found = analysis.completeness
-    if found.calls == 0:
+    if found.calls == 0 and found.calls_after == 0:
         return [locale.text("costs.no_calls")]
-    said = [
-        locale.text(
-            "costs.completeness",
-            priced=locale.integer(found.priced_calls),
-            calls=locale.integer(found.calls),
-            share=locale.percent(found.priced_calls / found.calls, like=0.5),
-        ),
-        locale.text("costs.known_money", share=locale.percent(found.money_share, like=0.5)),
+    said = []
+    if found.calls:
+        priced = locale.integer(found.priced_calls)
+        share = locale.percent(found.priced_calls / found.calls, like=0.5)
+        calls = locale.integer(found.calls)
+        said.append(locale.text("costs.completeness", priced=priced, calls=calls, share=share))
+        known = locale.percent(found.money_share, like=0.5)
+        said.append(locale.text("costs.known_money", share=known))
+    others = {"unattributed": found.unattributed_calls, "after": found.calls_after}
+    said += [
+        locale.text(f"costs.{name}", count=locale.integer(count))
+        for name, count in others.items()
+        if count
     ]
-    if found.unattributed_calls:
-        count = locale.integer(found.unattributed_calls)
-        said.append(locale.text("costs.unattributed", count=count))
     return said
 
 

@@ -87,8 +87,8 @@ FROM (SELECT unit, min(epoch_us(occurred_at) * 2 + (variant = 'ai')::BIGINT) AS 
 _CALLS = f"""
 CREATE TEMP TABLE calls AS
 SELECT *,
-       CASE charged_to WHEN 'unit' THEN CASE WHEN is_ai THEN 'ai' ELSE 'control' END
-                       WHEN 'shared' THEN variant END AS bearer,
+       CASE WHEN charged_to IN ('unit', 'after') THEN CASE WHEN is_ai THEN 'ai' ELSE 'control' END
+            WHEN charged_to = 'shared' THEN variant END AS bearer,
        CASE charged_to WHEN 'unit' THEN counted ELSE charged_to = 'shared' END AS is_counted,
        charged_to = 'unit' AND excluded AS is_apart
 FROM (
@@ -96,7 +96,9 @@ SELECT c.unit, f.is_ai, c.variant, c.category, c.model, c.source, c.evidence, c.
        c.error, c.input_tokens, c.output_tokens, c.cached_tokens, c.duration_ms,
        CASE WHEN c.source <> 'gateway' THEN 'nobody'
             WHEN f.unit IS NOT NULL AND (c.variant IS NULL OR f.excluded
-                 OR c.variant = CASE WHEN f.is_ai THEN 'ai' ELSE 'control' END) THEN 'unit'
+                 OR c.variant = CASE WHEN f.is_ai THEN 'ai' ELSE 'control' END)
+                 THEN CASE WHEN epoch_us(c.occurred_at) < f.exposed_us + {_us(WINDOW)}
+                           THEN 'unit' ELSE 'after' END
             WHEN c.variant IN ('control', 'ai') THEN 'shared'
             ELSE 'nobody' END AS charged_to,
        f.excluded, f.mature AND NOT f.excluded AS counted

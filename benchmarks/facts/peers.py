@@ -67,7 +67,10 @@ def tea_tasting_on_ibis(plan: dict[str, Any]) -> dict[str, Any]:
     )
     calls = calls.filter(calls.experiment == plan["experiment"])
     owned = calls.inner_join(first, "unit")
-    owned = owned.filter((owned.variant == owned.variant_right) | (owned.lowest != owned.highest))
+    owned = owned.filter(
+        (owned.variant == owned.variant_right) | (owned.lowest != owned.highest),
+        owned.occurred_at < owned.purchase_until,
+    )
     cost = owned.group_by("unit").aggregate(cost=owned.amount.sum())
     units = first.left_join(outcome, "unit").drop("unit_right")
     units = units.left_join(cost, "unit").drop("unit_right")
@@ -143,9 +146,12 @@ def tea_tasting_on_polars(plan: dict[str, Any]) -> dict[str, Any]:
     )
     cost = (
         calls.filter(pl.col("experiment") == plan["experiment"])
-        .select("unit", "amount", on_ai=variant == "ai")
+        .select("unit", "amount", on_ai=variant == "ai", when=pl.col("occurred_at").to_physical())
         .join(first, on="unit")
-        .filter((pl.col("on_ai") == pl.col("is_ai")) | ~pl.col("is_one"))
+        .filter(
+            (pl.col("on_ai") == pl.col("is_ai")) | ~pl.col("is_one"),
+            pl.col("when") < pl.col("at") + us["purchase"],
+        )
         .group_by("unit")
         .agg(cost=pl.col("amount").cast(pl.Float64).sum())
     )
@@ -236,11 +242,13 @@ def gbstats_on_pandas(plan: dict[str, Any]) -> dict[str, Any]:
         {
             "unit": column("unit"),
             "on_ai": column("variant") == "ai",
+            "when": at,
             "amount": column("amount").cast("double"),
         },
         column("experiment") == plan["experiment"],
-    ).merge(units[["is_ai", "low", "high"]], left_on="unit", right_index=True)
+    ).merge(units[["at", "is_ai", "low", "high"]], left_on="unit", right_index=True)
     calls = calls[(calls["on_ai"] == calls["is_ai"]) | (calls["low"] != calls["high"])]
+    calls = calls[calls["when"] < calls["at"] + us["purchase"]]
     units = units.join(outcome).join(calls.groupby("unit", sort=False)["amount"].sum())
     units = units[
         (units["low"] == units["high"]) & (units["at"] + us["mature"] <= plan["cutoff_us"])

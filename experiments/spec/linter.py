@@ -42,6 +42,11 @@ def _money(experiment: Experiment) -> Iterator[Finding]:
     if experiment.costs.usage_source is None and not experiment.costs.lines:
         fix = "Add costs: usage, and lines for work, review and monitoring."
         yield (), ("no-costs", "costs are missing: the AI would look free", fix)
+    window, earning = experiment.costs.window, experiment.value_window
+    if window is not None and window < earning:
+        message = f"is shorter than the {earning.days} days in which value counts: AI looks cheaper"
+        fix = "Remove it, or choose a longer one."
+        yield ("costs", "window"), ("cost-window", message, fix)
     if experiment.value and all(isinstance(entry, Saving) for entry in experiment.value):
         fix = "Add what the metric is worth as well, if it is worth anything."
         yield ("value",), ("savings-only", "counts saved time only, none of the metrics", fix)
@@ -63,9 +68,9 @@ def _safety(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _time(experiment: Experiment) -> Iterator[Finding]:
-    shortest, longest = (
-        experiment.decision.min_duration,
-        max(m.closes_after for m in experiment.metrics),
+    shortest = experiment.decision.min_duration
+    longest = max(
+        experiment.costs.window or WEEK * 0, *(m.closes_after for m in experiment.metrics)
     )
     prospective = experiment.registration == "prospective"
     if prospective and shortest % WEEK:

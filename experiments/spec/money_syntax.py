@@ -19,6 +19,7 @@ from klartext.experiments.documents.forms import (
     Percent,
     Share,
     Text,
+    Window,
 )
 from klartext.experiments.documents.validation import Items, Model
 
@@ -183,6 +184,8 @@ class CostsSyntax(Model):
     """Cap on the variable cost of the test; reaching it stops the test."""
     usage: UsageSyntax | None = None
     """Where priced AI calls come from."""
+    window: Window | None = None
+    """How long after exposure AI calls and lines per event count; default: as long as value."""
     lines: Items[CostLineSyntax] = ()
     """Costs known beforehand."""
 

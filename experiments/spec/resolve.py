@@ -259,6 +259,7 @@ def _costs(written: CostsSyntax) -> Costs:
         budget=written.budget,
         usage_source=written.usage.source if written.usage else None,
         lines=tuple(_cost_line(line) for line in written.lines),
+        window=written.window,
     )
 
 

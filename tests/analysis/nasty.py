@@ -243,6 +243,7 @@ def calls(rng: random.Random, unit: int) -> Iterator[dict[str, Any]]:
             source=rng.choice(["gateway", "gateway", "export"]),
             model=rng.choice(["gpt-4o", "haiku"]),
             experiment=rng.choice(["mail", "mail", "mail", "other", None]),
+            occurred_at=START + rng.choice([0, 0, -300, -300, 14, 90]) * DAY,
             ingest_batch=rng.choice([1, 1, 1, 99]),
             evidence=rng.choice(["list price", "contract", None]),
             input_tokens=(tokens := rng.randrange(3000)),

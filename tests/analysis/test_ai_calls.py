@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +33,8 @@ from tests.analysis.samples import (
     tables,
 )
 
+VARIANTS = ("control", "ai", "ai_2", "solo", "empty")
+FAR = datetime(9999, 1, 1, tzinfo=UTC)
 BY_KEY = {metric.key: metric for metric in AI_METRICS}
 
 
@@ -122,7 +126,7 @@ def test_nothing_that_counts_is_none() -> None:
 
 
 def test_nasty_calls_equal_their_rows(tmp_path: Path) -> None:
-    facts, spec = nasty.generate(4242, units=1_200), nasty.spec()
+    facts, spec = nasty.generate(4242, units=2_400), nasty.spec()
     facts.aliases.clear()  # every row is of the unit it names
     store = facts.deliver(tmp_path)
     with open_engine() as engine:
@@ -131,10 +135,15 @@ def test_nasty_calls_equal_their_rows(tmp_path: Path) -> None:
         found = read_out(spec, found_tables, WATERMARK, engine=engine)
     assert found.calls is not None
     assert not isinstance(found.calls.latencies, NotEstimable)
-    calls = expected_calls(facts.usage_costs, units)
+    first: dict[int, datetime] = {}
+    for row in facts.exposures:
+        seen = row.get("ingest_batch", 1) <= WATERMARK.batch and row["experiment"] == "mail"
+        if seen and row["variant"] in VARIANTS:
+            first[row["unit"]] = min(row["occurred_at"], first.get(row["unit"], FAR))
+    calls = expected_calls(facts.usage_costs, units, first)
     assert sum(call["direct"] for call in calls) > 50
     assert sum(not call["direct"] for call in calls) > 100
-    for key in ("control", "ai", "ai_2", "solo", "empty"):
+    for key in VARIANTS:
         rows = [call for call in calls if call["to"] == key]
         assert found.calls.totals[key] == pytest.approx(sums(rows), rel=1e-12)
         own = [call for call in rows if call["direct"]]
@@ -160,7 +169,7 @@ def test_nasty_calls_equal_their_rows(tmp_path: Path) -> None:
 
 
 def expected_calls(
-    calls: list[dict[str, Any]], units: list[dict[str, Any]]
+    calls: list[dict[str, Any]], units: list[dict[str, Any]], first: Mapping[int, datetime]
 ) -> list[dict[str, Any]]:
     """Say of each call to whom it goes, row by row, without a join."""
     owner = {row["unit"]: row for row in units}
@@ -172,9 +181,10 @@ def expected_calls(
             continue
         who, variant = owner.get(row.get("unit")), row["variant"]
         if who is not None and (variant in {None, who["variant"]} or who["excluded"]):
-            if who["mature"] and not who["excluded"]:
+            is_after = row["occurred_at"] >= first[who["unit"]] + nasty.WINDOW
+            if who["mature"] and not who["excluded"] and not is_after:
                 kept.append(row | {"to": who["variant"], "direct": True})
-        elif variant in {"control", "ai", "ai_2", "solo", "empty"}:
+        elif variant in VARIANTS:
             kept.append(row | {"to": variant, "direct": False})
     return [{"task": None, "duration_ms": None, "error": None} | row for row in kept]
 

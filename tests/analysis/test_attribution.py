@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
-from klartext.experiments.experiment import Costs
+from klartext.analysis.booked import Booked
+from klartext.analysis.completeness import completeness_of
+from klartext.analysis.value import spent
+from klartext.analysis.windows import Windows, windows
+from klartext.experiments.experiment import Assumption, CostLine, Costs
 from tests.analysis.samples import (
     DAY,
     START,
     call,
+    event,
     experiment,
     exposure,
     purchase,
@@ -17,16 +24,59 @@ from tests.analysis.samples import (
     unit_rows,
 )
 
+MICROSECOND = timedelta(microseconds=1)
 EXPOSED = [exposure(1, "ai"), exposure(2, "ai"), exposure(3, "control")]
 
 
-def test_a_call_with_a_unit_enters_that_unit_whenever_it_happened() -> None:
+def test_a_call_with_a_unit_enters_that_unit_until_its_value_counts_no_more() -> None:
     calls = [
-        call("1", unit=1, variant="ai", occurred_at=START - 5 * DAY),
-        call("2", unit=1, occurred_at=START + 200 * DAY),
+        call("1", unit=1, variant="ai", occurred_at=START - 200 * DAY),  # ahead of the exposure
+        call("2", unit=1, occurred_at=START + 14 * DAY - MICROSECOND),
+        call("4", unit=1, occurred_at=START + 14 * DAY),
+        call("8", unit=1, variant="control", occurred_at=START + 14 * DAY),  # its variant bears it
+        call("16", unit=99, occurred_at=START + 14 * DAY),
+    ]
+    facts = tables(EXPOSED, [], calls)
+    rows = unit_rows(experiment(), facts)
+    assert [rows[unit]["cost"] for unit in (1, 2, 3)] == [3.0, 0.0, 8.0]
+    usage = {one.charged_to: one for one in read(experiment(), facts).usage}
+    after = usage["after"]
+    assert (after.calls, after.amount, after.variant, after.counted) == (1, Decimal(4), "ai", False)
+    assert usage["nobody"].amount == 16
+
+
+def test_what_comes_after_the_window_is_in_no_worst_case() -> None:
+    calls = [
+        call("2", unit=1),
+        call(None, unit=1, occurred_at=START + 14 * DAY),
+        call("32", unit=1, occurred_at=START + 15 * DAY),
     ]
     rows = unit_rows(experiment(), tables(EXPOSED, [], calls))
-    assert [rows[unit]["cost"] for unit in (1, 2, 3)] == [3.0, 0.0, 0.0]
+    assert [rows[unit]["cost_high"] for unit in (1, 2, 3)] == [2.0, 0.0, 0.0]
+
+
+def test_a_declared_window_of_cost_holds_for_calls_and_for_lines_per_event() -> None:
+    review = CostLine("human_review", "event", Assumption(Decimal(10)), None, event="reviewed")
+    late = START + 20 * DAY
+    facts = tables(EXPOSED, [event(1, "reviewed", days=20)], [call("1", unit=1, occurred_at=late)])
+    spec = experiment(costs=Costs(None, None, (review,)))
+    assert unit_rows(spec, facts)[1]["cost"] == 0.0
+    longer = replace(spec, costs=replace(spec.costs, window=21 * DAY))
+    assert unit_rows(longer, facts)[1]["cost"] == 11.0
+    assert windows(longer) == Windows(cost=21 * DAY, maturity=21 * DAY)
+    assert windows(spec).maturity == 14 * DAY
+
+
+def test_calls_after_the_window_are_spent_but_do_not_bear_on_completeness() -> None:
+    after = START + 14 * DAY
+    calls = [call("1", unit=1), *(call(None, unit=1, occurred_at=after) for _ in range(30)),
+             call("4", unit=1, occurred_at=after)]  # fmt: skip
+    spec = experiment()
+    booked = Booked(spec, spec, read(spec, tables(EXPOSED, [], calls)))
+    known = completeness_of(booked)
+    assert (known.calls, known.priced_calls, known.calls_after) == (1, 1, 31)
+    assert (known.priced_share, known.money_share) == (1.0, 1.0)
+    assert spent(booked) == 5
 
 
 def test_a_call_without_a_unit_is_shared_by_the_units_of_its_variant() -> None:
@@ -97,9 +147,9 @@ def test_all_calls_are_those_of_a_programme_while_its_units_earn() -> None:
     ]
     rows = unit_rows(spec, tables(exposed, [], calls))
     assert [rows[unit]["cost"] for unit in (1, 2, 3)] == [3.0 + 4.0, 4.0, 16.0]
-    # of the experiment itself: 4 and 8 of its unit at any time, 16 and 3 of its variant
+    # of the experiment itself: 8 of its unit, ahead of the exposure, 16 and 3 of its variant
     own = unit_rows(experiment(key="mail"), tables([exposure(1, "ai")], [], calls))
-    assert own[1]["cost"] == 4.0 + 8.0 + 16.0 + 3.0
+    assert own[1]["cost"] == 8.0 + 16.0 + 3.0
 
 
 def test_a_call_with_an_unknown_variant_belongs_to_nobody() -> None:

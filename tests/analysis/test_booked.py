@@ -311,6 +311,15 @@ def test_a_bill_of_young_units_waits_with_them() -> None:
     assert cost(found) == pytest.approx(6)
 
 
+def test_a_bill_of_calls_after_the_window_leaves_with_them() -> None:
+    """Calls of 3 EUR in the window and 1 after it, billed with 8: 3 and three quarters of 4."""
+    usage = [gpt("3", unit=1), gpt("1", unit=1, occurred_at=START + 14 * DAY)]
+    lines = (bill("8", end=START + 60 * DAY),)
+    assert cost(analysed(*lines, usage=usage)) == pytest.approx(6)
+    readout = read(SPEC, tables(UNITS, EVENTS, usage), ledger=booked(*lines))
+    assert spent(book(SPEC, readout, (START, START + 60 * DAY))) == 8
+
+
 def stated(*lines: CostLine) -> Any:
     return replace(SPEC, costs=Costs(Decimal(1000), None, lines))
 

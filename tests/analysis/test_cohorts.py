@@ -192,7 +192,13 @@ def test_any_boundaries_of_batches_give_what_all_facts_give(
     if kind != "any calls":
         exposed = [row["unit"] for row in facts.exposures if row["experiment"] == "mail"]
         facts.usage_costs = [
-            call(f"{rng.random():.12f}", unit=rng.choice(exposed), variant=None, duration_ms=i)
+            call(
+                f"{rng.random():.12f}",
+                unit=rng.choice(exposed),
+                variant=None,
+                duration_ms=i,
+                occurred_at=START + rng.choice([0, 20, -80]) * DAY,
+            )
             for i in range(150)
         ]
     for row in facts.exposures:  # few enough days for a file each
@@ -252,6 +258,13 @@ LATE: dict[str, dict[str, list[dict[str, Any]]]] = {
     "stranger": {"exposures": [exposure(1, "retired"), exposure(77, "retired")]},
     "late event": {"events": [purchase(9, "9", days=2), purchase(9, "9", days=2)]},
     "late call": {"usage_costs": [call("3", unit=9, variant="ai")]},
+    "call after the window": {
+        "usage_costs": [call("3", unit=9, variant="ai", occurred_at=START + days * DAY)
+                        for days in (13, 14, 39)],
+    },
+    "exposure so early that calls come after": {
+        "exposures": [exposure(11, "ai", occurred_at=START - 14 * DAY)],
+    },
     "shared call": {"usage_costs": [call("3", variant="ai"), call(None, unit=1)]},
     "call of a new unit": {
         "usage_costs": [call("3", unit=50, variant="ai")], "exposures": [exposure(50, "ai")],
@@ -281,7 +294,9 @@ def first_delivery(place: Workspace) -> None:
         # Of units without an exposure yet: since 33 days, and long before.
         + [purchase(82, "6", days=days) for days in (10, 32, 37)]
         + [purchase(81, "7", days=days) for days in (-32, -29)],
-        usage_costs=[call("1.25", unit=unit, variant="ai", duration_ms=unit) for unit in (1, 3, 5)]
+        usage_costs=[
+            call("1.25", unit=unit, variant="ai", duration_ms=unit) for unit in (1, 3, 5, 11)
+        ]
         + [call("0.5", unit=50, variant="ai")],
     )
     place.check(mark(1, 40))

@@ -177,7 +177,7 @@ def test_the_nasty_facts_hold_what_they_promise(
     assert by_variant["empty"].exposed == 0
     assert all(by_variant[key].excluded > 10 for key in ("control", "ai"))
     assert all(by_variant[key].exposed > by_variant[key].mature for key in ("control", "ai"))
-    assert {row.charged_to for row in readout.usage} == {"unit", "shared", "nobody"}
+    assert {row.charged_to for row in readout.usage} == {"unit", "after", "shared", "nobody"}
     assert any(row.unpriced for row in readout.usage)
     assert readout.strangers > 10
     assert max(row["huge"] for row in units.values()) > 1.9e9

@@ -215,17 +215,17 @@ def test_margin_is_net_of_tax_and_a_return_costs_its_handling() -> None:
 
 def test_maturity_waits_for_every_window_and_the_declared_lateness() -> None:
     spec = experiment(metrics=(CONVERSION, REVENUE_NET_OF_REFUNDS))
-    assert windows(spec) == Windows(value=14 * DAY, maturity=28 * DAY)
+    assert windows(spec) == Windows(cost=14 * DAY, maturity=28 * DAY)
     due = START + 28 * DAY + spec.lateness
     facts = tables([exposure(1, "ai")])
     assert unit_rows(spec, facts, Watermark(7, due))[1]["mature"]
     assert not unit_rows(spec, facts, Watermark(7, due - MICROSECOND))[1]["mature"]
 
 
-def test_a_long_metric_without_value_delays_maturity_but_not_the_value_window() -> None:
+def test_a_long_metric_without_value_delays_maturity_but_not_the_window_of_cost() -> None:
     long = Metric("retention", "conversion", "visit", None, 60 * DAY, "increase")
     spec = experiment(metrics=(REVENUE, long))
-    assert windows(spec) == Windows(value=14 * DAY, maturity=60 * DAY)
+    assert windows(spec) == Windows(cost=14 * DAY, maturity=60 * DAY)
 
 
 def test_later_batches_are_not_seen() -> None:

@@ -248,7 +248,7 @@ def test_the_canonical_form_of_a_small_experiment_is_this_one() -> None:
     """A change here changes every registered hash: it needs a new schema version."""
     assert canonical(example(Decimal("0.05"))) == (
         '{"assignment":"klartext","audience":{},"bandit":null,"control":"c",'
-        '"costs":{"budget":null,"lines":[],"usage_source":null},"currency":"EUR",'
+        '"costs":{"budget":null,"lines":[],"usage_source":null,"window":null},"currency":"EUR",'
         '"decision":{"approvals":null,"expected_loss":"1","hurdle_roi":"0","min_duration":"0d",'
         '"preflight":[],"probability":"0.8"},"exposure":"posted","exposure_event":null,'
         '"guardrails":[],"hypothesis":"",'

@@ -109,6 +109,7 @@ CHANGES: dict[str, dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]] = {
     "UsageSyntax.source": {"costs.usage.source": "other"},
     "CostsSyntax.budget": {"costs.budget": "1 EUR"},
     "CostsSyntax.usage": {"costs": {"budget": "5000 EUR"}},
+    "CostsSyntax.window": {"costs.window": "28d"},
     "CostsSyntax.lines": {"costs.lines": []},
     "CostLineSyntax.category": {f"{LINE}.category": "qa"},
     "CostLineSyntax.label": {f"{LINE}.label": "build"},

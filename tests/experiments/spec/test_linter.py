@@ -35,6 +35,8 @@ def test_the_example_is_wise(read: Read) -> None:
         ("latest_end: 2027-03-31, ", "", [(30, "no-end")]),
         ("min_duration: 14d", "min_duration: 10d", [(32, "part-week")]),
         ("window: 14d, refunds", "window: 90d, refunds", [(30, "window-too-long")]),
+        ("  usage:", "  window: 90d\n  usage:", [(31, "window-too-long")]),
+        ("  usage:", "  window: 13d\n  usage:", [(25, "cost-window")]),
         ("{metric: unsubscribe, may_worsen_by: 0.2pp}", "{metric: conversion, at_most: 9%}",
          [(19, "guardrail-direction")]),
         ("unit: customer", "unit: customer\nexposure: {event: mail_sent}",
