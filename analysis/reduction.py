@@ -29,6 +29,11 @@ Group: TypeAlias = dict[str, Any]
 """The columns that a group shares, its ``n``, its ``moments``, and whatever else was asked for."""
 
 _MOMENTS = "moments"
+_FAR = 100
+"""How many times the square of a known mean exceeds the variance where sums begin at the mean.
+
+Sums about 0 lose two digits there; `Moments.is_far` calls three too many.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,7 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
         Integer columns whose sums are wanted, under their own names.
     merged_over
         Columns of ``group`` that the caller adds up over: the origin is judged by the sums, not
-        by a day on which a few units happen to have one value.
+        by a day on which a few units happen to have one value, nor by a few that are taken off.
     matters
         Of which groups the moments are needed to the last digits.
     sampled
@@ -325,7 +330,7 @@ def _start(columns: Columns, known: Moments) -> FloatArray:
     """Return the means of base columns that are far from 0, and 0 for the others."""
     places = [known.columns.index(name) for name in columns.base]
     mean, m2 = known.mean[places], np.diag(known.m2)[places]
-    return np.where(known.n * mean**2 > m2, mean, 0.0)
+    return np.where(known.n * mean**2 > _FAR * m2, mean, 0.0)
 
 
 def _origins(by: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Origins:
