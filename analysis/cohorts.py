@@ -30,7 +30,8 @@ from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
     from klartext.experiments.door import TableName
-    from klartext.experiments.facts import FactsStore, Identity
+    from klartext.experiments.fact_history import Identity
+    from klartext.experiments.facts import FactsStore
 
 WORTHWHILE = 2_000_000
 """Rows of facts below which reading all of them is faster than keeping anything."""

@@ -14,7 +14,7 @@ from ibis.backends import BaseBackend
 from klartext.analysis.cohorts import TABLES
 from klartext.analysis.outcomes import days_of
 from klartext.experiments.experiment import Experiment
-from klartext.experiments.facts import Identity
+from klartext.experiments.fact_history import Identity
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.watermark import Watermark
 

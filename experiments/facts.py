@@ -22,6 +22,15 @@ from deltalake.fs import DeltaStorageHandler
 from klartext.experiments import fact_files
 from klartext.experiments.door import PropertyType, TableName
 from klartext.experiments.errors import ConflictError, KlartextError
+from klartext.experiments.fact_columns import (
+    IDS,
+    INSTANT,
+    PROPERTY_TYPES,
+    TABLES,
+    WITH_PROPERTIES,
+    columns_of,
+)
+from klartext.experiments.fact_history import BATCH
 from klartext.experiments.id_index import IdIndex
 from klartext.experiments.records import (
     AliasRow,
@@ -38,85 +47,16 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
-TABLES: tuple[TableName, ...] = ("exposures", "events", "usage_costs", "aliases")
-
 WRITER = "klartext:writer"
-_BATCH = "klartext.batch"
-"""In the log of a table: the earliest batch of a commit."""
 """Application transaction in every commit: two writers that read the same version conflict."""
 
-INSTANT = pa.timestamp("us", "UTC")
-MONEY = pa.decimal128(38, 12)
 _UNREADABLE = frozenset("[]()%&#^|\\")  # the Delta library aborts on a path with one of these
-_PROPERTY_TYPES: Mapping[PropertyType, pa.DataType] = {
-    "text": pa.string(),
-    "number": pa.float64(),
-    "integer": pa.int64(),
-    "boolean": pa.bool_(),
-    "money": MONEY,
-}
-_COLUMNS: Mapping[TableName, Sequence[tuple[str, pa.DataType]]] = {
-    "exposures": (
-        ("id", pa.binary()),
-        ("payload", pa.binary()),
-        ("experiment", pa.string()),
-        ("unit", pa.int64()),
-        ("variant", pa.string()),
-        ("occurred_at", INSTANT),
-        ("propensity", pa.int32()),
-        ("policy_version", pa.int32()),
-    ),
-    "events": (
-        ("id", pa.binary()),
-        ("payload", pa.binary()),
-        ("unit", pa.int64()),
-        ("name", pa.string()),
-        ("occurred_at", INSTANT),
-        ("value", MONEY),
-        ("currency", pa.string()),
-    ),
-    "usage_costs": (
-        ("id", pa.binary()),
-        ("payload", pa.binary()),
-        ("experiment", pa.string()),
-        ("variant", pa.string()),
-        ("unit", pa.int64()),
-        ("source", pa.string()),
-        ("occurred_at", INSTANT),
-        ("category", pa.string()),
-        ("provider", pa.string()),
-        ("model", pa.string()),
-        ("input_tokens", pa.int64()),
-        ("output_tokens", pa.int64()),
-        ("cached_tokens", pa.int64()),
-        ("cache_write_tokens", pa.int64()),
-        ("reasoning_tokens", pa.int64()),
-        ("service_tier", pa.string()),
-        ("task", pa.string()),
-        ("duration_ms", pa.int64()),
-        ("error", pa.string()),
-        ("prompt", pa.string()),
-        ("amount", MONEY),
-        ("currency", pa.string()),
-        ("evidence", pa.string()),
-    ),
-    "aliases": (
-        ("id", pa.binary()),
-        ("payload", pa.binary()),
-        ("unit", pa.int64()),
-        ("canonical", pa.int64()),
-        ("occurred_at", INSTANT),
-    ),
-}
-_IDENTITY = pa.schema([("id", pa.binary()), ("payload", pa.binary()), ("ingest_batch", pa.int64())])
-_LAST = (("ingest_batch", pa.int64()), ("received_at", INSTANT), ("day", pa.date32()))
 _ROW_TYPES: Mapping[TableName, type[ExposureRow | EventRow | UsageRow | AliasRow]] = {
     "exposures": ExposureRow,
     "events": EventRow,
     "usage_costs": UsageRow,
     "aliases": AliasRow,
 }
-_WITH_PROPERTIES = frozenset({"exposures", "events"})
 
 
 class ConcurrentAppendError(KlartextError):
@@ -180,64 +120,10 @@ class Snapshot:
     def _dataset(self, files: Sequence[str]) -> pads.Dataset:
         return pads.FileSystemDataset.from_paths(
             files,
-            schema=_IDENTITY,
+            schema=IDS,
             format=pads.ParquetFileFormat(),
             filesystem=_file_system(self.location),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which table something was made of, and what was done to the table since.
-
-    Parameters
-    ----------
-    delta
-        The table as it is; None when there is none.
-    """
-
-    delta: DeltaTable | None
-
-    @property
-    def table(self) -> str:
-        """Identity of the table: another one at the same place has another."""
-        return "" if self.delta is None else str(self.delta.metadata().id)
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON, for `only_grew`."""
-        return {"table": self.table, "version": self._version}
-
-    @property
-    def _version(self) -> int:
-        return -1 if self.delta is None else int(self.delta.version())
-
-    def only_grew(self, before: Mapping[str, Any], batch: int) -> bool:
-        """Whether facts of later batches were added since, or facts rewritten as they are.
-
-        Parameters
-        ----------
-        before
-            `document` of then.
-        batch
-            The latest batch of then. A writer that stalled beyond its lease adds rows to an
-            earlier one.
-        """
-        if before["version"] < 0:
-            return True  # there was none
-        since = self._version - before["version"]
-        if self.delta is None or before["table"] != self.table or since < 0:
-            return False
-        commits = self.delta.history(since) if since else []
-        return len(commits) == since and all(_keeps_facts(commit, batch) for commit in commits)
-
-
-def _keeps_facts(commit: Mapping[str, Any], batch: int) -> bool:
-    """Whether a commit added a later batch or compacted; a vacuum deletes what nobody reads."""
-    if commit["operation"].startswith("VACUUM"):
-        return True
-    is_append = commit.get("operationParameters", {}).get("mode") == "Append"
-    adds = is_append and int(commit.get(_BATCH, batch + 1)) > batch
-    return commit["operation"] == "WRITE" and (adds or commit.get("klartext") == "compaction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +167,7 @@ class FactsStore:
 
     def schema(self, table: TableName) -> pa.Schema:
         """Return the columns of a table, declared properties included."""
-        declared = self.properties if table in _WITH_PROPERTIES else {}
-        own = [(f"p_{name}", _PROPERTY_TYPES[kind]) for name, kind in declared.items()]
-        return pa.schema([*_COLUMNS[table], *own, *_LAST])
+        return columns_of(table, self.properties)
 
     def to_arrow(
         self, table: TableName, rows: Sequence[FactRow], *, batch: int, received_at: datetime
@@ -293,7 +177,7 @@ class FactsStore:
             raise ValueError(f"rows of another table than {table}")
         names = [item.name for item in fields(_ROW_TYPES[table]) if item.name != "properties"]
         columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in names}
-        if table in _WITH_PROPERTIES:
+        if table in WITH_PROPERTIES:
             held = [row.properties for row in cast("Sequence[EventRow]", rows)]
             for name in self.properties:
                 columns[f"p_{name}"] = [properties.get(name) for properties in held]
@@ -358,7 +242,7 @@ class FactsStore:
                 schema_mode="merge" if differs else None,
                 commit_properties=CommitProperties(
                     app_transactions=transactions,
-                    custom_metadata={_BATCH: str(pc.min(rows["ingest_batch"]).as_py() or 0)},
+                    custom_metadata={BATCH: str(pc.min(rows["ingest_batch"]).as_py() or 0)},
                 ),
             )
         except CommitFailedError as error:
@@ -497,7 +381,7 @@ class FactsStore:
             One has not.
         """
         for table in TABLES:
-            delta = self.snapshot(table).delta if table in _WITH_PROPERTIES else None
+            delta = self.snapshot(table).delta if table in WITH_PROPERTIES else None
             if delta is not None:
                 _differs(delta, self.schema(table))
 
@@ -540,7 +424,7 @@ def _selected(found: ir.Table, schema: pa.Schema) -> ir.Table:
 def _differs(delta: DeltaTable, schema: pa.Schema) -> bool:
     """Whether properties were declared or withdrawn since the table was made; no type changes."""
     present = {item.name: item.type for item in pa.schema(delta.schema().to_arrow())}
-    words = {kind: name for name, kind in _PROPERTY_TYPES.items()}
+    words = {kind: name for name, kind in PROPERTY_TYPES.items()}
     for item in schema:
         stored = present.get(item.name, item.type)
         if stored != item.type:

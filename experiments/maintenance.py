@@ -18,7 +18,8 @@ from klartext.experiments.commit import MAX_ATTEMPTS
 from klartext.experiments.compaction import delete_unused, is_crowded, rewrite, sizes
 from klartext.experiments.door import TableName
 from klartext.experiments.errors import KlartextError
-from klartext.experiments.facts import TABLES, WRITER, ConcurrentAppendError, FactsStore
+from klartext.experiments.fact_columns import TABLES
+from klartext.experiments.facts import WRITER, ConcurrentAppendError, FactsStore
 from klartext.experiments.ingest import LEASE, Writer
 from klartext.experiments.leases import Lease, LeaseLostError
 

@@ -16,7 +16,7 @@ from klartext.app.usecases import integrity
 from klartext.experiments import warehouse
 from klartext.experiments.errors import KlartextError, NotReadyError
 from klartext.experiments.experiment import Json
-from klartext.experiments.facts import TABLES
+from klartext.experiments.fact_columns import TABLES
 from klartext.experiments.identity import find_key
 from klartext.experiments.ledger.fx import read_rates
 from klartext.experiments.mapped_tables import MappedFacts

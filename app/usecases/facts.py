@@ -16,7 +16,8 @@ from klartext.experiments import batches, deadletters, inbox, leases, registry, 
 from klartext.experiments.batches import Counts
 from klartext.experiments.deadletters import DeadLetter
 from klartext.experiments.door import FUTURE_TOLERANCE, Door, TableName
-from klartext.experiments.facts import TABLES, TableSummary
+from klartext.experiments.fact_columns import TABLES
+from klartext.experiments.facts import TableSummary
 from klartext.experiments.file_source import open_file
 from klartext.experiments.flush import flush as flush_inbox
 from klartext.experiments.flush import is_needed

@@ -30,7 +30,8 @@ from benchmarks.facts.scenario import (
     description,
 )
 from klartext.experiments.door import TableName
-from klartext.experiments.facts import INSTANT, MONEY, TABLES, FactsStore
+from klartext.experiments.fact_columns import INSTANT, MONEY, TABLES
+from klartext.experiments.facts import FactsStore
 
 SEED = 20260105
 EVENT_NAMES = ("page_view", "add_to_cart", "search", "purchase", "refund", "newsletter")

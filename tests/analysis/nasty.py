@@ -23,7 +23,8 @@ from klartext.experiments.experiment import (
     Rollout,
     Variant,
 )
-from klartext.experiments.facts import TABLES, FactsStore
+from klartext.experiments.fact_columns import TABLES
+from klartext.experiments.facts import FactsStore
 from tests.analysis.samples import (
     CONVERSION,
     DAY,

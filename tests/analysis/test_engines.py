@@ -29,7 +29,8 @@ from klartext.experiments.engines import (
     SparkEngine,
 )
 from klartext.experiments.experiment import Experiment
-from klartext.experiments.facts import TABLES, FactsStore, FactTables
+from klartext.experiments.fact_columns import TABLES
+from klartext.experiments.facts import FactsStore, FactTables
 from klartext.experiments.splits import Split
 from tests.analysis import nasty
 from tests.analysis.samples import DAY, START, WATERMARK, Tables
