@@ -411,11 +411,14 @@ class CohortUse:
         Exposed units that were new, or were gathered again: their first exposure has moved.
     reason
         Why all facts were read; None when they were not.
+    detail
+        What failed, for the reason ``failed``.
     """
 
     cached: int
     built: int
     reason: str | None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,10 +146,11 @@ def _figures(
     typer.echo(scorecard(found))
     if found.cohorts is not None:
         cohorts = found.cohorts
+        said = f": {cohorts.detail}" if cohorts.detail else ""
+        why = f" (all, for the reason {cohorts.reason}{said}: docs/facts.md)"
         log(
             f"Kept by earlier analyses: {cohorts.cached:,} units; built from facts: "
-            f"{cohorts.built:,}"
-            + (f" (all, for the reason {cohorts.reason}: docs/facts.md)" if cohorts.reason else "")
+            f"{cohorts.built:,}{why if cohorts.reason else ''}"
         )
     below = beside_text(around)
     if below:

@@ -416,12 +416,14 @@ def read(
             ledger=_ledger(session, registered, None),
         )
         if is_now
-        else "as-of"
+        else CohortUse(0, 0, "as-of")
     )
     if isinstance(found, Readout):
         return found
     every = read(session, registered, as_of=as_of, at=at)
-    return replace(every, cohorts=CohortUse(0, sum(every.all_units.values()), found))
+    if found is None:  # facts came meanwhile
+        return every
+    return replace(every, cohorts=replace(found, built=sum(every.all_units.values())))
 
 
 def _ledger(session: Session, registered: Registered, as_of: datetime | None) -> Ledger:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from klartext.analysis import cohort_refresh, cohorts
 from klartext.analysis.engine import EngineError, open_engine
 from klartext.analysis.readout import Readout
+from klartext.analysis.result import CohortUse
 from klartext.app.session import Session
 from klartext.experiments import caps, seen
 from klartext.experiments.engines import DuckDbEngine
@@ -18,8 +19,10 @@ from klartext.experiments.state import reading
 
 def from_cohorts(
     session: Session, registered: Registered, *, splits: int, ledger: Ledger
-) -> Readout | str | None:
+) -> Readout | CohortUse | None:
     """Return the readout by what earlier ones have kept, else why not; None without facts.
+
+    Of a use that says why not, the units are not counted yet.
 
     Parameters
     ----------
@@ -34,7 +37,7 @@ def from_cohorts(
     """
     reason = _unserved(session, registered, splits=splits, ledger=ledger)
     if reason is not None:
-        return reason
+        return CohortUse(0, 0, reason)
     promised = registered.experiment.costs.usage_source is not None
     with reading(session.engine) as connection:
         watermark = seen.own_watermark(connection, usage=promised)
@@ -45,8 +48,8 @@ def from_cohorts(
         with open_engine(session.workspace.engine) as engine:
             kept = cohorts.Cohorts(session.facts, engine, session.cohorts)
             found = cohort_refresh.read(registered.experiment, kept, watermark)
-    except (OSError, EngineError):
-        return "failed"  # deleted meanwhile, or a full disk: the facts are all it takes
+    except (OSError, EngineError) as error:  # deleted meanwhile, or a full disk
+        return CohortUse(0, 0, "failed", str(error))  # the facts are all it takes
     return replace(found, caps=tuple(frozen.values()), ledger=ledger)
 
 

@@ -58,7 +58,11 @@ def test_a_second_analysis_takes_what_the_first_one_kept(
 
     manifest.parent.rmdir()
     manifest.parent.write_bytes(b"in the way")
-    assert analysis.analyze(shop.session, "mail", kept=True).cohorts == CohortUse(0, 200, "failed")
+    use = analysis.analyze(shop.session, "mail", kept=True).cohorts
+    assert use is not None
+    assert (use.built, use.reason) == (200, "failed")
+    assert use.detail is not None
+    assert "File exists" in use.detail or "Not a directory" in use.detail
 
 
 def test_other_assumptions_instants_and_bills_read_all_and_leave_what_is_kept(
