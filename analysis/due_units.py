@@ -142,12 +142,10 @@ def standing(experiment: Experiment, sums: ir.Table, due: ir.Table, until: Water
     latest = latest_mature(experiment, until)
     # Most are mature: of the others hardly a part of a file is read.
     mature, others = due.filter(due.then_us <= latest), due.filter(due.then_us > latest)
-
-    def theirs(some: ir.Table, units: ir.Table) -> ir.Table:
-        return some.semi_join(units, [some.unit == units.unit, some.exposed_us == units.then_us])
-
-    return theirs(sums.filter(sums.exposed_us <= latest), mature).union(
-        theirs(sums.filter(sums.exposed_us > latest), others)
+    return (
+        sums.filter(sums.exposed_us <= latest)
+        .semi_join(mature, "unit")
+        .union(sums.filter(sums.exposed_us > latest).semi_join(others, "unit"))
     )
 
 
