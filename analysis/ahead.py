@@ -8,6 +8,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Literal
 
+from klartext.analysis.attribution import AFTER
 from klartext.analysis.booked import Booked, covered
 from klartext.analysis.unit_table import line_amount
 from klartext.experiments.experiment import Experiment
@@ -85,7 +86,7 @@ def _of_a_year(booked: Booked, treatment: str, bound: Literal["base", "high"]) -
     experiment, readout = booked.experiment, booked.readout
     start = readout.watermark.cutoff
     horizon = (start, _a_year_after(start))
-    called = {usage.category for usage in readout.usage if usage.calls}
+    called = {usage.category for usage in readout.usage if usage.charged_to != AFTER}
     fixed = invested = sunk = Decimal(0)
     in_place: dict[int, list[Recorded]] = {}
     for each in readout.ledger.lines:

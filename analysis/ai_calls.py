@@ -152,12 +152,7 @@ def sums(
         if before is None:  # it is read more than once
             table = meanwhile.enter_context(materialised(engine, table))
         groups = reduce(
-            table,
-            Columns(COLUMNS, {}),
-            (*states, "variant"),
-            engine=engine,
-            merged_over=states,
-            known=before,
+            table, Columns(COLUMNS, {}), (*states, "variant"), engine=engine, known=before
         )
 
     def state(row: Group) -> Key:

@@ -47,6 +47,8 @@ class Charge:
         Of all exposed units, mature or not.
     compared
         Whether their units are in the comparison; a share of calls is of units that left it.
+    after
+        Whether it is a share of calls after the window of cost, which are in no comparison either.
     """
 
     variant: str | None
@@ -56,6 +58,7 @@ class Charge:
     amount: Decimal
     evidence: str
     compared: bool = True
+    after: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +254,15 @@ def _exposed_over_mature(readout: Readout, variant: str) -> Fraction:
 def _of_calls(bill: Bill, calls: list[UsageSum]) -> _Part:
     """Return a bill less the priced calls in its place; or the calls, in the place of an estimate.
 
-    Shares are exact: they add up to the difference.
+    Shares are exact: they add up to the difference. Calls after the window of cost bear theirs, but
+    do not decide whether an estimate is better than the prices there are.
     """
     amount, priced = bill.amount, _sum(usage.amount for usage in calls)
     count = sum(usage.calls for usage in calls)
     without = sum(usage.paid if bill.is_billed else usage.unpriced for usage in calls)
-    is_used = bill.is_billed or without == count
+    deciding = [usage for usage in calls if usage.charged_to != AFTER] or calls
+    no_price = all(usage.unpriced == usage.calls for usage in deciding)
+    is_used = bill.is_billed or (no_price and priced <= max(amount, Decimal(0)))
     outside = _whole(bill.lines) - amount
     source = CostSource(
         category=bill.category,
@@ -273,18 +279,20 @@ def _of_calls(bill: Bill, calls: list[UsageSum]) -> _Part:
     )
     if not is_used:
         return _Part(sources=(source,), outside=outside, unused=amount)
-    bearers: dict[tuple[str | None, bool], list[UsageSum]] = {}
+    bearers: dict[tuple[str | None, bool, bool], list[UsageSum]] = {}
     for usage in calls:
         variant = None if usage.charged_to == NOBODY else usage.variant
-        compared = not usage.excluded and usage.charged_to != AFTER
-        bearers.setdefault((variant, compared), []).append(usage)
+        after = usage.charged_to == AFTER
+        bearers.setdefault((variant, not usage.excluded and not after, after), []).append(usage)
     weights = [int(_sum(u.amount for u in each).scaleb(MONEY_SCALE)) for each in bearers.values()]
-    if min(weights) < 0 or not any(weights):
+    if not bill.is_billed:  # it is of what has no price
+        weights = [sum(usage.unpriced for usage in each) for each in bearers.values()]
+    elif min(weights) < 0 or not any(weights):
         weights = [sum(usage.calls for usage in each) for each in bearers.values()]
     said = f"{_numbers(bill.lines)}: {_tidy(amount):f} in the place of {_tidy(priced):f} by price"
     charges = tuple(
-        Charge(variant, bill.category, "billed", bill.provider, stored(share), said, compared)
-        for (variant, compared), share in zip(
+        Charge(variant, bill.category, "billed", bill.provider, stored(share), said, *where)
+        for (variant, *where), share in zip(
             bearers, allocate(stored(amount - priced), weights), strict=True
         )
         if share
@@ -419,7 +427,7 @@ def _checks(
 ) -> Iterator[Check]:
     """Yield that a cost may count twice: by the ledger, and by the spec or by priced calls."""
     stated = [(one.category, one.variant) for one in experiment.costs.lines if one not in by_spec]
-    called = {usage.category for usage in readout.usage if usage.calls}
+    called = {usage.category for usage in readout.usage if usage.charged_to != AFTER}
     twice = {
         each.line.category
         for each in alone

@@ -23,18 +23,20 @@ def completeness_of(booked: Booked) -> CostCompleteness:
     unpriced = sum(usage.unpriced for usage in usages)
     nobody = [usage for usage in usages if usage.charged_to == attribution.NOBODY]
     owned = [usage for usage in usages if usage.charged_to != attribution.NOBODY]
+    charges = [one for one in booked.charges if not one.after]
     known = sum((usage.amount for usage in owned), Decimal(0))
-    known += sum((one.amount for one in booked.charges if one.variant is not None), Decimal(0))
+    known += sum((one.amount for one in charges if one.variant is not None), Decimal(0))
     possible = known + sum((usage.amount for usage in nobody), Decimal(0))
-    possible += sum((one.amount for one in booked.charges if one.variant is None), Decimal(0))
+    possible += sum((one.amount for one in charges if one.variant is None), Decimal(0))
     possible += unpriced * (readout.highest_price or Decimal(0))
     if calls:
         calls_share = sum(usage.calls - usage.unpriced for usage in owned) / calls
         money_share = float(known / possible) if possible > 0 else calls_share
     else:  # a source that was promised and delivered nothing is not complete
-        calls_share = money_share = 1.0 if experiment.costs.usage_source is None else 0.0
+        delivered = experiment.costs.usage_source is None or bool(readout.usage)
+        calls_share = money_share = 1.0 if delivered else 0.0
     used = {usage.category for usage in owned}
-    used |= {one.category for one in booked.charges} | {one.line.category for one in booked.fixed}
+    used |= {one.category for one in charges} | {one.line.category for one in booked.fixed}
     return CostCompleteness(
         calls=calls,
         priced_calls=calls - unpriced,

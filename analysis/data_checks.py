@@ -311,7 +311,7 @@ def _cost(experiment: Experiment, readout: Readout, known: CostCompleteness) -> 
         f"{known.priced_calls:,} of {known.calls:,} AI calls have a price, "
         f"{known.unattributed_calls:,} belong to no variant{_elsewhere(experiment, readout)}"
     )
-    if known.calls_after:
+    if known.calls_after:  # without others the cost is known: it is none
         detail += f"; {known.calls_after:,} more came after the cost window of their unit"
     severity: Literal["ok", "warning"] = "ok" if share >= COMPLETE_SHARE else "warning"
     return Check("cost_complete", severity, share, f"{detail}{left_out}")

@@ -154,7 +154,6 @@ def halves(
         Columns((_EARLY, _LATE), {}),
         (*states, "variant"),
         engine=engine,
-        merged_over=states,
         sampled=False,
         known=None if known is None else known.by_variant(HALVES),
     )

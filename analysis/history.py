@@ -17,6 +17,7 @@ import ibis.expr.types as ir
 from ibis.backends import BaseBackend
 
 from klartext.analysis import covariates
+from klartext.analysis.attribution import SHARED, UNIT
 from klartext.analysis.engine import rows_of
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.guardrails import Measured
@@ -323,7 +324,7 @@ def _like(
         units_per_day=sum(found.all_units.values()) / days
         if days >= 1
         else NotEstimable("no-traffic", "all units were exposed within one day"),
-        with_calls=any(usage.charged_to != "nobody" for usage in found.usage),
+        with_calls=any(usage.charged_to in {UNIT, SHARED} for usage in found.usage),
         first_event=first_event,
     )
 

@@ -151,7 +151,7 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
         Integer columns whose sums are wanted, under their own names.
     merged_over
         Columns of ``group`` that the caller adds up over: the origin is judged by the sums, not
-        by a day on which a few units happen to have one value, nor by a few that are taken off.
+        by a day on which a few units happen to have one value.
     matters
         Of which groups the moments are needed to the last digits.
     sampled

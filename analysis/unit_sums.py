@@ -117,7 +117,7 @@ def outcomes(  # noqa: PLR0913 - units, and how they are reduced
         columns,
         keys,
         engine=engine,
-        merged_over=(*states, MATURED, EXPOSED),
+        merged_over=(MATURED, EXPOSED),
         known=None if known is None else known.by_variant(UNITS),
     )
     numbers = ("n", *totals_of(experiment))

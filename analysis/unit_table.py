@@ -94,8 +94,8 @@ def build(
     With an exposure event, only the units that reached it, and ``exposed_at`` is the time of it.
     The first exposure wins; at the same instant the variant that comes first in the spec. An
     event counts in ``[start, start + window)``, from the exposure or the delay after it. The cost
-    of AI calls follows the variant on the call and not the exposure window: a mail is generated
-    before it is sent.
+    of AI calls follows the variant on the call, and counts from long before the exposure (a mail is
+    generated before it is sent) until the window of cost closes.
     """
     table = whole_table(experiment, tables, watermark, splits)
     keys = (*KEY_COLUMNS, *({REGIME} & set(table.columns)))

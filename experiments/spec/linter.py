@@ -43,8 +43,9 @@ def _money(experiment: Experiment) -> Iterator[Finding]:
         fix = "Add costs: usage, and lines for work, review and monitoring."
         yield (), ("no-costs", "costs are missing: the AI would look free", fix)
     window, earning = experiment.costs.window, experiment.value_window
-    if window is not None and window < earning:
-        message = f"is shorter than the {earning.days} days in which value counts: AI looks cheaper"
+    if experiment.value and window is not None and window < earning:
+        days = f"{earning / timedelta(days=1):g} days"
+        message = f"is shorter than the {days} in which value counts: AI looks cheaper"
         fix = "Remove it, or choose a longer one."
         yield ("costs", "window"), ("cost-window", message, fix)
     if experiment.value and all(isinstance(entry, Saving) for entry in experiment.value):

@@ -49,10 +49,11 @@ def test_what_comes_after_the_window_is_in_no_worst_case() -> None:
     calls = [
         call("2", unit=1),
         call(None, unit=1, occurred_at=START + 14 * DAY),
-        call("32", unit=1, occurred_at=START + 15 * DAY),
+        call(None, unit=2),
+        call("32", unit=1, occurred_at=START + 15 * DAY),  # but nothing is known to be dearer
     ]
     rows = unit_rows(experiment(), tables(EXPOSED, [], calls))
-    assert [rows[unit]["cost_high"] for unit in (1, 2, 3)] == [2.0, 0.0, 0.0]
+    assert [rows[unit]["cost_high"] for unit in (1, 2, 3)] == [2.0, 32.0, 0.0]
 
 
 def test_a_declared_window_of_cost_holds_for_calls_and_for_lines_per_event() -> None:

@@ -320,6 +320,36 @@ def test_a_bill_of_calls_after_the_window_leaves_with_them() -> None:
     assert spent(book(SPEC, readout, (START, START + 60 * DAY))) == 8
 
 
+def test_a_bill_of_calls_after_the_window_does_not_make_cost_complete() -> None:
+    """In the window 10 EUR of a unit and 10 of nobody: half is known, with a bill of twice all."""
+    usage = [
+        *(gpt("0.10", unit=1) for _ in range(100)),
+        gpt("1000", unit=1, occurred_at=START + 14 * DAY),
+        *(gpt("5", variant="retired") for _ in range(2)),
+    ]
+    lines = (bill("2040", end=START + 60 * DAY, variant=None),)
+    assert analysed(usage=usage).completeness.money_share == 0.5
+    assert analysed(*lines, usage=usage).completeness.money_share == 0.5
+
+
+def test_a_call_after_the_window_does_not_decide_whether_an_estimate_counts() -> None:
+    """An estimate of 8 EUR, of which a later call is known to be 1: the call in the window is 7."""
+    usage = [gpt(None, unit=1), gpt("1", unit=1, occurred_at=START + 14 * DAY)]
+    estimate = bill("8", status="estimated", end=START + 60 * DAY)
+    assert cost(analysed(estimate, usage=usage[:1])) == pytest.approx(8)
+    assert cost(analysed(estimate, usage=usage)) == pytest.approx(7)
+    usage[1] = gpt("9", unit=1, occurred_at=START + 14 * DAY)  # dearer than the estimate of all
+    assert analysed(estimate, usage=usage).ledger.sources[0].source == "calls"
+
+
+def test_a_source_that_delivered_calls_after_the_window_only_delivered() -> None:
+    spec = replace(SPEC, costs=Costs(None, "gateway", ()))
+    usage = [gpt("1", unit=1, occurred_at=START + 14 * DAY)]
+    known = analysed(spec=spec, usage=usage).completeness
+    assert (known.calls, known.calls_after, known.priced_share) == (0, 1, 1.0)
+    assert analysed(spec=spec).completeness.priced_share == 0.0
+
+
 def stated(*lines: CostLine) -> Any:
     return replace(SPEC, costs=Costs(Decimal(1000), None, lines))
 

@@ -329,6 +329,28 @@ def test_all_that_can_come_late_in_three_deliveries(place: Workspace) -> None:
         assert use.reason is None
 
 
+@pytest.mark.parametrize("base", [1000, 10**5, 10**7])
+def test_a_variant_that_moves_far_away_keeps_its_digits(place: Workspace, base: int) -> None:
+    """All units are taken off at 0 and put back in at values that differ by cents."""
+    place.deliver(1, exposures=[exposure(u, ("control", "ai")[u % 2]) for u in range(400)])
+    place.check(mark(1, 40))
+    place.deliver(
+        2,
+        events=[purchase(u, f"{base + u % 101 / 100:.2f}") for u in range(400)],
+    )
+    place.check(mark(2, 40))
+
+
+def test_a_call_after_the_window_of_a_mature_unit_is_only_counted(place: Workspace) -> None:
+    first_delivery(place)
+    late = [call("3", unit=9, variant="ai", occurred_at=START + 39 * DAY)]
+    place.deliver(2, usage_costs=late)
+    after = {row.calls: row for row in place.check(mark(2, 40)).usage if row.charged_to == "after"}
+    assert after[1].amount == 3
+    place.deliver(3, exposures=[exposure(9, "control", occurred_at=START - 2 * DAY)])
+    place.check(mark(3, 40))
+
+
 def test_maturing_alone_moves_units_into_the_comparison(place: Workspace) -> None:
     place.deliver(
         1,
