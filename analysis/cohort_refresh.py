@@ -42,14 +42,14 @@ from klartext.analysis.exposed import (
 )
 from klartext.analysis.instants import since_epoch
 from klartext.analysis.observed import MAXIMUM
-from klartext.analysis.outcomes import Tallies, events_in_window, tallies
+from klartext.analysis.outcomes import events_in_window, tallies
 from klartext.analysis.quantiles import Observations
 from klartext.analysis.reading import instant
 from klartext.analysis.readout import Readout
 from klartext.analysis.reduced import NEW, OLD, NotPartError, Reduced, Sums, WornOffError
 from klartext.analysis.result import CohortUse
 from klartext.analysis.seen_facts import SeenFacts
-from klartext.analysis.unit_sums import billed, dearest, outcomes
+from klartext.analysis.unit_sums import any_unpriced, billed, dearest, outcomes
 from klartext.analysis.unit_table import Parts, complete
 from klartext.experiments.engines import failures
 from klartext.experiments.experiment import Experiment
@@ -110,6 +110,17 @@ def read(experiment: Experiment, cohorts: Cohorts, watermark: Watermark) -> Read
     return run(None, reason)
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What is kept, and all calls: opened first, since none is while the engine fills a table."""
+
+    firsts: ir.Table
+    sums: ir.Table
+    early: ir.Table
+    strangers: ir.Table
+    calls: ir.Table
+
+
 @dataclass(frozen=True)
 class _Refresh:
     """One refresh of the cohorts of one experiment; ``key`` is for its manifest."""
@@ -131,10 +142,9 @@ class _Refresh:
         near = events_in_window(
             self.experiment, self.facts.of_days(**span), self.watermark, exposed
         )
-        stored = self._tallies(near)
-        added = self.keep(due_units.per_unit(near, stored))
-        table = exposed.left_join(added, ["unit", "exposed_us"])
-        parts = Parts(self.keep(table.drop("unit_right", "exposed_us_right")), stored)
+        added = self._summed(near)
+        table = exposed.left_join(added.table, ["unit", "exposed_us"])
+        parts = replace(added, table=self.keep(table.drop("unit_right", "exposed_us_right")))
         calls = self.keep(
             attribution.attribute(self.experiment, usage_costs, self.watermark, exposed)
         )
@@ -162,7 +172,7 @@ class _Refresh:
             since = due_units.early_since(self.experiment, self.watermark)
             rows = {
                 "firsts": first.order_by("packed"),  # few parts of a file are of a time
-                "sums": narrowed(added, self.engine).order_by("exposed_us"),
+                "sums": narrowed(added.table, self.engine).order_by("exposed_us"),
                 "early": due_units.early(self.experiment, self.facts.since(since), exposed, since),
                 "strangers": unknown,
             }
@@ -175,16 +185,21 @@ class _Refresh:
         """Read what came since."""
         exposures, events, calls = (self.facts.late(name, known.batch) for name in TABLES)
         late = Late(exposures, events, calls.filter(calls.experiment == self.experiment.key))
+        opened = _Opened(
+            **{name: self.kept.read(getattr(known, name)) for name in FILES},
+            calls=self.facts.table("usage_costs"),
+        )
         units = self.keep(
             due_units.later(
                 self.experiment,
-                self.kept.read(known.firsts),
+                opened.firsts,
                 late,
                 early_us=known.early_us,
                 since=known.watermark,
                 until=self.watermark,
             )
         )
+        added = self._added(opened.early, units, events)
         (ends,) = rows_of(self.engine, due_units.ends_of(units))
         if ends["gone_us"] is not None and ends["gone_us"] == known.last_us:
             raise _AnewError("moved")  # nobody knows which exposure is the last one now
@@ -192,10 +207,8 @@ class _Refresh:
             "first_us": _least([known.first_us, ends["first_us"]], min),
             "last_us": _least([known.last_us, ends["last_us"]], max),
         }
-        near = self._near(known, units, ends, events)
-        stored = self._tallies(near)
-        added = self.keep(due_units.per_unit(near, stored))
-        sums = self._replaced(known, units, late.calls, Parts(added, stored), span)
+        added = self._with_anew(added, units, ends)
+        sums = self._replaced(known, opened, units, late.calls, added, span)
         readout = assembled(
             self.experiment,
             sums,
@@ -204,14 +217,14 @@ class _Refresh:
             of_all=_without_unit,
         )
         unknown = strangers(self.experiment, exposures, self.watermark)
-        unknown = self.keep(unknown.anti_join(self.kept.read(known.strangers), "unit"))
+        unknown = self.keep(unknown.anti_join(opened.strangers, "unit"))
         count = known.strange + self._count(unknown)
         early_us = known.early_us
         if len(known.early) >= MOST_FILES:  # about to be one, and of no more than is needed
             early_us = max(early_us, due_units.early_since(self.experiment, self.watermark))
         rows = {
             "firsts": units.filter(units.is_changed).select("unit", "packed", "low", "high"),
-            "sums": narrowed(added, self.engine),
+            "sums": narrowed(added.table, self.engine),
             "early": due_units.early(self.experiment, events, units, early_us),
             "strangers": unknown,
         }
@@ -222,9 +235,10 @@ class _Refresh:
             readout, span, count, CohortUse(sum(readout.all_units.values()) - n, n, None)
         )
 
-    def _replaced(
+    def _replaced(  # noqa: PLR0913, PLR0917 - what was, what came, and whom it concerns
         self,
         known: Manifest,
+        opened: _Opened,
         units: ir.Table,
         calls: ir.Table,
         added: Parts,
@@ -237,13 +251,11 @@ class _Refresh:
         states = due_units.in_states(
             self.experiment, due, more, since=known.watermark, until=self.watermark
         )
-        stands = due_units.standing(
-            self.experiment, self.kept.read(known.sums), due, self.watermark
-        )
+        stands = due_units.standing(self.experiment, opened.sums, due, self.watermark)
         table = self.keep(due_units.with_sums(states, due, stands, added.table))
         now = due_units.as_now(self.experiment, units, self.watermark)
         owners = now.union(table.filter(table[STATE] == OLD).select(*now.columns))
-        theirs = self._calls(known.batch, due, calls)
+        theirs = self._calls(opened.calls, known.batch, due, calls)
         charged = self.keep(attribution.attribute(self.experiment, theirs, self.watermark, owners))
         was = Reduced.of_document(known.reduced)
         found = self._reduced(charged, replace(added, table=table), span, known=was)
@@ -258,30 +270,33 @@ class _Refresh:
         sums = sums.replaced(Reduced(), Reduced(beside))
         for reason in _refusals(sums):
             raise _AnewError(reason)
-        if sums.highest != was.highest and _any_unpriced(was):
+        if sums.highest != was.highest and any_unpriced(was):
             raise _AnewError("dearest-call")
         return sums
 
-    def _near(
-        self, known: Manifest, units: ir.Table, ends: Mapping[str, Any], events: ir.Table
-    ) -> ir.Table:
-        """Return the events of `due_units.later` units that are in no kept sum."""
+    def _added(self, early: ir.Table, units: ir.Table, events: ir.Table) -> Parts:
+        """Sum the events of `due_units.later` units that are in no kept sum."""
         fresh, grown = (
             events_in_window(self.experiment, of, self.watermark, units.filter(those))
-            for of, those in (
-                (self.kept.read(known.early), units.is_new & ~units.is_anew),
-                (events, ~units.is_anew),
-            )
+            for of, those in ((early, units.is_new & ~units.is_anew), (events, ~units.is_anew))
         )
+        return self._summed(fresh.union(grown))
+
+    def _with_anew(self, added: Parts, units: ir.Table, ends: Mapping[str, Any]) -> Parts:
+        """Sum all events of units of which nothing that is kept can be used."""
         if ends["anew_first_us"] is None:  # mostly
-            return fresh.union(grown)
+            return added
         days = self.facts.of_days(first_us=ends["anew_first_us"], last_us=ends["anew_last_us"])
         anew = units.filter(units.is_anew)
-        return fresh.union(grown, events_in_window(self.experiment, days, self.watermark, anew))
+        theirs = self._summed(events_in_window(self.experiment, days, self.watermark, anew))
+        return replace(added, table=self.keep(added.table.union(theirs.table)))
 
-    def _calls(self, batch: int, due: ir.Table, late: ir.Table) -> ir.Table:
+    def _summed(self, near: ir.Table) -> Parts:
+        stored = tallies(self.experiment, near, halves_of(self.experiment, near))
+        return Parts(self.keep(due_units.per_unit(near, stored)), stored)
+
+    def _calls(self, every: ir.Table, batch: int, due: ir.Table, late: ir.Table) -> ir.Table:
         """Return the calls of units that are due, as they were and as they are, and later ones."""
-        every = self.facts.table("usage_costs")
         every = every.filter(
             every.experiment == self.experiment.key, every.ingest_batch <= self.watermark.batch
         )
@@ -305,9 +320,6 @@ class _Refresh:
 
     def _models(self, calls: ir.Table) -> Sums:
         return models(self.experiment, calls, self.watermark, self.engine)
-
-    def _tallies(self, near: ir.Table) -> Tallies:
-        return tallies(self.experiment, near, halves_of(self.experiment, near))
 
     def _count(self, table: ir.Table) -> int:
         (row,) = rows_of(self.engine, table.aggregate(rows=table.count()))
@@ -382,15 +394,6 @@ def _refusals(sums: Reduced) -> list[str]:
     if isinstance(found, NotEstimable):
         return [found.reason]
     return ["too-many-values"] if sum(len(one.values) for one in found.values()) > MAXIMUM else []
-
-
-def _any_unpriced(sums: Reduced) -> bool:
-    """Whether units had calls that count with the price of the dearest."""
-    return any(
-        unpriced
-        for (charged_to, *_), (_, unpriced, *_) in sums.exact["usage"].items()
-        if charged_to == attribution.UNIT
-    )
 
 
 def _without_unit() -> NoReturn:

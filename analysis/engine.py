@@ -121,11 +121,20 @@ def materialised(engine: BaseBackend, table: ir.Table) -> Iterator[ir.Table]:
         finally:
             engine.drop_view(name)
         return
-    kept = engine.create_table(name, table, temp=True)
+    kept = _temporary(engine, name, table)
     try:
         yield kept
     finally:
         engine.drop_table(name)
+
+
+def _temporary(engine: BaseBackend, name: str, table: ir.Table) -> ir.Table:
+    if engine.name == "duckdb":
+        from klartext.analysis.overlapped import OverlappedDuckDb  # noqa: PLC0415 - as `_duckdb`
+
+        if isinstance(engine, OverlappedDuckDb):
+            return engine.fill(name, table)
+    return engine.create_table(name, table, temp=True)
 
 
 def rows_of(engine: BaseBackend, table: ir.Table) -> list[dict[str, Any]]:
@@ -184,7 +193,9 @@ def _duckdb(settings: DuckDbEngine, folder: str) -> BaseBackend:
     # DuckDB's own default is .tmp in the current directory, the same for every engine.
     given = {"memory_limit": settings.memory_limit, "threads": settings.threads}
     chosen = {name: value for name, value in given.items() if value is not None}
-    backend = ibis.duckdb.connect(temp_directory=folder, **chosen)
+    from klartext.analysis.overlapped import OverlappedDuckDb  # noqa: PLC0415 - half a second
+
+    backend = OverlappedDuckDb().connect(temp_directory=folder, **chosen)
     if settings.database is not None:
         _attach(backend, settings.database)
     return backend

@@ -16,6 +16,7 @@ import ibis.expr.types as ir
 from ibis.backends import BaseBackend
 
 from klartext.analysis import ai_calls, amounts
+from klartext.analysis.attribution import UNIT
 from klartext.analysis.columns import REGIME, STATE, count_columns, derived, value_columns
 from klartext.analysis.diagnostics import halves
 from klartext.analysis.engine import rows_of
@@ -68,6 +69,15 @@ def dearest(*bills: Reduced | None) -> ir.NumericScalar:
     """Return what an unpriced call costs at most, from the sums of `billed`."""
     prices = [bill.highest for bill in bills if bill is not None and bill.highest is not None]
     return ibis.literal(float(max(prices, default=0)))
+
+
+def any_unpriced(bill: Reduced) -> bool:
+    """Whether units had calls that count with the price of the `dearest`."""
+    return any(
+        unpriced
+        for (charged_to, *_), (_, unpriced, *_) in bill.exact[USAGE].items()
+        if charged_to == UNIT
+    )
 
 
 def outcomes(  # noqa: PLR0913 - units, and how they are reduced
