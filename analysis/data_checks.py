@@ -307,12 +307,16 @@ def _cost(experiment: Experiment, readout: Readout, known: CostCompleteness) -> 
             return Check("cost_complete", "info", share, f"no AI calls were imported{left_out}")
         detail = f"no AI calls of the source {source} were imported{left_out}"
         return Check("cost_complete", "warning", share, detail)
-    detail = (
-        f"{known.priced_calls:,} of {known.calls:,} AI calls have a price, "
-        f"{known.unattributed_calls:,} belong to no variant{_elsewhere(experiment, readout)}"
-    )
-    if known.calls_after:  # without others the cost is known: it is none
-        detail += f"; {known.calls_after:,} more came after the cost window of their unit"
+    came = "came after the cost window of their unit"
+    if known.calls:
+        detail = (
+            f"{known.priced_calls:,} of {known.calls:,} AI calls have a price, "
+            f"{known.unattributed_calls:,} belong to no variant{_elsewhere(experiment, readout)}"
+        )
+        if known.calls_after:
+            detail += f"; {known.calls_after:,} more {came}"
+    else:  # the cost is known: it is none
+        detail = f"no AI call counts: {known.calls_after:,} {came}"
     severity: Literal["ok", "warning"] = "ok" if share >= COMPLETE_SHARE else "warning"
     return Check("cost_complete", severity, share, f"{detail}{left_out}")
 

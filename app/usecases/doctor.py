@@ -109,7 +109,9 @@ def _facts(session: Session) -> str | Absent:
             found[table] = len(delta.file_uris())
     if not found:
         return Absent(f"nothing delivered yet; it will lie in {session.facts.root}")
-    files = ", ".join(f"{table} {count} files" for table, count in found.items())
+    files = ", ".join(
+        f"{table} {count} file{'' if count == 1 else 's'}" for table, count in found.items()
+    )
     return f"{files} in {session.facts.root}"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -105,6 +106,17 @@ def test_amounts_that_could_not_be_counted(
 )
 def test_completeness_counts_calls_and_money(known: CostCompleteness, severity: str) -> None:
     assert checks(found(), known)["cost_complete"].severity == severity
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (CostCompleteness(0, 0, 0, 1.0, (), calls_after=31), "no AI call counts: 31 came after"),
+        (CostCompleteness(2, 1, 0, 0.5, (), calls_after=31), "1 of 2 .* 31 more came after"),
+    ],
+)
+def test_completeness_says_which_calls_came_too_late(known: CostCompleteness, words: str) -> None:
+    assert re.search(words, checks(found(), known)["cost_complete"].detail)
 
 
 def test_a_promised_source_without_calls_is_a_warning() -> None:
