@@ -1,6 +1,6 @@
 # One command for a person and for CI. On a bare machine with Python 3.11+, git and make:
 #   make demo    sets everything up and runs the whole path on a simulated experiment
-#   make check   sets everything up and runs every check; CI calls the same
+#   make check   sets everything up and runs every check; CI calls the same, and make guides
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,7 +35,7 @@ setup: $(STAMP)/dev  ## create .venv with everything a developer needs
 demo: $(STAMP)/runtime  ## run the whole path on a simulated experiment, ending in a report
 	$(BIN)/klartext demo klartext-demo --force
 
-check: format lint types imports browser test doctest  ## everything CI checks (under 10 minutes)
+check: format lint types imports browser test doctest  ## every check that a change needs (under 10 minutes)
 
 check-all: check slow  ## also the long simulations and Spark
 
@@ -60,6 +60,10 @@ browser:  ## Chromium for the report tests: found, or installed where apt-get ma
 
 test: $(STAMP)/dev
 	$(BIN)/pytest -q -n 2 -m "not slow" --durations=10
+
+.PHONY: guides
+guides: $(STAMP)/dev  ## the commands of the README and the notebooks, as a new user runs them
+	$(BIN)/pytest -q -n 2 -m slow tests/project
 
 .PHONY: java
 java:  ## Java 17 for Spark: found, or installed where apt-get may

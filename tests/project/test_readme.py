@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -16,6 +18,7 @@ def _commands() -> list[str]:
     return [line[2:] for line in lines if line.startswith("$ klartext ")]
 
 
+@pytest.mark.slow
 def test_every_klartext_command_of_the_readme_works(tmp_path: Path) -> None:
     commands = _commands()
     assert len(commands) >= 5, "the README shows how to use the product"
