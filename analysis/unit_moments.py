@@ -108,14 +108,15 @@ def _of_batches(units: dataset.Dataset, names: tuple[str, ...], variant: str) ->
     found: dict[str | None, Moments] = {}
     missing, room = 0, np.empty((len(names), _ROWS))
     for batch in units.to_batches(columns=columns, batch_size=_ROWS):
-        values = room[:, : len(batch)]
-        for place, name in enumerate(names):
-            values[place] = batch.column(name).to_numpy(zero_copy_only=False)
+        values = [batch.column(name).to_numpy(zero_copy_only=False) for name in names]
         coded = batch.column(_VARIANT).dictionary_encode()
         keys = [*coded.dictionary.cast("string").to_pylist(), None]
         codes = coded.indices.cast("int64").fill_null(len(keys) - 1).to_numpy()
         for code in np.flatnonzero(np.bincount(codes)):
-            rows = values.take(np.flatnonzero(codes == code), axis=1)
+            chosen = np.flatnonzero(codes == code)
+            rows = room[:, : len(chosen)]
+            for place, column in enumerate(values):
+                column.take(chosen, out=rows[place], mode="clip")  # any other copies twice
             moments = Moments.of(names, rows.T)
             if not np.isfinite(moments.mean).all():
                 missing += int((~np.isfinite(rows)).any(axis=0).sum())
