@@ -311,12 +311,13 @@ def _cost(experiment: Experiment, readout: Readout, known: CostCompleteness) -> 
     if known.calls:
         detail = (
             f"{known.priced_calls:,} of {known.calls:,} AI calls have a price, "
-            f"{known.unattributed_calls:,} belong to no variant{_elsewhere(experiment, readout)}"
+            f"{known.unattributed_calls:,} belong to no variant"
         )
         if known.calls_after:
-            detail += f"; {known.calls_after:,} more {came}"
+            detail += f", {known.calls_after:,} more {came}"
     else:  # the cost is known: it is none
         detail = f"no AI call counts: {known.calls_after:,} {came}"
+    detail += _elsewhere(experiment, readout)
     severity: Literal["ok", "warning"] = "ok" if share >= COMPLETE_SHARE else "warning"
     return Check("cost_complete", severity, share, f"{detail}{left_out}")
 

@@ -121,20 +121,18 @@ def materialised(engine: BaseBackend, table: ir.Table) -> Iterator[ir.Table]:
         finally:
             engine.drop_view(name)
         return
-    kept = _temporary(engine, name, table)
-    try:
-        yield kept
-    finally:
-        engine.drop_table(name)
-
-
-def _temporary(engine: BaseBackend, name: str, table: ir.Table) -> ir.Table:
     if engine.name == "duckdb":
         from klartext.analysis.overlapped import OverlappedDuckDb  # noqa: PLC0415 - as `_duckdb`
 
         if isinstance(engine, OverlappedDuckDb):
-            return engine.fill(name, table)
-    return engine.create_table(name, table, temp=True)
+            with engine.fill(name, table) as kept:
+                yield kept
+            return
+    kept = engine.create_table(name, table, temp=True)
+    try:
+        yield kept
+    finally:
+        engine.drop_table(name)
 
 
 def rows_of(engine: BaseBackend, table: ir.Table) -> list[dict[str, Any]]:
