@@ -35,7 +35,7 @@ setup: $(STAMP)/dev  ## create .venv with everything a developer needs
 demo: $(STAMP)/runtime  ## run the whole path on a simulated experiment, ending in a report
 	$(BIN)/klartext demo klartext-demo --force
 
-check: format lint types imports browser test doctest  ## every check that a change needs (under 10 minutes)
+check: format lint types imports browser test doctest  ## every check that a change needs (10 to 14 minutes on two cores)
 
 check-all: check slow  ## also the long simulations and Spark
 

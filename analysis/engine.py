@@ -188,11 +188,11 @@ def _spill(settings: DuckDbEngine) -> Path | None:
 
 
 def _duckdb(settings: DuckDbEngine, folder: str) -> BaseBackend:
+    from klartext.analysis.overlapped import OverlappedDuckDb  # noqa: PLC0415 - half a second
+
     # DuckDB's own default is .tmp in the current directory, the same for every engine.
     given = {"memory_limit": settings.memory_limit, "threads": settings.threads}
     chosen = {name: value for name, value in given.items() if value is not None}
-    from klartext.analysis.overlapped import OverlappedDuckDb  # noqa: PLC0415 - half a second
-
     backend = OverlappedDuckDb().connect(temp_directory=folder, **chosen)
     if settings.database is not None:
         _attach(backend, settings.database)
