@@ -18,7 +18,7 @@ from ibis.backends import BaseBackend
 from klartext.analysis import observed
 from klartext.analysis.attribution import UNIT
 from klartext.analysis.columns import STATE
-from klartext.analysis.engine import materialised, rows_of
+from klartext.analysis.engine import Pending, asked_rows, materialised
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.moments import Moments
 from klartext.analysis.quantiles import Observations
@@ -117,8 +117,8 @@ def sums(
     variants: Sequence[str],
     engine: BaseBackend,
     known: Reduced | None = None,
-) -> Reduced:
-    """Reduce the calls that count; the latencies and moments are those of calls with a unit.
+) -> Pending[Reduced]:
+    """Ask for the calls that count; the latencies and moments are those of calls with a unit.
 
     Parameters
     ----------
@@ -138,9 +138,10 @@ def sums(
     The totals of tasks add up only where no task is in both.
     """
     counted = calls.filter(calls.counted)
-    totals = rows_of(engine, _totals(counted))
-    if not totals:
-        return Reduced({NAME: {}})
+    totals = asked_rows(engine, _totals(counted))
+    has_some = known is not None and bool(known.exact[NAME])
+    if not has_some and not totals():  # two queries less
+        return lambda: Reduced({NAME: {}})
     direct = counted.filter(counted.charged_to == UNIT)
     states = tuple({STATE} & set(calls.columns))
     each = direct.group_by(*states, "variant", "unit").aggregate(**_sums(direct))
@@ -154,26 +155,30 @@ def sums(
         groups = reduce(
             table, Columns(COLUMNS, {}), (*states, "variant"), engine=engine, known=before
         )
+        if before is None:
+            groups()  # while the table is there
+    durations = latencies(direct, variants, engine)
 
     def state(row: Group) -> Key:
         return tuple(row[name] for name in states)
 
-    return Reduced(
-        {
-            NAME: {
-                (*state(row), row["variant"]): tuple(row[name] or 0 for name in _NUMBERS)
-                for row in totals
-            }
-        },
-        {(*state(row), NAME, row["variant"]): moments_of(COLUMNS, [row]) for row in groups},
-        latencies=latencies(direct, variants, engine),
-    )
+    def found() -> Reduced:
+        numbers = {
+            (*state(row), row["variant"]): tuple(row[name] or 0 for name in _NUMBERS)
+            for row in totals()
+        }
+        moments = {
+            (*state(row), NAME, row["variant"]): moments_of(COLUMNS, [row]) for row in groups()
+        }
+        return Reduced({NAME: numbers}, moments, latencies=durations() if numbers else {})
+
+    return found
 
 
 def latencies(
     calls: ir.Table, variants: Sequence[str], engine: BaseBackend
-) -> Mapping[str, Observations] | NotEstimable:
-    """Return the durations of calls per variant, marked with their `mark` of a state."""
+) -> Pending[Mapping[str, Observations] | NotEstimable]:
+    """Ask for the durations of calls per variant, marked with their `mark` of a state."""
     timed = calls.filter(calls.duration_ms.notnull())
     if STATE in calls.columns:
         timed = timed.mutate(variant=timed[STATE].cast("string") + " " + timed.variant)

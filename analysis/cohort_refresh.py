@@ -8,7 +8,7 @@ Events of the others are added to what is kept of them, to be used when they are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
@@ -22,6 +22,7 @@ from klartext.analysis.cohorts import (
     FILES,
     TABLES,
     Cohorts,
+    Files,
     Kept,
     Manifest,
     key_of,
@@ -31,7 +32,7 @@ from klartext.analysis.cohorts import (
 from klartext.analysis.columns import STATE
 from klartext.analysis.diagnostics import halves_of, models
 from klartext.analysis.due_units import Late
-from klartext.analysis.engine import materialised, rows_of
+from klartext.analysis.engine import Pending, asked_rows, later, materialised, rows_of, undisturbed
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.exposed import (
     assigned,
@@ -69,6 +70,10 @@ class _AnewError(Exception):
     """What is kept does not tell: all facts are to be read."""
 
 
+class _NotWholeError(Exception):
+    """Of some units nothing that is kept can be used."""
+
+
 def read(experiment: Experiment, cohorts: Cohorts, watermark: Watermark) -> Readout:
     """Return what `klartext.analysis.reading.read_out` does, and keep it for the next one.
 
@@ -87,13 +92,17 @@ def read(experiment: Experiment, cohorts: Cohorts, watermark: Watermark) -> Read
     kept.folder.mkdir(parents=True, exist_ok=True)
 
     def run(known: Manifest | None, reason: str | None) -> Readout:
-        with ExitStack() as meanwhile:
+        try:
+            with undisturbed(), ExitStack() as meanwhile:
 
-            def keep(lazy: ir.Table) -> ir.Table:
-                return meanwhile.enter_context(materialised(cohorts.engine, lazy))
+                def keep(lazy: ir.Table) -> ir.Table:
+                    return meanwhile.enter_context(materialised(cohorts.engine, lazy))
 
-            one = _Refresh(experiment, cohorts.engine, watermark, keep, facts, kept, key)
-            return one.all_facts(reason) if known is None else one.later_facts(known)
+                one = _Refresh(experiment, cohorts.engine, watermark, keep, facts, kept, key)
+                return one.all_facts(reason) if known is None else one.later_facts(known)
+        except BaseException:
+            kept.discard()  # a full disk is not to become fuller
+            raise
 
     if known is None:
         return run(None, reason)
@@ -112,7 +121,7 @@ def read(experiment: Experiment, cohorts: Cohorts, watermark: Watermark) -> Read
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What is kept, and all calls: opened first, since none is while the engine fills a table."""
+    """What is kept, and all calls: opened first: to open one waits for the queue of the engine."""
 
     firsts: ir.Table
     sums: ir.Table
@@ -148,17 +157,19 @@ class _Refresh:
         calls = self.keep(
             attribution.attribute(self.experiment, usage_costs, self.watermark, exposed)
         )
-        sums = self._reduced(calls, parts, span)
-        sums |= Reduced({"models": self._models(usage_costs)})
+        reduced = self._reduced(calls, parts, span)
+        called = self._models(usage_costs)
         unknown = self.keep(strangers(self.experiment, exposures, self.watermark))
-        count = self._count(unknown)
+        (row,) = rows_of(self.engine, unknown.aggregate(units=unknown.count()))
+        count = int(row["units"])
+        sums = reduced() | Reduced({"models": called()})
         variants = [variant.key for variant in self.experiment.variants]
         counted = calls.filter(calls.counted)
         without: list[str] = []
 
         def of_all() -> Mapping[str, Observations] | NotEstimable:
             without.append("calls-without-unit")
-            return ai_calls.latencies(counted, variants, self.engine)
+            return ai_calls.latencies(counted, variants, self.engine)()
 
         found = assembled(
             self.experiment,
@@ -200,37 +211,38 @@ class _Refresh:
             )
         )
         added = self._added(opened.early, units, events)
-        (ends,) = rows_of(self.engine, due_units.ends_of(units))
-        if ends["gone_us"] is not None and ends["gone_us"] == known.last_us:
-            raise _AnewError("moved")  # nobody knows which exposure is the last one now
-        span = {
-            "first_us": _least([known.first_us, ends["first_us"]], min),
-            "last_us": _least([known.last_us, ends["last_us"]], max),
-        }
-        added = self._with_anew(added, units, ends)
-        sums = self._replaced(known, opened, units, late.calls, added, span)
-        readout = assembled(
-            self.experiment,
-            sums,
-            self.watermark,
-            events,
-            of_all=_without_unit,
-        )
-        unknown = strangers(self.experiment, exposures, self.watermark)
-        unknown = self.keep(unknown.anti_join(opened.strangers, "unit"))
-        count = known.strange + self._count(unknown)
         early_us = known.early_us
         if len(known.early) >= MOST_FILES:  # about to be one, and of no more than is needed
             early_us = max(early_us, due_units.early_since(self.experiment, self.watermark))
+        unknown = strangers(self.experiment, exposures, self.watermark)
         rows = {
             "firsts": units.filter(units.is_changed).select("unit", "packed", "low", "high"),
-            "sums": narrowed(added.table, self.engine),
             "early": due_units.early(self.experiment, events, units, early_us),
-            "strangers": unknown,
+            "strangers": unknown.anti_join(opened.strangers, "unit"),
         }
-        files = {name: self.kept.write(rows[name], getattr(known, name)) for name in FILES}
+        ends = asked_rows(self.engine, due_units.ends_of(units))
+
+        def ask(
+            added: Parts, whole: Pending[Mapping[str, Any]]
+        ) -> tuple[Pending[Files], Pending[Reduced]]:
+            # Written first: one processor does, while the other builds the queries of the rest.
+            written = later(
+                self.engine, lambda: self._written({**rows, "sums": added.table}, known)
+            )
+            return written, self._replaced(known, opened, units, late.calls, added, whole)
+
+        whole = later(self.engine, lambda: _require_whole(known, *ends()))
+        try:  # most are whole: the rest is built before that is known
+            written, replaced = ask(added, whole)
+        except _NotWholeError:
+            added = self._with_anew(added, units, *ends())
+            whole = later(self.engine, lambda: ends()[0])
+            written, replaced = ask(added, whole)
+        sums = replaced()
+        readout = assembled(self.experiment, sums, self.watermark, events, of_all=_without_unit)
+        files, span, n = written(), known.span_with(whole()), int(whole()["built"])
+        count = known.strange + self.kept.rows(files["strangers"].keys() - known.strangers.keys())
         self._publish(self._fewer(files, early_us), span, sums, count, early_us)
-        n = int(ends["built"])
         return self._told(
             readout, span, count, CohortUse(sum(readout.all_units.values()) - n, n, None)
         )
@@ -242,9 +254,9 @@ class _Refresh:
         units: ir.Table,
         calls: ir.Table,
         added: Parts,
-        span: Mapping[str, int | None],
-    ) -> Reduced:
-        """Return the sums of all units: what was kept of those that are due, by what they are."""
+        ends: Pending[Mapping[str, Any]],
+    ) -> Pending[Reduced]:
+        """Ask for the sums of all units: what was kept of those that are due, by what they are."""
         has_more = units.unit.isin(added.table.unit)
         due = self.keep(units.filter(units.is_due | (units.mature & has_more)))
         more = units.semi_join(added.table, "unit").anti_join(due, "unit")
@@ -258,21 +270,28 @@ class _Refresh:
         theirs = self._calls(opened.calls, known.batch, due, calls)
         charged = self.keep(attribution.attribute(self.experiment, theirs, self.watermark, owners))
         was = Reduced.of_document(known.reduced)
-        found = self._reduced(charged, replace(added, table=table), span, known=was)
-        beside = {
-            "units": {
-                key: (0, *numbers[1:])
-                for key, numbers in found.of_state(due_units.MORE).exact["units"].items()
-            },
-            "models": self._models(calls),
-        }
-        sums = was.replaced(found.of_state(OLD), found.of_state(NEW))
-        sums = sums.replaced(Reduced(), Reduced(beside))
-        for reason in _refusals(sums):
-            raise _AnewError(reason)
-        if sums.highest != was.highest and any_unpriced(was):
-            raise _AnewError("dearest-call")
-        return sums
+        parts = replace(added, table=table)
+        reduced = self._reduced(charged, parts, known.span_with(ends()), known=was)
+        called = self._models(calls)
+
+        def found() -> Reduced:
+            of_due = reduced()
+            beside = {
+                "units": {
+                    key: (0, *numbers[1:])
+                    for key, numbers in of_due.of_state(due_units.MORE).exact["units"].items()
+                },
+                "models": called(),
+            }
+            sums = was.replaced(of_due.of_state(OLD), of_due.of_state(NEW))
+            sums = sums.replaced(Reduced(), Reduced(beside))
+            for reason in _refusals(sums):
+                raise _AnewError(reason)
+            if sums.highest != was.highest and any_unpriced(was):
+                raise _AnewError("dearest-call")
+            return sums
+
+        return found
 
     def _added(self, early: ir.Table, units: ir.Table, events: ir.Table) -> Parts:
         """Sum the events of `due_units.later` units that are in no kept sum."""
@@ -284,8 +303,6 @@ class _Refresh:
 
     def _with_anew(self, added: Parts, units: ir.Table, ends: Mapping[str, Any]) -> Parts:
         """Sum all events of units of which nothing that is kept can be used."""
-        if ends["anew_first_us"] is None:  # mostly
-            return added
         days = self.facts.of_days(first_us=ends["anew_first_us"], last_us=ends["anew_last_us"])
         anew = units.filter(units.is_anew)
         theirs = self._summed(events_in_window(self.experiment, days, self.watermark, anew))
@@ -311,23 +328,22 @@ class _Refresh:
         parts: Parts,
         span: Mapping[str, int | None],
         known: Reduced | None = None,
-    ) -> Reduced:
+    ) -> Pending[Reduced]:
+        own, price = attribution.per_unit(calls), dearest(calls, known)
+        units = complete(self.experiment, parts, own, price)
+        # First, since it takes longest to build.
+        of_units = outcomes(self.experiment, parts, units, **span, engine=self.engine, known=known)
         bill = billed(self.experiment, calls, engine=self.engine, known=known)
-        units = complete(self.experiment, parts, attribution.per_unit(calls), dearest(bill, known))
-        return bill | outcomes(
-            self.experiment, parts, units, **span, engine=self.engine, known=known
-        )
+        return lambda: bill() | of_units()
 
-    def _models(self, calls: ir.Table) -> Sums:
+    def _models(self, calls: ir.Table) -> Pending[Sums]:
         return models(self.experiment, calls, self.watermark, self.engine)
 
-    def _count(self, table: ir.Table) -> int:
-        (row,) = rows_of(self.engine, table.aggregate(rows=table.count()))
-        return int(row["rows"])
+    def _written(self, rows: Mapping[str, ir.Table], known: Manifest) -> Files:
+        narrow = {**rows, "sums": narrowed(rows["sums"], self.engine)}
+        return {name: self.kept.write(narrow[name], getattr(known, name)) for name in FILES}
 
-    def _fewer(
-        self, files: Mapping[str, Mapping[str, int]], early_us: int
-    ) -> Mapping[str, Mapping[str, int]]:
+    def _fewer(self, files: Files, early_us: int) -> Files:
         """Write many files of one kind as one."""
 
         def one_of(name: str) -> ir.Table:
@@ -350,7 +366,7 @@ class _Refresh:
 
     def _publish(
         self,
-        files: Mapping[str, Mapping[str, int]],
+        files: Files,
         span: Mapping[str, int | None],
         sums: Reduced,
         strange: int,
@@ -382,8 +398,12 @@ class _Refresh:
         )
 
 
-def _least(numbers: Iterable[int | None], of: Callable[..., int | None]) -> int | None:
-    return of((number for number in numbers if number is not None), default=None)
+def _require_whole(known: Manifest, ends: Mapping[str, Any]) -> Mapping[str, Any]:
+    if ends["gone_us"] is not None and ends["gone_us"] == known.last_us:
+        raise _AnewError("moved")  # nobody knows which exposure is the last one now
+    if ends["anew_first_us"] is not None:
+        raise _NotWholeError
+    return ends
 
 
 def _refusals(sums: Reduced) -> list[str]:

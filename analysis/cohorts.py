@@ -10,11 +10,11 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
@@ -41,6 +41,9 @@ TABLES: tuple[TableName, ...] = ("exposures", "events", "usage_costs")
 
 FILES = ("firsts", "sums", "early", "strangers")
 """Kinds of files, named as in `Manifest`."""
+
+Files: TypeAlias = Mapping[str, Mapping[str, int]]
+"""By kind, the names and sizes of files."""
 
 _DIGITS = 18
 """Decimal digits that fit into a number of 64 bits."""
@@ -101,6 +104,14 @@ class Manifest:
         """The watermark it is of."""
         return Watermark(self.batch, from_microseconds(self.cutoff_us))
 
+    def span_with(self, later: Mapping[str, int | None]) -> dict[str, int | None]:
+        """Return first and last exposure with those of `later` units."""
+        each = {"first_us": (min, self.first_us), "last_us": (max, self.last_us)}
+        return {
+            name: of((at for at in (known, later[name]) if at is not None), default=None)
+            for name, (of, known) in each.items()
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Cohorts:
@@ -131,6 +142,7 @@ class Kept:
 
     engine: BaseBackend
     folder: Path
+    unpublished: list[Path] = field(default_factory=list)
 
     def published(  # noqa: PLR0911 - one per reason
         self, key: str, watermark: Watermark, facts: Mapping[TableName, Identity]
@@ -163,12 +175,22 @@ class Kept:
         )
         _sync(path)
         path.replace(self.folder / _MANIFEST)
+        self.unpublished.clear()
         _sync(self.folder)
 
     def read(self, files: Mapping[str, int]) -> ir.Table:
         """Return the rows of files; decimals are as wide as in the widest of them."""
         paths = [str(self.folder / name) for name in files]
         return self.engine.read_parquet(paths, union_by_name=True)
+
+    def discard(self) -> None:
+        """Delete what was written and not published."""
+        while self.unpublished:
+            self.unpublished.pop().unlink(missing_ok=True)
+
+    def rows(self, files: Iterable[str]) -> int:
+        """Return how many rows are in files."""
+        return sum(pq.read_metadata(self.folder / name).num_rows for name in files)
 
     def write(self, table: ir.Table, beside: Mapping[str, int] | None = None) -> dict[str, int]:
         """Write a table as a file of its own; return its name and size.
@@ -182,13 +204,10 @@ class Kept:
         """
         name = f"{uuid.uuid4().hex}.parquet"
         path = self.folder / name
+        self.unpublished.append(path)
         # Packed they are a tenth smaller, and unpacking them is a third of reading them.
-        try:
-            self.engine.to_parquet(table, path, compression="uncompressed")
-        except BaseException:
-            path.unlink(missing_ok=True)  # a full disk is not to become fuller
-            raise
-        if beside is not None and not pq.read_metadata(path).num_rows:
+        self.engine.to_parquet(table, path, compression="uncompressed")
+        if beside is not None and not self.rows([name]):
             path.unlink()
             return dict(beside)
         _sync(path)

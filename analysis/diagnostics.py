@@ -14,7 +14,7 @@ from klartext.analysis import hits
 from klartext.analysis.checks.ai_version import AiCalls
 from klartext.analysis.checks.novelty import Halves
 from klartext.analysis.columns import STATE
-from klartext.analysis.engine import rows_of
+from klartext.analysis.engine import Pending, asked_rows
 from klartext.analysis.local_days import day_of
 from klartext.analysis.moments import Moments
 from klartext.analysis.reduced import Key, Reduced, Sums
@@ -118,8 +118,8 @@ def diagnosed(
 
 def models(
     experiment: Experiment, usage_costs: ir.Table, watermark: Watermark, engine: BaseBackend
-) -> Sums:
-    """Count the calls that name a variant of the spec, by variant, model and prompt."""
+) -> Pending[Sums]:
+    """Ask how many calls name a variant of the spec, by variant, model and prompt."""
     calls = usage_costs.filter(
         usage_costs.ingest_batch <= watermark.batch,
         usage_costs.experiment == experiment.key,
@@ -127,22 +127,24 @@ def models(
     )
     if experiment.costs.usage_source is not None:
         calls = calls.filter(calls.source == experiment.costs.usage_source)
-    rows = rows_of(
+    rows = asked_rows(
         engine, calls.group_by("variant", "model", "prompt").aggregate(calls=calls.count())
     )
-    return {(row["variant"], row["model"], row["prompt"]): (row["calls"],) for row in rows}
+    return lambda: {
+        (row["variant"], row["model"], row["prompt"]): (row["calls"],) for row in rows()
+    }
 
 
 def halves(
     experiment: Experiment, parts: Parts, engine: BaseBackend, known: Reduced | None = None
-) -> Mapping[Key, Moments]:
-    """Return moments of the metric in both halves of its window, per variant.
+) -> Pending[Mapping[Key, Moments]]:
+    """Ask for moments of the metric in both halves of its window, per variant.
 
     Keys begin with the ``state`` of units that have one; ``known`` are the sums of other units.
     """
     metric = halved(experiment)
     if metric is None:
-        return {}
+        return dict
     compared = parts.table.filter(parts.table.mature, ~parts.table.excluded)
     early, late = (parts.tallies.of(compared, name).cast("float64") for name in (_EARLY, _LATE))
     if metric.is_rate:
@@ -157,11 +159,11 @@ def halves(
         sampled=False,
         known=None if known is None else known.by_variant(HALVES),
     )
-    return {
+    return lambda: {
         (*(row[name] for name in states), HALVES, row["variant"]): moments_of(
             (_EARLY, _LATE), [row]
         )
-        for row in found
+        for row in found()
     }
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import ibis
@@ -29,6 +30,13 @@ from klartext.experiments.engines import (
     said,
 )
 from klartext.experiments.errors import KlartextError
+
+if TYPE_CHECKING:
+    from klartext.analysis.overlapped import OverlappedDuckDb
+
+T = TypeVar("T")
+Pending: TypeAlias = Callable[[], T]
+"""What was asked of an engine: called, it waits and returns the answer."""
 
 _PREFIX = "klartext-"
 _QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
@@ -121,13 +129,11 @@ def materialised(engine: BaseBackend, table: ir.Table) -> Iterator[ir.Table]:
         finally:
             engine.drop_view(name)
         return
-    if engine.name == "duckdb":
-        from klartext.analysis.overlapped import OverlappedDuckDb  # noqa: PLC0415 - as `_duckdb`
-
-        if isinstance(engine, OverlappedDuckDb):
-            with engine.fill(name, table) as kept:
-                yield kept
-            return
+    overlapped = _overlapped(engine)
+    if overlapped is not None:
+        with overlapped.fill(name, table) as kept:
+            yield kept
+        return
     kept = engine.create_table(name, table, temp=True)
     try:
         yield kept
@@ -135,9 +141,48 @@ def materialised(engine: BaseBackend, table: ir.Table) -> Iterator[ir.Table]:
         engine.drop_table(name)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let the garbage collector pass over what is there already, until the end of the block.
+
+    To look through all modules takes it a sixth of a second, in which no thread gets on.
+    """
+    if gc.get_freeze_count():  # somebody else does, who also ends it
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def later(engine: BaseBackend, job: Callable[[], T]) -> Pending[T]:
+    """Do a job that uses ``engine`` after what it was asked before; at once if it cannot queue."""
+    overlapped = _overlapped(engine)
+    if overlapped is not None:
+        return overlapped.later(job)
+    found = job()
+    return lambda: found
+
+
+def asked(engine: BaseBackend, table: ir.Table) -> Pending[pa.Table]:
+    """Ask ``engine`` for a table that is small enough for Python."""
+    overlapped = _overlapped(engine)
+    if overlapped is not None:
+        return overlapped.ask(table)
+    return later(engine, lambda: engine.to_pyarrow(table))
+
+
+def asked_rows(engine: BaseBackend, table: ir.Table) -> Pending[list[dict[str, Any]]]:
+    """Ask ``engine`` for a small table: one dictionary per row."""
+    found = asked(engine, table)
+    return lambda: list(found().to_pylist())
+
+
 def rows_of(engine: BaseBackend, table: ir.Table) -> list[dict[str, Any]]:
     """Compute a small table on ``engine``: one dictionary per row."""
-    return list(engine.to_pyarrow(table).to_pylist())
+    return asked_rows(engine, table)()
 
 
 def prove(engine: BaseBackend) -> str:
@@ -179,6 +224,14 @@ def prove(engine: BaseBackend) -> str:
     if found != expected:
         raise EngineError(f"{engine.name} gives {found} where {expected} is right")
     return str(engine.version)
+
+
+def _overlapped(engine: BaseBackend) -> OverlappedDuckDb | None:
+    if engine.name != "duckdb":
+        return None
+    from klartext.analysis.overlapped import OverlappedDuckDb  # noqa: PLC0415 - as `_duckdb`
+
+    return engine if isinstance(engine, OverlappedDuckDb) else None
 
 
 def _spill(settings: DuckDbEngine) -> Path | None:

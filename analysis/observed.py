@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from ibis.backends import BaseBackend
 
+from klartext.analysis.engine import Pending, asked
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.hits import amount, hits
 from klartext.analysis.quantiles import IntArray, Observations
@@ -52,8 +53,8 @@ def of_events(
 
 def observations(
     rows: ir.Table, variants: Sequence[str], engine: BaseBackend
-) -> Mapping[str, Observations] | NotEstimable:
-    """Return the observations of each variant, reduced.
+) -> Pending[Mapping[str, Observations] | NotEstimable]:
+    """Ask for the observations of each variant, reduced.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def observations(
 
     Returns
     -------
-    Mapping or NotEstimable
+    Pending of Mapping or NotEstimable
         ``too-many-values`` beyond `MAXIMUM`.
     """
     mine = ibis.window(group_by=["variant", "unit"])
@@ -83,11 +84,16 @@ def observations(
         earlier=numbered.earlier.sum().cast("int64"),
         size=numbered.size.sum().cast("int64"),
     )
-    table = engine.to_pyarrow(by_value.limit(MAXIMUM + 1))
-    if len(table) > MAXIMUM:
-        detail = f"there are more than {MAXIMUM:,} distinct values; round them at the source"
-        return NotEstimable("too-many-values", detail)
-    return {key: _of_variant(table, key) for key in variants}
+    answer = asked(engine, by_value.limit(MAXIMUM + 1))
+
+    def found() -> Mapping[str, Observations] | NotEstimable:
+        table = answer()
+        if len(table) > MAXIMUM:
+            detail = f"there are more than {MAXIMUM:,} distinct values; round them at the source"
+            return NotEstimable("too-many-values", detail)
+        return {key: _of_variant(table, key) for key in variants}
+
+    return found
 
 
 def _of_variant(table: pa.Table, variant: str) -> Observations:

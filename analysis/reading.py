@@ -5,7 +5,7 @@ The unit table is computed once in the engine and reduced there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,7 +19,8 @@ from klartext.analysis.aliases import count, merged
 from klartext.analysis.assembly import assembled, is_compared, shares_of, shifted
 from klartext.analysis.columns import derived, value_columns
 from klartext.analysis.diagnostics import halves_of, models
-from klartext.analysis.engine import materialised, rows_of
+from klartext.analysis.engine import materialised, rows_of, undisturbed
+from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.exposed import (
     exposed_units,
     known_before,
@@ -28,6 +29,7 @@ from klartext.analysis.exposed import (
     strangers,
 )
 from klartext.analysis.outcomes import events_in_window, of_days, tallies
+from klartext.analysis.quantiles import Observations
 from klartext.analysis.readout import Readout
 from klartext.analysis.reduced import Reduced
 from klartext.analysis.reduction import Columns, moments_of, reduce
@@ -75,7 +77,7 @@ def read_out(  # noqa: PLR0913 - facts of an experiment, and how they are comput
     -----
     Two runs agree within rounding, whatever the order or batching of the facts.
     """
-    with ExitStack() as kept:
+    with undisturbed(), ExitStack() as kept:
         found = _read(
             experiment,
             tables,
@@ -180,13 +182,14 @@ def _reduced(  # noqa: PLR0913 - as `_read`
     calls = keep(attribution.attribute(experiment, tables.usage_costs, watermark, exposed, bills))
     (span,) = rows_of(engine, span_of(exposed))
     bill = billed(experiment, calls, engine=engine)
-    units = complete(experiment, parts, keep(attribution.per_unit(calls)), dearest(bill))
-    found = outcomes(experiment, parts, units, engine=engine, **span)
-    found |= Reduced({"models": models(experiment, tables.usage_costs, watermark, engine)})
+    units = complete(experiment, parts, keep(attribution.per_unit(calls)), dearest(calls))
+    of_units = outcomes(experiment, parts, units, engine=engine, **span)
+    called = models(experiment, tables.usage_costs, watermark, engine)
+    found = bill() | of_units() | Reduced({"models": called()})
     segments: tuple[Segment, ...] = ()
     if experiment.segments and len(splits) < 2:  # not combined over splits, and never pooled
         columns = Columns(value_columns(experiment), derived(experiment))
-        shares = shares_of(experiment, bill | found)
+        shares = shares_of(experiment, found)
         segments = read_segments(
             experiment,
             keep(units),
@@ -196,19 +199,23 @@ def _reduced(  # noqa: PLR0913 - as `_read`
                 shifted(group, shares)
                 for group in reduce(
                     table, columns, (*GROUP, by), engine=engine, matters=is_compared
-                )
+                )()
             ],
             moments=lambda found: moments_of(columns.names, found),
         )
     variants = [variant.key for variant in experiment.variants]
+
+    def of_all() -> Mapping[str, Observations] | NotEstimable:
+        return ai_calls.latencies(calls.filter(calls.counted), variants, engine)()
+
     return replace(
         assembled(
             experiment,
-            bill | found,
+            found,
             watermark,
             tables.events,
             splits=splits,
-            of_all=lambda: ai_calls.latencies(calls.filter(calls.counted), variants, engine),
+            of_all=of_all,
         ),
         first_exposure=instant(span["first_us"]),
         last_exposure=instant(span["last_us"]),
@@ -217,7 +224,7 @@ def _reduced(  # noqa: PLR0913 - as `_read`
         observations={
             metric.key: observed.observations(
                 observed.of_events(experiment, gathered.near, exposed, metric), variants, engine
-            )
+            )()
             for metric in experiment.metrics
             if metric.kind == "quantile"
         },

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any, TypeAlias
 
 import ibis
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from ibis.backends import BaseBackend
 
-from klartext.analysis.engine import rows_of
+from klartext.analysis.engine import Pending, asked_rows, rows_of
 from klartext.analysis.moments import FloatArray, Moments
 
 SAMPLE = 1_000
@@ -134,8 +135,8 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
     matters: Callable[[Group], bool] = lambda _: True,
     sampled: bool = True,
     known: Mapping[str, Moments] | None = None,
-) -> list[Group]:
-    """Return the groups of a unit table.
+) -> Pending[list[Group]]:
+    """Ask for the groups of a unit table.
 
     Parameters
     ----------
@@ -166,16 +167,22 @@ def reduce(  # noqa: PLR0913 - what to reduce, by what, and what else
         origins = Origins(by, {(key,): _start(columns, one) for key, one in known.items()})
     elif sampled:
         origins = _origins(by, rows_of(engine, origin(units, columns, by)))
-    found = _pass(units, columns, group, totals, origins, engine)
+    first = _pass(units, columns, group, totals, origins, engine)
     together = tuple(name for name in group if name not in merged_over)
-    if _any_far(columns, origins, together, filter(matters, found)):
+
+    @cache
+    def found() -> list[Group]:
+        groups = first()
+        if not _any_far(columns, origins, together, filter(matters, groups)):
+            return groups
         means = {
             tuple(row[name] for name in group): _finite(
                 [row[_MOMENTS].sample(name).mean for name in columns.base]
             )
-            for row in found
+            for row in groups
         }
-        found = _pass(units, columns, group, totals, Origins(tuple(group), means), engine)
+        return _pass(units, columns, group, totals, Origins(tuple(group), means), engine)()
+
     return found
 
 
@@ -267,18 +274,19 @@ def _pass(  # noqa: PLR0913, PLR0917 - as `reduce`
     totals: Sequence[str],
     origins: Origins,
     engine: BaseBackend,
-) -> list[Group]:
+) -> Pending[list[Group]]:
     """Reduce once, about ``origins``."""
-    sums = reduced(units, columns, group, totals=totals, origins=origins)
-    found = []
-    for row in rows_of(engine, sums):
+    rows = asked_rows(engine, reduced(units, columns, group, totals=totals, origins=origins))
+
+    def of_row(row: Mapping[str, Any]) -> Group:
         start, rest = columns.of_base(origins.of_group(row, len(columns.base)))
         with np.errstate(invalid="ignore", over="ignore"):  # then `unusable` says so
             moments = _moments(columns, row, start, rest)
         shared = {name: row[name] for name in (*group, "n")}
         counts = {name: int(row[f"total{i}"]) for i, name in enumerate(totals)}
-        found.append({**counts, **shared, _MOMENTS: moments})
-    return found
+        return {**counts, **shared, _MOMENTS: moments}
+
+    return lambda: [of_row(row) for row in rows()]
 
 
 def _finite(means: Sequence[float]) -> FloatArray:

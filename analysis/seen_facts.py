@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,8 @@ class SeenFacts:
         cls, experiment: Experiment, store: FactsStore, engine: BaseBackend, watermark: Watermark
     ) -> SeenFacts:
         """Return the latest version."""
-        snapshots = {name: store.snapshot(name) for name in TABLES}
+        with ThreadPoolExecutor(len(TABLES)) as pool:
+            snapshots = dict(zip(TABLES, pool.map(store.snapshot, TABLES), strict=True))
         return cls(experiment, store, engine, watermark, snapshots)
 
     @property

@@ -137,7 +137,7 @@ def _of_engine(units: ir.Table, columns: Columns, variant: str) -> _Found:
             gaps: fold(or_, (units[name].isnull() for name in names)).cast("int64"),
         },
     )
-    groups = reduce(table, columns, [_VARIANT], engine=engine, totals=[gaps], sampled=False)
+    groups = reduce(table, columns, [_VARIANT], engine=engine, totals=[gaps], sampled=False)()
     missing = sum(group[gaps] for group in groups)
     if not all(np.isfinite(group["moments"].mean).all() for group in groups):
         (row,) = rows_of(engine, _without_number(units, names))

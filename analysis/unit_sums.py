@@ -6,7 +6,6 @@ No unit row comes to Python.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,10 +18,10 @@ from klartext.analysis import ai_calls, amounts
 from klartext.analysis.attribution import UNIT
 from klartext.analysis.columns import REGIME, STATE, count_columns, derived, value_columns
 from klartext.analysis.diagnostics import halves
-from klartext.analysis.engine import rows_of
+from klartext.analysis.engine import Pending, asked_rows
 from klartext.analysis.instants import whole
 from klartext.analysis.local_days import clock_changes, midnight
-from klartext.analysis.reduced import Key, Reduced, Sums
+from klartext.analysis.reduced import Key, Reduced
 from klartext.analysis.reduction import Columns, moments_of, reduce, reduced
 from klartext.analysis.unit_table import Parts
 from klartext.analysis.windows import windows
@@ -44,8 +43,8 @@ def billed(
     *,
     engine: BaseBackend,
     known: Reduced | None = None,
-) -> Reduced:
-    """Reduce AI calls.
+) -> Pending[Reduced]:
+    """Ask for the sums of AI calls.
 
     Parameters
     ----------
@@ -60,15 +59,16 @@ def billed(
         Sums of other calls, to begin with.
     """
     variants = [variant.key for variant in experiment.variants]
-    usage, highest = _usage(calls, engine)
-    found = ai_calls.sums(calls, variants, engine, known)
-    return replace(Reduced({USAGE: usage}) | found, highest=highest)
+    usage = _usage(calls, engine)
+    sums = ai_calls.sums(calls, variants, engine, known)
+    return lambda: usage() | sums()
 
 
-def dearest(*bills: Reduced | None) -> ir.NumericScalar:
-    """Return what an unpriced call costs at most, from the sums of `billed`."""
-    prices = [bill.highest for bill in bills if bill is not None and bill.highest is not None]
-    return ibis.literal(float(max(prices, default=0)))
+def dearest(calls: ir.Table, known: Reduced | None = None) -> ir.NumericValue:
+    """Return what an unpriced call costs at most, as `billed` finds and has ``known`` it."""
+    before = None if known is None else known.highest
+    price = calls.amount.max().fill_null(0).cast("float64").as_scalar()
+    return price if before is None else ibis.greatest(price, float(before))
 
 
 def any_unpriced(bill: Reduced) -> bool:
@@ -89,8 +89,8 @@ def outcomes(  # noqa: PLR0913 - units, and how they are reduced
     last_us: int | None,
     engine: BaseBackend,
     known: Reduced | None = None,
-) -> Reduced:
-    """Reduce the columns of units.
+) -> Pending[Reduced]:
+    """Ask for the sums of the columns of units.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def outcomes(  # noqa: PLR0913 - units, and how they are reduced
         Sums of other units, to begin with.
     """
     if first_us is None or last_us is None:
-        return Reduced({UNITS: {}})
+        return lambda: Reduced({UNITS: {}})
     dated = _dated(experiment, parts.table, first_us, last_us)
     states = tuple({STATE} & set(dated.columns))
     keys = (*states, *GROUP, MATURED, EXPOSED, *({REGIME} & set(dated.columns)))
@@ -117,9 +117,10 @@ def outcomes(  # noqa: PLR0913 - units, and how they are reduced
         *keys,
         **{name: parts.tallies.of(dated, name).cast("int64") for name in totals_of(experiment)},
     )
-    totals = tallied.group_by(*keys).aggregate(
+    sums = tallied.group_by(*keys).aggregate(
         n=tallied.count(), **{name: tallied[name].sum() for name in totals_of(experiment)}
     )
+    totals = asked_rows(engine, sums)
     compared = _dated(experiment, units.filter(units.mature, ~units.excluded), first_us, last_us)
     columns = Columns(value_columns(experiment), derived(experiment))
     groups = reduce(
@@ -130,22 +131,18 @@ def outcomes(  # noqa: PLR0913 - units, and how they are reduced
         merged_over=(MATURED, EXPOSED),
         known=None if known is None else known.by_variant(UNITS),
     )
+    halved = halves(experiment, parts, engine, known)
     numbers = ("n", *totals_of(experiment))
     place = len(states)
-    return Reduced(
-        {
-            UNITS: {
-                key_of(row, keys): tuple(row[name] for name in numbers)
-                for row in rows_of(engine, totals)
-            }
-        },
+    return lambda: Reduced(
+        {UNITS: {key_of(row, keys): tuple(row[name] for name in numbers) for row in totals()}},
         {
             **{
                 (*key[:place], UNITS, *key[place:]): moments_of(columns.names, [row])
-                for row in groups
+                for row in groups()
                 for key in [key_of(row, keys)]
             },
-            **halves(experiment, parts, engine, known),
+            **halved(),
         },
     )
 
@@ -178,8 +175,8 @@ def key_of(row: Mapping[str, Any], keys: Iterable[str]) -> Key:
     return tuple(row[name] for name in keys)
 
 
-def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[Sums, Decimal | None]:
-    """Sum the calls by who bears them, and find the dearest."""
+def _usage(calls: ir.Table, engine: BaseBackend) -> Pending[Reduced]:
+    """Ask for the calls by who bears them, and the dearest."""
     keys = (*({STATE} & set(calls.columns)), *BEARER, "evidence")
     sums = calls.group_by(*keys).aggregate(
         calls=calls.count(),
@@ -188,12 +185,15 @@ def _usage(calls: ir.Table, engine: BaseBackend) -> tuple[Sums, Decimal | None]:
         amount=calls.amount.sum().fill_null(0),
         highest=calls.amount.max(),
     )
-    found = rows_of(engine, sums)
-    prices = [row["highest"] for row in found]
-    return (
-        {
+    rows = asked_rows(engine, sums)
+
+    def found() -> Reduced:
+        told = rows()
+        usage = {
             key_of(row, keys): (row["calls"], row["unpriced"], row["paid"], Decimal(row["amount"]))
-            for row in found
-        },
-        max((price for price in prices if price is not None), default=None),
-    )
+            for row in told
+        }
+        prices = [row["highest"] for row in told if row["highest"] is not None]
+        return Reduced({USAGE: usage}, highest=max(prices, default=None))
+
+    return found

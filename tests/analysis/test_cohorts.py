@@ -455,6 +455,22 @@ def test_many_files_become_one(place: Workspace, monkeypatch: pytest.MonkeyPatch
     assert max(len(manifest[name]) for name in cohorts.FILES) == 1
 
 
+def test_what_is_refused_leaves_no_file(place: Workspace) -> None:
+    """It is written before the sums are known."""
+    first_delivery(place)
+    known = place.manifest.read_text()
+    place.deliver(2, **LATE["a late fortune"], **LATE["call of a new unit"])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(cohort_refresh, "_refusals", lambda _: ["too-many-values"])
+        found = place.check(mark(2, 41))
+    assert found.cohorts == CohortUse(0, 14, "too-many-values")
+    assert place.manifest.read_text() == known
+    place.deliver(3, usage_costs=[call("1", variant="ai", duration_ms=5) for _ in range(60)])
+    assert place.check(mark(3, 41)).cohorts == CohortUse(0, 14, "calls-without-unit")
+    files = {file.name for file in place.folder.glob("mail/*.parquet")}
+    assert files == {name for kind in cohorts.FILES for name in json.loads(known)[kind]}
+
+
 def test_what_does_not_match_is_not_used(place: Workspace) -> None:
     place.deliver(1, exposures=[exposure(1, "ai"), exposure(2, "ai")], events=[purchase(1, "2"),
                   purchase(2, "3")])  # fmt: skip

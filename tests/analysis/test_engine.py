@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import gc
 import signal
+import threading
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn
 
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
 import pytest
 
-from klartext.analysis.engine import EngineError, connect, materialised, open_engine, rows_of
+from klartext.analysis.engine import (
+    EngineError,
+    asked_rows,
+    connect,
+    later,
+    materialised,
+    open_engine,
+    rows_of,
+    undisturbed,
+)
 from klartext.analysis.overlapped import OverlappedDuckDb
 from klartext.experiments.engines import DuckDbEngine
 
@@ -83,6 +96,107 @@ def test_an_exception_is_that_of_the_block_and_ends_the_query(rows: ir.Table) ->
             raise ValueError("the block's")
         assert isinstance(engine, OverlappedDuckDb)
         assert engine.con.execute("FROM duckdb_tables()").fetchall() == []
+
+
+def test_what_is_asked_is_done_in_order_while_python_goes_on() -> None:
+    done: list[str] = []
+    with open_engine() as engine:
+        gate = threading.Event()
+        waited = later(engine, lambda: gate.wait(60))
+        first = asked_rows(engine, ONE)
+        nested = later(engine, lambda: [*rows_of(engine, ONE), *rows_of(engine, ONE)])
+        last = later(engine, lambda: done.append("last"))
+        assert done == []
+        gate.set()
+        last()
+        assert done == ["last"]
+        assert first() == first() == [{"n": 1}]
+        assert nested() == [{"n": 1}, {"n": 1}]
+        assert waited()
+
+
+def test_what_fails_ends_the_queue_and_nothing_else() -> None:
+    done: list[str] = []
+    with open_engine() as engine:
+        gate = threading.Event()
+        before = asked_rows(engine, ONE)
+        later(engine, lambda: gate.wait(60))
+        wrong = asked_rows(engine, WRONG)
+        behind = later(engine, lambda: done.append("behind"))
+        gate.set()
+        for pending in (behind, wrong, behind):
+            with pytest.raises(duckdb.ConversionException):
+                pending()
+        assert (before(), rows_of(engine, ONE), done) == ([{"n": 1}], [{"n": 1}], [])
+
+
+def test_an_old_failure_does_not_end_what_was_asked_since() -> None:
+    with open_engine() as engine:
+        wrong = asked_rows(engine, WRONG)
+        with pytest.raises(duckdb.ConversionException):
+            wrong()
+        new = later(engine, lambda: threading.Event().wait(0.2))
+        with pytest.raises(duckdb.ConversionException):
+            wrong()
+        assert new() is False
+
+
+def test_a_kept_table_has_the_types_and_rows_of_its_query() -> None:
+    at = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    rows = pa.table(
+        {
+            "money": pa.array([Decimal("1.10"), None], pa.decimal128(38, 12)),
+            "at": pa.array([at, None], pa.timestamp("us", "UTC")),
+            'a "b"': pa.array(["x", ""]),
+            "n": pa.array([1, 2**62], pa.int64()),
+            "small": pa.array([1, None], pa.int8()),
+            "is_x": pa.array([True, None]),
+        }
+    )
+    table = ibis.memtable(rows)
+    grown = table.mutate(total=table.money.sum().over(), twice=table.n.sum().over(ibis.window()))
+    with open_engine() as engine, materialised(engine, grown) as kept:
+        assert kept.schema() == grown.schema() == engine.table(kept.op().name).schema()
+        assert engine.to_pyarrow(kept).equals(engine.to_pyarrow(grown))
+        with materialised(engine, kept.filter(kept.n < 0)) as none:
+            assert rows_of(engine, none) == []
+
+
+def test_a_failure_within_a_job_is_the_jobs() -> None:
+    with open_engine() as engine:
+        wrong = asked_rows(engine, WRONG)
+        with pytest.raises(duckdb.ConversionException):
+            wrong()
+        within = later(engine, wrong)
+        with pytest.raises(duckdb.ConversionException):
+            within()
+        assert rows_of(engine, ONE) == [{"n": 1}]
+
+
+def test_a_table_goes_with_its_block_whatever_failed_there() -> None:
+    with open_engine() as engine:
+        with pytest.raises(duckdb.ConversionException), materialised(engine, ONE):
+            asked_rows(engine, WRONG)
+        assert engine.raw_sql("FROM duckdb_tables()").fetchall() == []
+
+
+def test_columns_that_differ_in_case_are_not_mixed_up() -> None:
+    both = ONE.mutate(N=ONE.n + 1)
+    with (
+        pytest.raises(EngineError, match="differ only in case: n, N"),
+        open_engine() as engine,
+        materialised(engine, both),
+    ):
+        pass
+
+
+def test_what_is_there_is_collected_again_after_an_analysis() -> None:
+    assert gc.get_freeze_count() == 0
+    with undisturbed():
+        with undisturbed():
+            pass
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_failure_that_nobody_waited_for_is_the_engines() -> None:
