@@ -20,19 +20,17 @@ from klartext.analysis import ai_calls, attribution, due_units
 from klartext.analysis.assembly import assembled
 from klartext.analysis.cohorts import (
     FILES,
-    TABLES,
     Cohorts,
     Files,
     Kept,
     Manifest,
     key_of,
-    narrowed,
     widened,
 )
 from klartext.analysis.columns import STATE
 from klartext.analysis.diagnostics import halves_of, models
 from klartext.analysis.due_units import Late
-from klartext.analysis.engine import Pending, asked_rows, later, materialised, rows_of, undisturbed
+from klartext.analysis.engine import Pending, asked_rows, materialised, rows_of, undisturbed
 from klartext.analysis.estimate import NotEstimable
 from klartext.analysis.exposed import (
     assigned,
@@ -68,10 +66,6 @@ _CALLS = (
 
 class _AnewError(Exception):
     """What is kept does not tell: all facts are to be read."""
-
-
-class _NotWholeError(Exception):
-    """Of some units nothing that is kept can be used."""
 
 
 def read(experiment: Experiment, cohorts: Cohorts, watermark: Watermark) -> Readout:
@@ -117,17 +111,6 @@ def read(experiment: Experiment, cohorts: Cohorts, watermark: Watermark) -> Read
     except _AnewError as error:
         reason = str(error)
     return run(None, reason)
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """What is kept, and all calls: opened first: to open one waits for the queue of the engine."""
-
-    firsts: ir.Table
-    sums: ir.Table
-    early: ir.Table
-    strangers: ir.Table
-    calls: ir.Table
 
 
 @dataclass(frozen=True)
@@ -183,78 +166,67 @@ class _Refresh:
             since = due_units.early_since(self.experiment, self.watermark)
             rows = {
                 "firsts": first.order_by("packed"),  # few parts of a file are of a time
-                "sums": narrowed(added.table, self.engine).order_by("exposed_us"),
+                "sums": added.table.order_by("exposed_us"),
                 "early": due_units.early(self.experiment, self.facts.since(since), exposed, since),
                 "strangers": unknown,
             }
-            files = {name: self.kept.write(rows[name]) for name in FILES}
+            files = self._written(rows)()
             self._publish(files, span, sums, count, since)
         use = CohortUse(0, sum(found.all_units.values()), next(iter(refused), reason))
         return self._told(found, span, count, use)
 
     def later_facts(self, known: Manifest) -> Readout:
         """Read what came since."""
-        exposures, events, calls = (self.facts.late(name, known.batch) for name in TABLES)
-        late = Late(exposures, events, calls.filter(calls.experiment == self.experiment.key))
-        opened = _Opened(
-            **{name: self.kept.read(getattr(known, name)) for name in FILES},
-            calls=self.facts.table("usage_costs"),
-        )
+        exposures = self.facts.late("exposures", known.batch)
+        # By itself, to give the engine something to do.
+        fresh = self.keep(first_seen(sightings(self.experiment, exposures, self.watermark)))
+        events, calls = (self.facts.late(name, known.batch) for name in ("events", "usage_costs"))
+        late = Late(fresh, events, calls.filter(calls.experiment == self.experiment.key))
         units = self.keep(
             due_units.later(
                 self.experiment,
-                opened.firsts,
+                self.kept.read(known.firsts),
                 late,
                 early_us=known.early_us,
                 since=known.watermark,
                 until=self.watermark,
             )
         )
-        added = self._added(opened.early, units, events)
+        asked = asked_rows(self.engine, due_units.ends_of(units))
+        added = self._added(self.kept.read(known.early), units, events)
+        (ends,) = asked()  # while the events are being added
+        if ends["gone_us"] is not None and ends["gone_us"] == known.last_us:
+            raise _AnewError("moved")  # nobody knows which exposure is the last one now
+        if ends["anew_first_us"] is not None:
+            added = self._with_anew(added, units, ends)
         early_us = known.early_us
         if len(known.early) >= MOST_FILES:  # about to be one, and of no more than is needed
             early_us = max(early_us, due_units.early_since(self.experiment, self.watermark))
         unknown = strangers(self.experiment, exposures, self.watermark)
         rows = {
             "firsts": units.filter(units.is_changed).select("unit", "packed", "low", "high"),
+            "sums": added.table,
             "early": due_units.early(self.experiment, events, units, early_us),
-            "strangers": unknown.anti_join(opened.strangers, "unit"),
+            "strangers": unknown.anti_join(self.kept.read(known.strangers), "unit"),
         }
-        ends = asked_rows(self.engine, due_units.ends_of(units))
-
-        def ask(
-            added: Parts, whole: Pending[Mapping[str, Any]]
-        ) -> tuple[Pending[Files], Pending[Reduced]]:
-            # Written first: one processor does, while the other builds the queries of the rest.
-            written = later(
-                self.engine, lambda: self._written({**rows, "sums": added.table}, known)
-            )
-            return written, self._replaced(known, opened, units, late.calls, added, whole)
-
-        whole = later(self.engine, lambda: _require_whole(known, *ends()))
-        try:  # most are whole: the rest is built before that is known
-            written, replaced = ask(added, whole)
-        except _NotWholeError:
-            added = self._with_anew(added, units, *ends())
-            whole = later(self.engine, lambda: ends()[0])
-            written, replaced = ask(added, whole)
-        sums = replaced()
+        # First, since one processor does, while the other builds the queries of the rest.
+        written = self._written(rows, known)
+        span, built = known.span_with(ends), int(ends["built"])
+        replaced = self._replaced(known, units, late.calls, added, span)
+        files, sums = written(), replaced()
         readout = assembled(self.experiment, sums, self.watermark, events, of_all=_without_unit)
-        files, span, n = written(), known.span_with(whole()), int(whole()["built"])
         count = known.strange + self.kept.rows(files["strangers"].keys() - known.strangers.keys())
         self._publish(self._fewer(files, early_us), span, sums, count, early_us)
-        return self._told(
-            readout, span, count, CohortUse(sum(readout.all_units.values()) - n, n, None)
-        )
+        use = CohortUse(sum(readout.all_units.values()) - built, built, None)
+        return self._told(readout, span, count, use)
 
-    def _replaced(  # noqa: PLR0913, PLR0917 - what was, what came, and whom it concerns
+    def _replaced(
         self,
         known: Manifest,
-        opened: _Opened,
         units: ir.Table,
         calls: ir.Table,
         added: Parts,
-        ends: Pending[Mapping[str, Any]],
+        span: Mapping[str, int | None],
     ) -> Pending[Reduced]:
         """Ask for the sums of all units: what was kept of those that are due, by what they are."""
         has_more = units.unit.isin(added.table.unit)
@@ -263,15 +235,16 @@ class _Refresh:
         states = due_units.in_states(
             self.experiment, due, more, since=known.watermark, until=self.watermark
         )
-        stands = due_units.standing(self.experiment, opened.sums, due, self.watermark)
+        sums, every = self.kept.read(known.sums), self.facts.table("usage_costs")
+        stands = due_units.standing(self.experiment, sums, due, self.watermark)
         table = self.keep(due_units.with_sums(states, due, stands, added.table))
         now = due_units.as_now(self.experiment, units, self.watermark)
         owners = now.union(table.filter(table[STATE] == OLD).select(*now.columns))
-        theirs = self._calls(opened.calls, known.batch, due, calls)
+        theirs = self._calls(every, known.batch, due, calls)
         charged = self.keep(attribution.attribute(self.experiment, theirs, self.watermark, owners))
         was = Reduced.of_document(known.reduced)
         parts = replace(added, table=table)
-        reduced = self._reduced(charged, parts, known.span_with(ends()), known=was)
+        reduced = self._reduced(charged, parts, span, known=was)
         called = self._models(calls)
 
         def found() -> Reduced:
@@ -334,35 +307,44 @@ class _Refresh:
         # First, since it takes longest to build.
         of_units = outcomes(self.experiment, parts, units, **span, engine=self.engine, known=known)
         bill = billed(self.experiment, calls, engine=self.engine, known=known)
-        return lambda: bill() | of_units()
+
+        def found() -> Reduced:
+            answered = of_units()  # first, as it was asked
+            return bill() | answered
+
+        return found
 
     def _models(self, calls: ir.Table) -> Pending[Sums]:
         return models(self.experiment, calls, self.watermark, self.engine)
 
-    def _written(self, rows: Mapping[str, ir.Table], known: Manifest) -> Files:
-        narrow = {**rows, "sums": narrowed(rows["sums"], self.engine)}
-        return {name: self.kept.write(narrow[name], getattr(known, name)) for name in FILES}
+    def _written(
+        self, rows: Mapping[str, ir.Table], known: Manifest | None = None
+    ) -> Pending[Files]:
+        asked = {
+            name: self.kept.write(rows[name], getattr(known, name, None), narrow=name == "sums")
+            for name in FILES
+        }
+        return lambda: {name: files() for name, files in asked.items()}
 
     def _fewer(self, files: Files, early_us: int) -> Files:
         """Write many files of one kind as one."""
-
-        def one_of(name: str) -> ir.Table:
-            found = self.kept.read(files[name])
-            if name == "firsts":
-                return first_seen(found).order_by("packed")
-            if name == "sums":
-                # Kept first: of integers the engine returns wider sums than a file can hold.
-                found = self.keep(due_units.summed(widened(found), "unit", "exposed_us"))
-                return narrowed(found, self.engine).order_by("exposed_us")
-            if name == "early":
-                firsts = self.kept.read(files["firsts"])
-                return due_units.early(self.experiment, found, firsts, early_us)
-            return found
-
         return {
-            name: self.kept.write(one_of(name)) if len(each) > MOST_FILES else each
+            name: self._one_of(name, files, early_us) if len(each) > MOST_FILES else each
             for name, each in files.items()
         }
+
+    def _one_of(self, name: str, files: Files, early_us: int) -> Mapping[str, int]:
+        found = self.kept.read(files[name])
+        if name == "sums":
+            # Kept first: of integers the engine returns wider sums than a file can hold.
+            found = self.keep(due_units.summed(widened(found), "unit", "exposed_us"))
+            return self.kept.write(found.order_by("exposed_us"), narrow=True)()
+        if name == "firsts":
+            found = first_seen(found).order_by("packed")
+        if name == "early":
+            firsts = self.kept.read(files["firsts"])
+            found = due_units.early(self.experiment, found, firsts, early_us)
+        return self.kept.write(found)()
 
     def _publish(
         self,
@@ -396,14 +378,6 @@ class _Refresh:
             strangers=strange,
             cohorts=use,
         )
-
-
-def _require_whole(known: Manifest, ends: Mapping[str, Any]) -> Mapping[str, Any]:
-    if ends["gone_us"] is not None and ends["gone_us"] == known.last_us:
-        raise _AnewError("moved")  # nobody knows which exposure is the last one now
-    if ends["anew_first_us"] is not None:
-        raise _NotWholeError
-    return ends
 
 
 def _refusals(sums: Reduced) -> list[str]:

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow.parquet as pq
-from ibis.backends import BaseBackend
 
 from klartext.analysis import covariates
-from klartext.analysis.engine import rows_of
+from klartext.analysis.engine import Pending
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.spec.canonical import canonical
 from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
+    from klartext.analysis.overlapped import OverlappedDuckDb
     from klartext.experiments.door import TableName
     from klartext.experiments.fact_history import Identity
     from klartext.experiments.facts import FactsStore
@@ -128,7 +128,7 @@ class Cohorts:
     """
 
     store: FactsStore
-    engine: BaseBackend
+    engine: OverlappedDuckDb
     folder: Path
 
     def of(self, experiment: Experiment) -> Kept:
@@ -140,7 +140,7 @@ class Cohorts:
 class Kept:
     """What is kept of one experiment: files, and the manifest that names those that count."""
 
-    engine: BaseBackend
+    engine: OverlappedDuckDb
     folder: Path
     unpublished: list[Path] = field(default_factory=list)
 
@@ -192,8 +192,14 @@ class Kept:
         """Return how many rows are in files."""
         return sum(pq.read_metadata(self.folder / name).num_rows for name in files)
 
-    def write(self, table: ir.Table, beside: Mapping[str, int] | None = None) -> dict[str, int]:
-        """Write a table as a file of its own; return its name and size.
+    def write(
+        self,
+        table: ir.Table,
+        beside: Mapping[str, int] | None = None,
+        *,
+        narrow: bool = False,
+    ) -> Pending[Mapping[str, int]]:
+        """Ask for a file with the rows of a table; its name and size are the answer.
 
         Parameters
         ----------
@@ -201,37 +207,23 @@ class Kept:
             What to write.
         beside
             Files of the same kind, returned too; then an empty table is not written.
+        narrow
+            With decimals of 18 digits if none needs more: they are read twice as fast. The digits
+            after the point stay.
         """
         name = f"{uuid.uuid4().hex}.parquet"
         path = self.folder / name
         self.unpublished.append(path)
-        # Packed they are a tenth smaller, and unpacking them is a third of reading them.
-        self.engine.to_parquet(table, path, compression="uncompressed")
-        if beside is not None and not self.rows([name]):
-            path.unlink()
-            return dict(beside)
-        _sync(path)
-        return {**(beside or {}), name: path.stat().st_size}
+        copied = self.engine.copy(table, path, _narrow(table) if narrow else {})
 
+        def found() -> Mapping[str, int]:
+            if not copied() and beside is not None:
+                path.unlink()
+                return beside
+            _sync(path)
+            return {**(beside or {}), name: path.stat().st_size}
 
-def narrowed(table: ir.Table, engine: BaseBackend) -> ir.Table:
-    """Return a table with decimals of 18 digits where none needs more: they are read twice as fast.
-
-    The digits after the point stay. What is to be narrowed is a table of the engine, since it is
-    looked through first.
-    """
-    wide = {
-        name: kind.copy(precision=_DIGITS)
-        for name, kind in table.schema().items()
-        if isinstance(kind, dt.Decimal) and kind.scale <= _DIGITS < kind.precision
-    }
-    if not wide:
-        return table
-    (row,) = rows_of(
-        engine, table.aggregate(**{name: table[name].abs().max().fill_null(0) for name in wide})
-    )
-    fit = {name for name, kind in wide.items() if row[name] < 10 ** (_DIGITS - kind.scale)}
-    return table.cast({name: wide[name] for name in fit})
+        return found
 
 
 def widened(table: ir.Table) -> ir.Table:
@@ -243,6 +235,14 @@ def widened(table: ir.Table) -> ir.Table:
             if isinstance(kind, dt.Decimal)
         }
     )
+
+
+def _narrow(table: ir.Table) -> dict[str, dt.Decimal]:
+    return {
+        name: kind.copy(precision=_DIGITS)
+        for name, kind in table.schema().items()
+        if isinstance(kind, dt.Decimal) and kind.scale <= _DIGITS < kind.precision
+    }
 
 
 def unserved(experiment: Experiment, *, splits: int, aliases: bool) -> str | None:

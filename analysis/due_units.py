@@ -14,12 +14,10 @@ from klartext.analysis import covariates
 from klartext.analysis.columns import STATE, event_names
 from klartext.analysis.exposed import (
     assigned,
-    first_seen,
     instant_of,
     is_mature,
     latest_mature,
     maturing,
-    sightings,
 )
 from klartext.analysis.instants import microseconds, since_epoch, whole
 from klartext.analysis.outcomes import Tallies
@@ -34,9 +32,9 @@ MORE = 2
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """The rows of later batches; the calls are those of the experiment."""
+    """Later batches: `klartext.analysis.exposed.first_seen`, events, calls of the experiment."""
 
-    exposures: ir.Table
+    firsts: ir.Table
     events: ir.Table
     calls: ir.Table
 
@@ -75,19 +73,18 @@ def later(  # noqa: PLR0913 - what is kept, what came, and from when to when
         before early events were kept. It ``is_due`` when the sums of all units are not right any
         more but for events added.
     """
-    fresh = first_seen(sightings(experiment, late.exposures, until))
     wanted = late.events.filter(late.events.name.isin(event_names(experiment)))
     called = late.calls.filter(late.calls.unit.notnull())
     called = called.group_by("unit").aggregate(called_us=microseconds(called.occurred_at).min())
     # Of a unit all rows are needed: a later one may say that it was exposed before.
     due = maturing(experiment, firsts, since, until).select("unit")
-    touched = fresh.select("unit").union(wanted.select("unit"), called.select("unit"), due)
+    touched = late.firsts.select("unit").union(wanted.select("unit"), called.select("unit"), due)
     before = firsts.semi_join(touched, "unit")
     nothing = ibis.null("int64")
     names = {"then": "packed", "least": "low", "most": "high"}
     rows = before.mutate(**{name: before[of] for name, of in names.items()}, called_us=nothing)
     rows = rows.union(
-        fresh.mutate(**dict.fromkeys(names, nothing), called_us=nothing),
+        late.firsts.mutate(**dict.fromkeys(names, nothing), called_us=nothing),
         called.select(
             "unit", packed=nothing, low=nothing, high=nothing,
             **dict.fromkeys(names, nothing), called_us="called_us",

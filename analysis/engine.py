@@ -157,21 +157,13 @@ def undisturbed() -> Iterator[None]:
         gc.unfreeze()
 
 
-def later(engine: BaseBackend, job: Callable[[], T]) -> Pending[T]:
-    """Do a job that uses ``engine`` after what it was asked before; at once if it cannot queue."""
-    overlapped = _overlapped(engine)
-    if overlapped is not None:
-        return overlapped.later(job)
-    found = job()
-    return lambda: found
-
-
 def asked(engine: BaseBackend, table: ir.Table) -> Pending[pa.Table]:
     """Ask ``engine`` for a table that is small enough for Python."""
     overlapped = _overlapped(engine)
     if overlapped is not None:
         return overlapped.ask(table)
-    return later(engine, lambda: engine.to_pyarrow(table))
+    found = engine.to_pyarrow(table)
+    return lambda: found
 
 
 def asked_rows(engine: BaseBackend, table: ir.Table) -> Pending[list[dict[str, Any]]]:
@@ -243,10 +235,16 @@ def _spill(settings: DuckDbEngine) -> Path | None:
 def _duckdb(settings: DuckDbEngine, folder: str) -> BaseBackend:
     from klartext.analysis.overlapped import OverlappedDuckDb  # noqa: PLC0415 - half a second
 
-    # DuckDB's own default is .tmp in the current directory, the same for every engine.
-    given = {"memory_limit": settings.memory_limit, "threads": settings.threads}
+    given = {
+        "memory_limit": settings.memory_limit,
+        "threads": settings.threads,
+        # Its own default is .tmp in the current directory, the same for every engine.
+        "temp_directory": folder,
+        # The system keeps what is read of files: to keep it twice takes time.
+        "enable_external_file_cache": False,
+    }
     chosen = {name: value for name, value in given.items() if value is not None}
-    backend = OverlappedDuckDb().connect(temp_directory=folder, **chosen)
+    backend = OverlappedDuckDb().connect(**chosen)
     if settings.database is not None:
         _attach(backend, settings.database)
     return backend

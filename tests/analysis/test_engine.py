@@ -12,15 +12,16 @@ from typing import NoReturn
 
 import duckdb
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from klartext.analysis.engine import (
     EngineError,
     asked_rows,
     connect,
-    later,
     materialised,
     open_engine,
     rows_of,
@@ -102,10 +103,10 @@ def test_what_is_asked_is_done_in_order_while_python_goes_on() -> None:
     done: list[str] = []
     with open_engine() as engine:
         gate = threading.Event()
-        waited = later(engine, lambda: gate.wait(60))
+        waited = engine.later(lambda: gate.wait(60))
         first = asked_rows(engine, ONE)
-        nested = later(engine, lambda: [*rows_of(engine, ONE), *rows_of(engine, ONE)])
-        last = later(engine, lambda: done.append("last"))
+        nested = engine.later(lambda: [*rows_of(engine, ONE), *rows_of(engine, ONE)])
+        last = engine.later(lambda: done.append("last"))
         assert done == []
         gate.set()
         last()
@@ -120,9 +121,9 @@ def test_what_fails_ends_the_queue_and_nothing_else() -> None:
     with open_engine() as engine:
         gate = threading.Event()
         before = asked_rows(engine, ONE)
-        later(engine, lambda: gate.wait(60))
+        engine.later(lambda: gate.wait(60))
         wrong = asked_rows(engine, WRONG)
-        behind = later(engine, lambda: done.append("behind"))
+        behind = engine.later(lambda: done.append("behind"))
         gate.set()
         for pending in (behind, wrong, behind):
             with pytest.raises(duckdb.ConversionException):
@@ -135,7 +136,7 @@ def test_an_old_failure_does_not_end_what_was_asked_since() -> None:
         wrong = asked_rows(engine, WRONG)
         with pytest.raises(duckdb.ConversionException):
             wrong()
-        new = later(engine, lambda: threading.Event().wait(0.2))
+        new = engine.later(lambda: threading.Event().wait(0.2))
         with pytest.raises(duckdb.ConversionException):
             wrong()
         assert new() is False
@@ -162,12 +163,57 @@ def test_a_kept_table_has_the_types_and_rows_of_its_query() -> None:
             assert rows_of(engine, none) == []
 
 
+def test_files_are_opened_while_something_else_is_done(tmp_path: Path) -> None:
+    file = tmp_path / "it's one.parquet"
+    pq.write_table(
+        pa.table({"n": [1, 2], "at": pa.array([0, None], pa.timestamp("us", "UTC"))}), file
+    )
+    with open_engine() as engine:
+        gate = threading.Event()
+        waited = engine.later(lambda: gate.wait(60))
+        table = engine.read_parquet([str(file)], hive_partitioning=False)
+        assert table.schema() == engine.read_parquet(file).schema()
+        assert list(table.schema().items()) == [("n", dt.int64), ("at", dt.Timestamp("UTC", 6))]
+        total = asked_rows(engine, table.aggregate(n=table.n.sum(), some=table["at"].count()))
+        gate.set()
+        assert waited()
+        assert total() == [{"n": 3, "some": 1}]
+        with pytest.raises(duckdb.IOException, match="none"):
+            engine.read_parquet([str(tmp_path / "none")])
+        assert rows_of(engine, ONE) == [{"n": 1}]
+
+
+def test_a_file_is_as_narrow_as_its_values(tmp_path: Path) -> None:
+    wide, narrow = dt.Decimal(38, 12), {"amount": dt.Decimal(18, 12)}
+    for amount, kind in ("999999.999999999999", dt.Decimal(18, 12)), ("1000000", wide):
+        file = tmp_path / f"it's {amount}.parquet"
+        with open_engine() as engine:
+            rows = ibis.memtable({"n": [1, 2]}).mutate(amount=ibis.literal(amount).cast(wide))
+            assert engine.copy(rows, file, narrow)() == 2
+            found = engine.read_parquet([str(file)])
+            assert found.schema() == ibis.schema({"n": "int64", "amount": kind})
+            assert rows_of(engine, found.select("amount").distinct()) == [
+                {"amount": Decimal(amount)}
+            ]
+    assert len(list(tmp_path.iterdir())) == 2  # nothing of what was too narrow
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    for narrow in {}, {"n": dt.int8}:
+        with open_engine() as engine:
+            written = engine.copy(WRONG, tmp_path / "wrong.parquet", narrow)
+            with pytest.raises(duckdb.ConversionException, match="one"):
+                written()
+            assert rows_of(engine, ONE) == [{"n": 1}]
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_failure_within_a_job_is_the_jobs() -> None:
     with open_engine() as engine:
         wrong = asked_rows(engine, WRONG)
         with pytest.raises(duckdb.ConversionException):
             wrong()
-        within = later(engine, wrong)
+        within = engine.later(wrong)
         with pytest.raises(duckdb.ConversionException):
             within()
         assert rows_of(engine, ONE) == [{"n": 1}]
