@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -131,6 +131,13 @@ def read_workspace(path: Path) -> Workspace:
         metrics_file=named_file("metrics", document.metrics, "metrics.yaml"),
         roles=dict(document.roles),
     )
+    for name, other in _alike(document.properties):
+        words = (
+            "alike",
+            f"is {name!r} beside {other!r}: facts have one column for both",
+            "Rename one.",
+        )
+        problems.append(problem_at(node, ("properties", name), path.name, words))
     stated = document.pseudonym_key
     if stated is not None and (root / Path(stated).expanduser()).resolve().is_relative_to(root):
         words = (
@@ -142,6 +149,15 @@ def read_workspace(path: Path) -> Workspace:
     if problems:
         raise ConfigurationError(problems)
     return workspace
+
+
+def _alike(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each name that differs from an earlier one in case only, and that one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            yield name, other
 
 
 def _state_url(root: Path, stated: str | None) -> str:

@@ -83,6 +83,12 @@ def test_a_pseudonym_key_inside_is_refused(tmp_path: Path, stated: str) -> None:
     assert [problem.code for problem in caught.value.problems] == ["key-in-workspace"]
 
 
+def test_properties_that_differ_in_case_only_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'Land' beside 'land'") as caught:
+        workspace(tmp_path, "properties: {land: text, region: text, Land: text}\n")
+    assert [(one.code, one.path) for one in caught.value.problems] == [("alike", "properties.Land")]
+
+
 def test_it_is_found_upwards(tmp_path: Path) -> None:
     found = workspace(tmp_path)
     deep = tmp_path / "experiments" / "2027"
