@@ -122,7 +122,7 @@ class Cohorts:
     store
         The facts, in a local folder.
     engine
-        DuckDB.
+        Of `klartext.analysis.engine`, on DuckDB.
     folder
         Where they are kept; may be deleted at any time.
     """
@@ -218,7 +218,7 @@ class Kept:
 
         def found() -> Mapping[str, int]:
             if not copied() and beside is not None:
-                path.unlink()
+                path.unlink(missing_ok=True)
                 return beside
             _sync(path)
             return {**(beside or {}), name: path.stat().st_size}

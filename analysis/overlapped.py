@@ -26,14 +26,15 @@ from ibis.backends.duckdb.converter import DuckDBPyArrowData
 T = TypeVar("T")
 
 _MEMORY = "memory"
+"""The database of an engine, which is in no file; those of a company are attached to it."""
 
 
 class OverlappedDuckDb(Backend):  # type: ignore[misc] # Ibis has no types for it
-    """DuckDB with a queue: `later`, `ask` and `fill` go on before the work is done.
+    """DuckDB with a queue: `later`, `ask`, `copy` and `fill` go on before the work is done.
 
     A thread of its own does the work, in order. Whoever else uses the connection waits until all of
-    it is done. What fails ends the queue: nothing after it is begun, and the error is that of the
-    next who waits.
+    it is done; `read_parquet` has one of its own. What fails ends the queue: nothing after it is
+    begun, and the error is that of the next who waits.
     """
 
     _worker: ThreadPoolExecutor | None = None
@@ -68,21 +69,14 @@ class OverlappedDuckDb(Backend):  # type: ignore[misc] # Ibis has no types for i
         self._last = own = self._worker.submit(self._do, job)
         return lambda: self._wait(own)
 
-    def read_parquet(
-        self,
-        paths: str | Path | Iterable[str | Path],
-        /,
-        *,
-        table_name: str | None = None,
-        **options: Any,
-    ) -> ir.Table:
+    def read_parquet(self, paths: str | Path | Iterable[str | Path], /, **options: Any) -> ir.Table:
         """Return files as a view, without waiting for the queue."""
-        name = table_name or ibis.util.gen_name("read_parquet")
+        name = ibis.util.gen_name("read_parquet")
         files = ibis.util.normalize_filenames(paths)
         given = (sge.to_identifier(key).eq(sge.convert(value)) for key, value in options.items())
         rows = sge.select("*").from_(self.compiler.f.read_parquet(files, *given))
         view = f"{_MEMORY}.main.{_quoted(name)}"
-        with self._connection.cursor() as beside:  # which sees no temporary tables
+        with self._connection.cursor() as beside:  # of which nobody would see a temporary view
             beside.execute(f"CREATE VIEW {view} AS {rows.sql(self.dialect)}")
             found = beside.sql(f"FROM {view}")
             kinds = map(self.compiler.type_mapper.from_string, map(str, found.types))
@@ -108,21 +102,23 @@ class OverlappedDuckDb(Backend):  # type: ignore[misc] # Ibis has no types for i
         Columns are of their ``narrow`` types if all values fit into them.
         """
         query, register, schema = self.compile(rows), self._register(rows), rows.schema()
+        wide, narrower = (self._as(query, each) for each in (schema, {**schema, **narrow}))
 
-        def copied(schema: Mapping[str, dt.DataType]) -> int:
+        def copied(found: str) -> int:
             to = sge.convert(str(file)).sql(self.dialect)
             # Packed they are a tenth smaller, and unpacking them is a third of reading them.
             kind = "FORMAT parquet, COMPRESSION uncompressed"
-            found = self.con.execute(f"COPY ({self._as(query, schema)}) TO {to} ({kind})")
-            (row,) = found.fetchall()
+            (row,) = self.con.execute(f"COPY ({found}) TO {to} ({kind})").fetchall()
             return int(row[0])
 
         def job() -> int:
             register()
             try:
-                return copied({**schema, **narrow})
-            except duckdb.ConversionException:  # it is no matter of width if it fails again
-                return copied(schema)
+                return copied(narrower)
+            except duckdb.ConversionException:
+                if not narrow:
+                    raise
+                return copied(wide)
 
         return self.later(job)
 
@@ -133,8 +129,6 @@ class OverlappedDuckDb(Backend):  # type: ignore[misc] # Ibis has no types for i
         An exception in the block ends the queue, and is not replaced by an error of it.
         """
         schema, register = rows.schema(), self._register(rows)
-        if len({column.casefold() for column in schema}) < len(schema):
-            raise duckdb.CatalogException(f"columns differ only in case: {', '.join(schema)}")
         # One statement, since after each the thread waits for Python, which may be busy.
         query = f"CREATE TEMPORARY TABLE {_quoted(name)} AS {self._as(self.compile(rows), schema)}"
 
@@ -166,6 +160,9 @@ class OverlappedDuckDb(Backend):  # type: ignore[misc] # Ibis has no types for i
         return ops.DatabaseTable(name, schema=schema, source=self, namespace=of).to_expr()
 
     def _as(self, query: str, schema: Mapping[str, dt.DataType]) -> str:
+        """Return a query with columns of exactly these types."""
+        if len({column.casefold() for column in schema}) < len(schema):
+            raise duckdb.CatalogException(f"columns differ only in case: {', '.join(schema)}")
         types = {kind: self.compiler.type_mapper.to_string(kind) for kind in set(schema.values())}
         quoted = ((_quoted(name), types[kind]) for name, kind in schema.items())
         columns = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in quoted)

@@ -183,6 +183,17 @@ def test_files_are_opened_while_something_else_is_done(tmp_path: Path) -> None:
         assert rows_of(engine, ONE) == [{"n": 1}]
 
 
+def test_files_are_opened_beside_a_database_of_the_company(tmp_path: Path) -> None:
+    file, database = tmp_path / "two.parquet", tmp_path / "company.duckdb"
+    pq.write_table(pa.table({"n": [2]}), file)
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("CREATE TABLE three AS SELECT 3 AS n")
+    with open_engine(DuckDbEngine(database=database)) as engine:
+        both = engine.read_parquet([str(file)]).cross_join(engine.table("three").select(m="n"))
+        with materialised(engine, both) as kept:
+            assert rows_of(engine, kept) == [{"n": 2, "m": 3}]
+
+
 def test_a_file_is_as_narrow_as_its_values(tmp_path: Path) -> None:
     wide, narrow = dt.Decimal(38, 12), {"amount": dt.Decimal(18, 12)}
     for amount, kind in ("999999.999999999999", dt.Decimal(18, 12)), ("1000000", wide):
@@ -226,8 +237,10 @@ def test_a_table_goes_with_its_block_whatever_failed_there() -> None:
         assert engine.raw_sql("FROM duckdb_tables()").fetchall() == []
 
 
-def test_columns_that_differ_in_case_are_not_mixed_up() -> None:
+def test_columns_that_differ_in_case_are_not_mixed_up(tmp_path: Path) -> None:
     both = ONE.mutate(N=ONE.n + 1)
+    with open_engine() as engine, pytest.raises(duckdb.CatalogException, match="in case: n, N"):
+        engine.copy(both, tmp_path / "both.parquet", {})
     with (
         pytest.raises(EngineError, match="differ only in case: n, N"),
         open_engine() as engine,
