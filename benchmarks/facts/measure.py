@@ -19,14 +19,13 @@ from dataclasses import astuple, fields
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import reduce
+from importlib import import_module
 from operator import add
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import ibis.backends.duckdb  # noqa: F401 - loaded late otherwise, and imports are not measured
 import numpy as np
-import pandas as pd  # noqa: F401 - Ibis imports it with the first result; imports are not measured
 
 from benchmarks.facts import handwritten
 from benchmarks.facts.scenario import DAY, PROPERTIES, WATERMARK, experiment
@@ -41,6 +40,15 @@ from klartext.analysis.readout import Readout
 from klartext.experiments.engines import DuckDbEngine, EngineSettings, SparkEngine
 from klartext.experiments.facts import FactsStore
 from klartext.experiments.watermark import Watermark
+
+# They would be loaded late, and imports are not measured.
+for _late in (
+    "ibis.expr.types.groupby",
+    "ibis.formats.pandas",
+    "klartext.analysis.overlapped",
+    "pandas",
+):
+    import_module(_late)
 
 _KEPT = "cohorts-of-yesterday"
 
