@@ -7,7 +7,6 @@ reader or a killed process sees the old cohorts or the new ones.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow.parquet as pq
+from pydantic_core import from_json, to_json
 
 from klartext.analysis import covariates
 from klartext.analysis.engine import Pending
@@ -149,7 +149,7 @@ class Kept:
     ) -> tuple[Manifest | None, str | None]:
         """Return what is published if it can be used; else why not."""
         try:
-            found = Manifest(**json.loads((self.folder / _MANIFEST).read_text("utf-8")))
+            found = Manifest(**from_json((self.folder / _MANIFEST).read_bytes()))
         except FileNotFoundError:
             return None, "first-analysis"
         except (ValueError, TypeError):
@@ -169,10 +169,8 @@ class Kept:
     def publish(self, manifest: Manifest) -> None:
         """Let ``manifest`` name the files that count."""
         path = self.folder / f"{uuid.uuid4().hex}.json"
-        path.write_text(
-            json.dumps({item.name: getattr(manifest, item.name) for item in fields(manifest)}),
-            "utf-8",
-        )
+        of = {item.name: getattr(manifest, item.name) for item in fields(manifest)}
+        path.write_bytes(to_json(of))
         _sync(path)
         path.replace(self.folder / _MANIFEST)
         self.unpublished.clear()

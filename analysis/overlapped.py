@@ -22,6 +22,7 @@ import pyarrow as pa
 import sqlglot.expressions as sge
 from ibis.backends.duckdb import Backend
 from ibis.backends.duckdb.converter import DuckDBPyArrowData
+from ibis.expr.operations.udf import InputType
 
 T = TypeVar("T")
 
@@ -170,9 +171,9 @@ class OverlappedDuckDb(Backend):  # type: ignore[misc] # Ibis has no types for i
 
     def _register(self, rows: ir.Table) -> Callable[[], None]:
         """Return what a query of ``rows`` needs done before it: mostly nothing."""
-        if not rows.op().find((ops.InMemoryTable, ops.ScalarUDF, ops.AggUDF)):
-            return lambda: None
-        return lambda: self._run_pre_execute_hooks(rows)
+        if rows.op().find(_needs_registering):
+            return lambda: self._run_pre_execute_hooks(rows)
+        return lambda: None
 
     def _do(self, job: Callable[[], T]) -> T:
         self._thread = get_ident()
@@ -203,6 +204,12 @@ class OverlappedDuckDb(Backend):  # type: ignore[misc] # Ibis has no types for i
             self._connection.interrupt()  # again and again: it may not have begun
             wait([behind_all], timeout=0.05)
         self._last = self._error = None
+
+
+def _needs_registering(node: ops.Node) -> bool:
+    if isinstance(node, ops.ScalarUDF | ops.AggUDF):  # DuckDB's own functions are there already
+        return node.__input_type__ is not InputType.BUILTIN
+    return isinstance(node, ops.InMemoryTable)
 
 
 def _quoted(name: str) -> str:
