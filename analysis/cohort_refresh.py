@@ -236,7 +236,9 @@ class _Refresh:
             self.experiment, due, more, since=known.watermark, until=self.watermark
         )
         sums, every = self.kept.read(known.sums), self.facts.table("usage_costs")
-        stands = due_units.standing(self.experiment, sums, due, self.watermark)
+        stands = due_units.standing(
+            self.experiment, sums, due, since=known.watermark, until=self.watermark
+        )
         table = self.keep(due_units.with_sums(states, due, stands, added.table))
         now = due_units.as_now(self.experiment, units, self.watermark)
         owners = now.union(table.filter(table[STATE] == OLD).select(*now.columns))

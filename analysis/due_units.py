@@ -134,15 +134,21 @@ def as_now(experiment: Experiment, units: ir.Table, until: Watermark) -> ir.Tabl
     return stated(assigned(experiment, units, until), NEW)
 
 
-def standing(experiment: Experiment, sums: ir.Table, due: ir.Table, until: Watermark) -> ir.Table:
+def standing(
+    experiment: Experiment, sums: ir.Table, due: ir.Table, *, since: Watermark, until: Watermark
+) -> ir.Table:
     """Return the kept sums of units that are due, as they were."""
-    latest = latest_mature(experiment, until)
-    # Most are mature: of the others hardly a part of a file is read.
-    mature, others = due.filter(due.then_us <= latest), due.filter(due.then_us > latest)
+    before, latest = (latest_mature(experiment, each) for each in (since, until))
+
+    def matures(at: ir.IntegerValue) -> ir.BooleanValue:
+        return (at > before) & (at <= latest)
+
+    # Most of them are those that mature, which lie together: the rest of a file is for few.
+    maturing, others = due.filter(matures(due.then_us)), due.filter(~matures(due.then_us))
     return (
-        sums.filter(sums.exposed_us <= latest)
-        .semi_join(mature, "unit")
-        .union(sums.filter(sums.exposed_us > latest).semi_join(others, "unit"))
+        sums.filter(matures(sums.exposed_us))
+        .semi_join(maturing, "unit")
+        .union(sums.filter(~matures(sums.exposed_us)).semi_join(others, "unit"))
     )
 
 
