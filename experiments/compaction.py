@@ -13,7 +13,7 @@ from datetime import date, timedelta
 
 import duckdb
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from klartext.experiments.door import TableName
@@ -107,13 +107,15 @@ def rewrite(facts: FactsStore, table: TableName, day: date, *, fence: int, read:
     facts.make_durable(table, delta, since=before)
 
 
-def delete_unused(delta: DeltaTable | None, *, keep: timedelta) -> int:
+def delete_unused(facts: FactsStore, table: TableName, *, keep: timedelta) -> int:
     """Delete files that no version younger than ``keep`` needs; return how many.
 
     Among them are files of writers that were killed before their commit.
     """
+    delta = facts.snapshot(table).delta
     if delta is None:
         return 0
+    before = delta.version()
     hours = int(keep.total_seconds() // 3600)
 
     def vacuum(*, dry_run: bool) -> list[str]:
@@ -125,6 +127,7 @@ def delete_unused(delta: DeltaTable | None, *, keep: timedelta) -> int:
     found = vacuum(dry_run=True)
     if found:
         vacuum(dry_run=False)
+        facts.make_durable(table, delta, since=before)
     return len(found)
 
 

@@ -445,18 +445,23 @@ def _file_system(location: str) -> pafs.FileSystem:
 
 
 def _sync(table: Path, versions: range) -> None:
-    """Force the files of commits to the disk: the Delta library leaves that to the system."""
+    """Force the files of commits to the disk: the Delta library leaves that to the system.
+
+    What is pointed to comes first: a checkpoint that is named and not there hides the table.
+    """
     log = table / "_delta_log"
-    touched = {log}
+    data, commits, folders = set[Path](), set[Path](), {log}
     for version in versions:
         commit = log / f"{version:020d}.json"
-        touched.add(commit)
+        commits |= {commit, *log.glob(f"{version:020d}.checkpoint*")}
         for line in commit.read_text("utf-8").splitlines():
             added = json.loads(line).get("add")
             if added is not None:
-                data = table / unquote(added["path"])
-                touched |= {data, data.parent}
-    for path in sorted(touched):
+                file = table / unquote(added["path"])
+                data.add(file)
+                folders.add(file.parent)
+    pointer = log.glob("_last_checkpoint")
+    for path in (*sorted(data), *sorted(commits), *pointer, *sorted(folders)):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

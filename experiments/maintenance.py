@@ -107,7 +107,7 @@ def _maintain(
         if done < len(crowded):
             time.sleep(_PAUSE_SECONDS)
     with leases.held(writer.engine, LEASE, clock=writer.clock, wait=wait):
-        deleted = delete_unused(facts.snapshot(table).delta, keep=keep)
+        deleted = delete_unused(facts, table, keep=keep)
     after = sizes(facts.snapshot(table))
     return Maintained(
         table,

@@ -1,5 +1,6 @@
 """Maintenance keeps every fact, also with readers and several writing processes beside it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -118,11 +119,35 @@ def test_old_files_and_those_of_killed_writers_are_deleted(writer: Writer) -> No
     maintain(writer)
     orphan = Path(writer.facts.location("events")) / f"day={DAY}" / "part-killed.parquet"
     orphan.write_bytes(b"")
-    snapshot = writer.facts.snapshot("events")
-    assert delete_unused(snapshot.delta, keep=timedelta(hours=1)) == 0
+    assert delete_unused(writer.facts, "events", keep=timedelta(hours=1)) == 0
     assert orphan.exists()
-    assert delete_unused(snapshot.delta, keep=timedelta(0)) == 3
+    assert delete_unused(writer.facts, "events", keep=timedelta(0)) == 3
     assert not orphan.exists()
+    assert len(rows(writer.facts)) == 2
+
+
+def test_a_checkpoint_of_a_deletion_is_on_the_disk(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(writer, 1, 2)
+    maintain(writer)
+    delta = writer.facts.snapshot("events").delta
+    assert delta is not None
+    delta.alter.set_table_properties({"delta.checkpointInterval": "1"})
+    log = Path(writer.facts.location("events")) / "_delta_log"
+    before = set(log.glob("*.checkpoint.parquet"))
+    forced: list[Path] = []
+    opened = os.open
+
+    def noted(path: Path, *flags: int) -> int:
+        forced.append(Path(path))
+        return opened(path, *flags)
+
+    monkeypatch.setattr(os, "open", noted)
+    assert delete_unused(writer.facts, "events", keep=timedelta(0)) == 2
+    written = set(log.glob("*.checkpoint.parquet")) - before
+    assert len(written) == 2  # its beginning and its end are commits
+    assert written | {log / "_last_checkpoint"} < set(forced)
     assert len(rows(writer.facts)) == 2
 
 
