@@ -9,11 +9,11 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 import pyarrow as pa
-from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from klartext.experiments.door import TableName
@@ -27,6 +27,9 @@ ROW_GROUP_ROWS = 131_072
 
 MEMORY = "1GB"
 """What sorting a day may use before it goes to disk."""
+
+_REMEMBERED = timedelta(days=7)
+"""A checkpoint forgets what was removed longer ago; a file that nobody names is as old as it is."""
 
 _ORDER: Mapping[TableName, Sequence[str]] = {
     "exposures": ("experiment", "unit", "occurred_at", "id"),
@@ -117,10 +120,16 @@ def delete_unused(facts: FactsStore, table: TableName, *, keep: timedelta) -> in
         return 0
     before = delta.version()
     hours = int(keep.total_seconds() // 3600)
+    since = datetime.now(UTC) - keep
+    read = _before_rewrites(delta, since) if keep > _REMEMBERED else []
 
     def vacuum(*, dry_run: bool) -> list[str]:
         found: list[str] = delta.vacuum(
-            hours, dry_run=dry_run, enforce_retention_duration=False, full=True
+            hours,
+            dry_run=dry_run,
+            enforce_retention_duration=False,
+            full=True,
+            keep_versions=read or None,
         )
         return found
 
@@ -129,6 +138,19 @@ def delete_unused(facts: FactsStore, table: TableName, *, keep: timedelta) -> in
         vacuum(dry_run=False)
         facts.make_durable(table, delta, since=before)
     return len(found)
+
+
+def _before_rewrites(delta: DeltaTable, since: datetime) -> list[int]:
+    """Return the versions that read the files which were rewritten since an instant."""
+    commits = {commit["version"]: commit for commit in delta.history()}
+    rewrites = {
+        version
+        for version, commit in commits.items()
+        if commit.get("klartext") == "compaction"
+        and commit["timestamp"] >= since.timestamp() * 1000
+    }
+    before = {version - 1 for version in rewrites} - rewrites
+    return sorted(before & commits.keys())
 
 
 def _as(schema: pa.Schema, rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,7 @@
 """Maintenance keeps every fact, also with readers and several writing processes beside it."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -149,6 +150,32 @@ def test_a_checkpoint_of_a_deletion_is_on_the_disk(
     assert len(written) == 2  # its beginning and its end are commits
     assert written | {log / "_last_checkpoint"} < set(forced)
     assert len(rows(writer.facts)) == 2
+
+
+def test_a_checkpoint_does_not_shorten_how_long_files_are_kept(writer: Writer) -> None:
+    fill(writer, 1, 2)
+    maintain(writer)
+    delta = writer.facts.snapshot("events").delta
+    assert delta is not None
+    table = Path(writer.facts.location("events"))
+    commit = table / "_delta_log" / f"{delta.version():020d}.json"
+    made = delta.history(1)[0]["timestamp"]
+    ten_days_ago = made - 10 * 86_400_000  # instead of waiting
+    commit.write_text(
+        re.sub(
+            r'("(?:timestamp|deletionTimestamp)":)\d+', rf"\g<1>{ten_days_ago}", commit.read_text()
+        )
+    )
+    for file in table.glob("day=*/*.parquet"):
+        os.utime(file, (0, 0))
+    opened = writer.facts.snapshot("events").delta
+    assert opened is not None
+    opened.alter.set_table_properties({"delta.checkpointInterval": "1"})
+    fill(writer, 3)
+    assert list(table.glob("_delta_log/*.checkpoint.parquet"))
+    assert delete_unused(writer.facts, "events", keep=timedelta(days=30)) == 0
+    assert delete_unused(writer.facts, "events", keep=timedelta(days=9)) == 2
+    assert len(rows(writer.facts)) == 3
 
 
 def test_files_are_kept_for_an_hour_at_least(writer: Writer) -> None:
