@@ -169,8 +169,8 @@ class Kept:
     def publish(self, manifest: Manifest) -> None:
         """Let ``manifest`` name the files that count."""
         path = self.folder / f"{uuid.uuid4().hex}.json"
-        of = {item.name: getattr(manifest, item.name) for item in fields(manifest)}
-        path.write_bytes(to_json(of))
+        document = {item.name: getattr(manifest, item.name) for item in fields(manifest)}
+        path.write_bytes(to_json(document))
         _sync(path)
         path.replace(self.folder / _MANIFEST)
         self.unpublished.clear()

@@ -149,6 +149,7 @@ def _before_rewrites(delta: DeltaTable, since: datetime) -> list[int]:
         if commit.get("klartext") == "compaction"
         and commit["timestamp"] >= since.timestamp() * 1000
     }
+    # Of several in a row the first is enough: no day is rewritten twice without a commit between.
     before = {version - 1 for version in rewrites} - rewrites
     return sorted(before & commits.keys())
 
