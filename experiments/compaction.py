@@ -16,6 +16,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from klartext.experiments import fact_log
 from klartext.experiments.door import TableName
 from klartext.experiments.facts import WRITER, ConcurrentAppendError, FactsStore, Snapshot
 
@@ -81,7 +82,7 @@ def rewrite(facts: FactsStore, table: TableName, day: date, *, fence: int, read:
     delta = read.delta
     if delta is None:
         return
-    before = delta.version()
+    location, before = facts.location(table), delta.version()
     schema = pa.schema(delta.schema().to_arrow())
     with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -104,10 +105,11 @@ def rewrite(facts: FactsStore, table: TableName, day: date, *, fence: int, read:
                     app_transactions=[Transaction(WRITER, fence)],
                     custom_metadata={"klartext": "compaction"},
                 ),
+                post_commithook_properties=fact_log.hooks(location),
             )
         except CommitFailedError as error:
             raise ConcurrentAppendError(f"{table} changed while {day} was rewritten") from error
-    facts.make_durable(table, delta, since=before)
+    fact_log.make_durable(location, delta, since=before)
 
 
 def delete_unused(facts: FactsStore, table: TableName, *, keep: timedelta) -> int:
@@ -118,7 +120,7 @@ def delete_unused(facts: FactsStore, table: TableName, *, keep: timedelta) -> in
     delta = facts.snapshot(table).delta
     if delta is None:
         return 0
-    before = delta.version()
+    location, before = facts.location(table), delta.version()
     hours = int(keep.total_seconds() // 3600)
     since = datetime.now(UTC) - keep
     read = _before_rewrites(delta, since) if keep > _REMEMBERED else []
@@ -130,13 +132,14 @@ def delete_unused(facts: FactsStore, table: TableName, *, keep: timedelta) -> in
             enforce_retention_duration=False,
             full=True,
             keep_versions=read or None,
+            post_commithook_properties=fact_log.hooks(location),
         )
         return found
 
     found = vacuum(dry_run=True)
     if found:
         vacuum(dry_run=False)
-        facts.make_durable(table, delta, since=before)
+        fact_log.make_durable(location, delta, since=before)
     return len(found)
 
 

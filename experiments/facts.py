@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
@@ -19,7 +17,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
-from klartext.experiments import fact_files
+from klartext.experiments import fact_files, fact_log
 from klartext.experiments.door import PropertyType, TableName
 from klartext.experiments.errors import ConflictError, KlartextError
 from klartext.experiments.fact_columns import (
@@ -231,7 +229,8 @@ class FactsStore:
             Somebody committed after ``read``; nothing was appended.
         """
         delta = self._created(table) if read is None or read.delta is None else read.delta
-        before = delta.version()
+        location = self.location(table)
+        before = delta.version() or -1  # with the first rows also the table itself
         transactions = [Transaction(application, version), Transaction(WRITER, fence)]
         differs = _differs(delta, rows.schema)
         try:
@@ -244,15 +243,11 @@ class FactsStore:
                     app_transactions=transactions,
                     custom_metadata={BATCH: str(pc.min(rows["ingest_batch"]).as_py() or 0)},
                 ),
+                post_commithook_properties=fact_log.hooks(location),
             )
         except CommitFailedError as error:
             raise ConcurrentAppendError(f"{table} changed while rows were compared") from error
-        self.make_durable(table, delta, since=before)
-
-    def make_durable(self, table: TableName, delta: DeltaTable, *, since: int) -> None:
-        """Force the commits after version ``since`` to the disk; object stores do so themselves."""
-        if self.is_local:
-            _sync(Path(self.location(table)), range(since + 1, delta.version() + 1))
+        fact_log.make_durable(location, delta, since=before)
 
     def tables(self, connection: BaseBackend) -> FactTables:
         """Return all facts as tables of ``connection``; lazily, but of the files as of now."""
@@ -442,28 +437,3 @@ def _file_system(location: str) -> pafs.FileSystem:
     if is_remote(location):
         return pafs.PyFileSystem(DeltaStorageHandler(location, storage_options(location)))
     return pafs.SubTreeFileSystem(location, pafs.LocalFileSystem())
-
-
-def _sync(table: Path, versions: range) -> None:
-    """Force the files of commits to the disk: the Delta library leaves that to the system.
-
-    What is pointed to comes first: a checkpoint that is named and not there hides the table.
-    """
-    log = table / "_delta_log"
-    data, commits, folders = set[Path](), set[Path](), {log}
-    for version in versions:
-        commit = log / f"{version:020d}.json"
-        commits |= {commit, *log.glob(f"{version:020d}.checkpoint*")}
-        for line in commit.read_text("utf-8").splitlines():
-            added = json.loads(line).get("add")
-            if added is not None:
-                file = table / unquote(added["path"])
-                data.add(file)
-                folders.add(file.parent)
-    pointer = log.glob("_last_checkpoint")
-    for path in (*sorted(data), *sorted(commits), *pointer, *sorted(folders)):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

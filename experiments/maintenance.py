@@ -1,5 +1,7 @@
 """Maintenance: many small files become few, sorted for reading, and old files are deleted.
 
+At its end each table gets a checkpoint, so that who opens it reads only the commits since.
+
 Each day of a table is rewritten in one commit that fails when anything was appended, erased or
 rewritten meanwhile; then it is repeated. Readers of an older version keep its files until they
 are older than ``keep``.
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TypeAlias
 
-from klartext.experiments import leases
+from klartext.experiments import fact_log, leases
 from klartext.experiments.commit import MAX_ATTEMPTS
 from klartext.experiments.compaction import delete_unused, is_crowded, rewrite, sizes
 from klartext.experiments.door import TableName
@@ -53,7 +55,7 @@ def maintain(
     progress: Progress | None = None,
     wait: timedelta = leases.TTL,
 ) -> tuple[Maintained, ...]:
-    """Rewrite days with several small files, and delete files nobody reads any more.
+    """Rewrite days with several small files, delete files nobody reads any more, sum up the log.
 
     Repeating it does nothing more. The right to write is returned every few seconds, so that
     imports and the inbox go on in between.
@@ -108,7 +110,10 @@ def _maintain(
             time.sleep(_PAUSE_SECONDS)
     with leases.held(writer.engine, LEASE, clock=writer.clock, wait=wait):
         deleted = delete_unused(facts, table, keep=keep)
-    after = sizes(facts.snapshot(table))
+        latest = facts.snapshot(table)
+        if latest.delta is not None:
+            fact_log.shorten(facts.location(table), latest.delta, keep=keep)
+    after = sizes(latest)
     return Maintained(
         table,
         days=len(crowded),

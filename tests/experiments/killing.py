@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+from klartext.experiments import fact_log, inbox, ingest, maintenance
 from klartext.experiments import flush as flushing
-from klartext.experiments import inbox, ingest, maintenance
 from klartext.experiments.compaction import rewrite
 from klartext.experiments.door import TableName
 from klartext.experiments.facts import FactsStore
@@ -86,9 +87,16 @@ def run(arguments: Sequence[str], what: str, turn: int, dies_at: int) -> None:
         rewrite(facts, table, day, **options)
         step()
 
+    def published(file: Path, table: Path, *, publish: Any = fact_log._publish) -> None:
+        step()
+        publish(file, table)
+        step()
+
     ingest.CHUNK_ROWS = 2
     flushing.FLUSH_ROWS = 3
+    fact_log.INTERVAL = 3
     vars(maintenance)["rewrite"] = counted
+    vars(fact_log)["_publish"] = published
     engine = open_state(arguments[0])
     sa.event.listen(engine, "commit", step)  # about to commit: what was before is durable
     writer = Writer(engine, CountedStore(arguments[1], PROPERTIES, step=step), lambda: NOW)

@@ -54,9 +54,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(204)
 
     def do_POST(self) -> None:
-        for key in re.findall(r"<Key>(.*?)</Key>", self._body().decode()):
+        keys = re.findall(r"<Key>(.*?)</Key>", self._body().decode())
+        for key in keys:
             self.objects.pop(unquote(key), None)
-        self._answer(200, b"<DeleteResult></DeleteResult>")
+        deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+        self._answer(200, f"<DeleteResult>{deleted}</DeleteResult>".encode())
 
     def do_HEAD(self) -> None:
         body = self.objects.get(self._key())

@@ -1,4 +1,3 @@
-import os
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -48,41 +47,6 @@ def test_a_commit_names_its_delivery_and_its_writer(store: FactsStore) -> None:
     snapshot = store.snapshot("events")
     assert (snapshot.committed("test"), snapshot.committed(WRITER)) == (3, 3)
     assert snapshot.committed("other") is None
-
-
-def test_a_checkpoint_is_on_the_disk_before_what_points_to_it(
-    store: FactsStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append(store, event_row(1))
-    delta = store.snapshot("events").delta
-    assert delta is not None
-    delta.alter.set_table_properties({"delta.checkpointInterval": "1"})
-    forced: list[str] = []
-    opened, fsync = os.open, os.fsync
-    names: dict[int, str] = {}
-
-    def noted_open(path: Path, *flags: int) -> int:
-        descriptor = opened(path, *flags)
-        names[descriptor] = Path(path).name
-        return descriptor
-
-    def noted_fsync(descriptor: int) -> None:
-        forced.append(names[descriptor])
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "open", noted_open)
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    append(store, event_row(2), version=2)
-    added, *log = forced
-    assert added.endswith(".parquet")
-    assert log == [
-        f"{3:020d}.checkpoint.parquet",
-        f"{3:020d}.json",
-        "_last_checkpoint",
-        "_delta_log",
-        f"day={NOW:%Y-%m-%d}",
-    ]
-    assert store.rows("events") == 2
 
 
 def test_two_writers_that_read_the_same_version_conflict(store: FactsStore) -> None:

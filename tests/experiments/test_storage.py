@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import ibis
+import pyarrow.fs as pafs
 import pytest
 import sqlalchemy as sa
 
 from klartext.experiments.errors import KlartextError
-from klartext.experiments.facts import ConcurrentAppendError, FactsStore
+from klartext.experiments.facts import ConcurrentAppendError, FactsStore, _file_system
 from klartext.experiments.ingest import Counts, Source, Writer, deliver
 from klartext.experiments.maintenance import maintain
 from klartext.experiments.storage import storage_options
@@ -46,6 +47,14 @@ def test_facts_go_there_and_come_back(writer: Writer) -> None:
     expected = Counts(accepted=1, duplicate=1, conflict=1)
     assert deliver(again, sent, writer).counts == expected
     maintain(writer)
+    log = _file_system(writer.facts.location("events")).get_file_info(
+        pafs.FileSelector("_delta_log")
+    )
+    assert {Path(file.path).name for file in log} == {
+        "_last_checkpoint",
+        "00000000000000000003.checkpoint.parquet",
+        "00000000000000000003.json",  # those before are older than 30 days
+    }
     tables = writer.facts.tables(ibis.duckdb.connect())
     events = tables.events.order_by("id").to_pyarrow().to_pylist()
     assert [row["id"] for row in events] == [event_row(number).id for number in (1, 2, 3)]
