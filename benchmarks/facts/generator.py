@@ -1,5 +1,7 @@
 """Simulated facts, written a day at a time into Delta tables as an import would leave them.
 
+They are maintained once a week, as `docs/facts.md` says.
+
 Units arrive over the days and are more active soon after. Each arrives with an exposure and may
 see more; a few see both variants. A third of the events can count; the others are noise, lie
 before the exposure, or belong to units that were never exposed.
@@ -10,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -32,6 +34,10 @@ from benchmarks.facts.scenario import (
 from klartext.experiments.door import TableName
 from klartext.experiments.fact_columns import INSTANT, MONEY, TABLES
 from klartext.experiments.facts import FactsStore
+from klartext.experiments.ingest import Writer
+from klartext.experiments.maintenance import maintain
+from klartext.experiments.migrations import upgrade
+from klartext.experiments.state import open_state
 
 SEED = 20260105
 EVENT_NAMES = ("page_view", "add_to_cart", "search", "purchase", "refund", "newsletter")
@@ -72,6 +78,9 @@ def _files(store: FactsStore, table: TableName) -> list[str]:
 
 
 def _generate(store: FactsStore, size: Size) -> None:
+    state = open_state(f"sqlite:///{store.root}/state.db")
+    upgrade(state)
+    writer = Writer(state, store, lambda: datetime.now(UTC))
     first = START.date().toordinal() - HISTORY_DAYS
     for place in range(HISTORY_DAYS + DAYS):
         day, batch = date.fromordinal(first + place), place + 1
@@ -97,6 +106,8 @@ def _generate(store: FactsStore, size: Size) -> None:
                 schema=schema,
             )
             store.append(table, rows, application="benchmark", version=batch)
+        if batch % 7 == 0:
+            maintain(writer)
 
 
 def _share(total: int, place: int, places: int) -> int:
