@@ -7,7 +7,6 @@ reader or a killed process sees the old cohorts or the new ones.
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -22,6 +21,7 @@ from pydantic_core import from_json, to_json
 
 from klartext.analysis import covariates
 from klartext.analysis.engine import Pending
+from klartext.experiments.disk import force
 from klartext.experiments.experiment import Experiment
 from klartext.experiments.records import from_microseconds
 from klartext.experiments.spec.canonical import canonical
@@ -50,7 +50,9 @@ _DIGITS = 18
 
 _WIDEST = 38
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest"
+"""A line with the digest of the JSON behind it: there are sums in it, which must not change."""
+
 _SCHEMA = "klartext/cohorts/v1"
 
 
@@ -149,11 +151,12 @@ class Kept:
     ) -> tuple[Manifest | None, str | None]:
         """Return what is published if it can be used; else why not."""
         try:
-            found = Manifest(**from_json((self.folder / _MANIFEST).read_bytes()))
+            digest, _, document = (self.folder / MANIFEST).read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None, "first-analysis"
-        except (ValueError, TypeError):
+        if digest != _digest(document):
             return None, "unreadable"
+        found = Manifest(**from_json(document))
         if found.key != key:
             return None, "changed"
         if found.batch > watermark.batch or found.watermark.cutoff > watermark.cutoff:
@@ -168,13 +171,13 @@ class Kept:
 
     def publish(self, manifest: Manifest) -> None:
         """Let ``manifest`` name the files that count."""
-        path = self.folder / f"{uuid.uuid4().hex}.json"
-        document = {item.name: getattr(manifest, item.name) for item in fields(manifest)}
-        path.write_bytes(to_json(document))
-        _sync(path)
-        path.replace(self.folder / _MANIFEST)
+        path = self.folder / uuid.uuid4().hex
+        document = to_json({item.name: getattr(manifest, item.name) for item in fields(manifest)})
+        path.write_bytes(b"\n".join([_digest(document), document]))
+        force(path)
+        path.replace(self.folder / MANIFEST)
         self.unpublished.clear()
-        _sync(self.folder)
+        force(self.folder)
 
     def read(self, files: Mapping[str, int]) -> ir.Table:
         """Return the rows of files; decimals are as wide as in the widest of them."""
@@ -218,7 +221,7 @@ class Kept:
             if not copied() and beside is not None:
                 path.unlink(missing_ok=True)
                 return beside
-            _sync(path)
+            force(path)
             return {**(beside or {}), name: path.stat().st_size}
 
         return found
@@ -289,16 +292,12 @@ def key_of(experiment: Experiment, store: FactsStore) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def _digest(document: bytes) -> bytes:
+    return hashlib.sha256(document).hexdigest().encode()
+
+
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,7 +9,6 @@ folders it therefore writes none: ours get their names once they are on the disk
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from uuid import uuid4
 
 from deltalake import DeltaTable, PostCommitHookProperties
 
+from klartext.experiments.disk import force
 from klartext.experiments.storage import is_remote
 
 INTERVAL = 100
@@ -99,9 +99,9 @@ def _publish(file: Path, table: Path) -> None:
     """Put a file into the log of a table: whole and on the disk before it has its name there."""
     log, staged = table / _LOG, table / f"staged-{uuid4().hex}"
     shutil.copyfile(file, staged)
-    _force(staged)
+    force(staged)
     staged.replace(log / file.name)
-    _force(log)
+    force(log)
 
 
 def _force_commits(table: Path, versions: range) -> None:
@@ -114,7 +114,7 @@ def _force_commits(table: Path, versions: range) -> None:
     pointer = [log / _POINTER] if checkpoints else []
     folders = sorted({file.parent for file in data} | {log, table, table.parent})
     for path in (*data, *checkpoints, *commits, *pointer, *folders):
-        _force(path)
+        force(path)
 
 
 def _commit(version: int) -> str:
@@ -130,11 +130,3 @@ def _added(commit: Path) -> Iterator[str]:
         added = json.loads(line).get("add")
         if added is not None:
             yield unquote(added["path"])
-
-
-def _force(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

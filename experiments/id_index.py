@@ -9,7 +9,6 @@ themselves. It may be deleted at any time, and is made again from the files.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from klartext.experiments.disk import force
 
 MAX_RUN_ROWS = 16_000_000
 """Rows of one run; making one takes about 40 bytes of memory per row."""
@@ -121,10 +122,9 @@ class IdIndex:
         name = secrets.token_hex(8)
         manifest = self.folder / f"{name}.json"
         for kind, values in (("digests", digests), ("numbers", numbers)):
-            with manifest.with_suffix(f".{kind}.npy").open("wb") as stream:
-                np.save(stream, values)
-                stream.flush()
-                os.fsync(stream.fileno())  # a torn run would let a repeat pass as new
+            file = manifest.with_suffix(f".{kind}.npy")
+            np.save(file, values)
+            force(file)  # a torn run would let a repeat pass as new
         draft = manifest.with_suffix(".draft")
         draft.write_text(json.dumps({"rows": len(digests), "files": files}))
         draft.replace(manifest)

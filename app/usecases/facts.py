@@ -182,12 +182,13 @@ def _sweep(cohorts: Path, *, unused_since: datetime) -> None:
     Every refresh replaces the manifest and names the files that count, so that whatever is older
     than it and not named is left over.
     """
+    from klartext.analysis.cohorts import MANIFEST  # noqa: PLC0415 - imports of files need no Ibis
 
     def is_old(file: Path) -> bool:
         return file.stat().st_mtime < unused_since.timestamp()
 
     for folder in cohorts.glob("*/"):
-        manifest = folder / "manifest.json"
+        manifest = folder / MANIFEST
         if manifest.exists() and is_old(manifest):
             manifest.unlink()
         named = manifest.read_text("utf-8") if manifest.exists() else ""

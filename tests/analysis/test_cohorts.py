@@ -93,7 +93,12 @@ class Workspace:
 
     @property
     def manifest(self) -> Path:
-        return self.folder / "mail" / "manifest.json"
+        return self.folder / "mail" / cohorts.MANIFEST
+
+    @property
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.manifest.read_text().partition("\n")[2])
+        return found
 
     def kept(self, name: str) -> Path:
         return next((self.folder / "mail").glob(name))
@@ -104,6 +109,11 @@ class Workspace:
     def damage_files(self) -> None:
         for file in self.folder.glob("mail/*.parquet"):
             file.write_bytes(bytes(file.stat().st_size))
+
+    def change_a_figure(self) -> None:
+        text = self.manifest.read_text()
+        assert "[2.5," in text  # what the units have paid on average
+        self.manifest.write_text(text.replace("[2.5,", "[3.5,"))
 
     def erase(self) -> None:
         events = self.store.snapshot("events").delta
@@ -451,8 +461,7 @@ def test_many_files_become_one(place: Workspace, monkeypatch: pytest.MonkeyPatch
     )
     found = place.check(mark(5, 140))
     assert found.cohorts == CohortUse(4, 1, None)
-    manifest = json.loads(place.manifest.read_text())
-    assert max(len(manifest[name]) for name in cohorts.FILES) == 1
+    assert max(len(place.document[name]) for name in cohorts.FILES) == 1
 
 
 def test_what_is_refused_leaves_no_file(place: Workspace) -> None:
@@ -468,7 +477,7 @@ def test_what_is_refused_leaves_no_file(place: Workspace) -> None:
     place.deliver(3, usage_costs=[call("1", variant="ai", duration_ms=5) for _ in range(60)])
     assert place.check(mark(3, 41)).cohorts == CohortUse(0, 14, "calls-without-unit")
     files = {file.name for file in place.folder.glob("mail/*.parquet")}
-    assert files == {name for kind in cohorts.FILES for name in json.loads(known)[kind]}
+    assert files == {name for kind in cohorts.FILES for name in place.document[kind]}
 
 
 def test_what_does_not_match_is_not_used(place: Workspace) -> None:
@@ -478,6 +487,7 @@ def test_what_does_not_match_is_not_used(place: Workspace) -> None:
     changes: list[tuple[Callable[[], object], str]] = [
         (place.manifest.unlink, "first-analysis"),
         (lambda: place.manifest.write_text("{"), "unreadable"),
+        (place.change_a_figure, "unreadable"),
         (place.lose_a_file, "unreadable"),
         (lambda: place.kept("*.parquet").write_bytes(b"x"), "unreadable"),
         (place.damage_files, "unreadable"),
@@ -602,12 +612,12 @@ KILLED = """
         step[0] += 1
         if step[0] == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
-    before = cohorts._sync
+    before = cohorts.force
     def sync(path):
         die()
         before(path)
         die()
-    cohorts._sync = sync
+    cohorts.force = sync
     place = here.Workspace(Path(sys.argv[1]))
     place.read(here.mark(2, 41))
 """

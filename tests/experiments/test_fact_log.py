@@ -10,6 +10,7 @@ from deltalake import DeltaTable
 
 from klartext.experiments import fact_log
 from klartext.experiments.compaction import delete_unused
+from klartext.experiments.disk import force
 from klartext.experiments.facts import FactsStore
 from tests.experiments.doors import NOW, PROPERTIES, event_row
 
@@ -88,7 +89,7 @@ def test_it_has_its_name_once_it_is_on_the_disk(
     store: FactsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    force, replace = fact_log._force, Path.replace
+    replace = Path.replace
 
     def noted_force(path: Path) -> None:
         force(path)
@@ -98,7 +99,7 @@ def test_it_has_its_name_once_it_is_on_the_disk(
         done.append(f"named {target.name}")
         return replace(path, target)
 
-    monkeypatch.setattr(fact_log, "_force", noted_force)
+    monkeypatch.setattr(fact_log, "force", noted_force)
     monkeypatch.setattr(Path, "replace", noted_replace)
     append(store, 1)
     data, *rest = done

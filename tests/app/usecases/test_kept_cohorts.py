@@ -6,6 +6,8 @@ import json
 import os
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,11 @@ from klartext.experiments.money import Money
 from tests.app.mails import DAY, START, Shop
 
 MATURE = START + 40 * DAY
+
+
+def document(manifest: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(manifest.read_text().partition("\n")[2])
+    return found
 
 
 def test_a_second_analysis_takes_what_the_first_one_kept(
@@ -37,7 +44,7 @@ def test_a_second_analysis_takes_what_the_first_one_kept(
     assert fresh.cohorts is None
     assert to_json(few) == to_json(first) == to_json(second) == to_json(fresh)
 
-    manifest = shop.session.cohorts / "mail" / "manifest.json"
+    manifest = shop.session.cohorts / "mail" / cohorts.MANIFEST
     left = manifest.with_name("left.parquet")
     left.write_bytes(b"of a killed analysis")
     old = (shop.session.now() - timedelta(days=30)).timestamp()
@@ -72,14 +79,14 @@ def test_other_assumptions_instants_and_bills_read_all_and_leave_what_is_kept(
     shop.begin()
     shop.deliver(200, lift=0.1, until=MATURE)
     analysis.analyze(shop.session, "mail", kept=True)
-    manifest = shop.session.cohorts / "mail" / "manifest.json"
-    key = json.loads(manifest.read_text())["key"]
+    manifest = shop.session.cohorts / "mail" / cohorts.MANIFEST
+    key = document(manifest)["key"]
     tried = assumptions.what_if(
         shop.session, "mail", ["value.revenue.contribution_margin=30%"], kept=True
     )
     assert tried.assumed.cohorts is None
     assert tried.registered.cohorts == CohortUse(200, 0, None)
-    assert json.loads(manifest.read_text())["key"] == key
+    assert document(manifest)["key"] == key
     before = manifest.stat()
     then = analysis.analyze(shop.session, "mail", as_of=shop.session.now(), kept=True)
     assert then.cohorts == CohortUse(0, 200, "as-of")
