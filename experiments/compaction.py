@@ -29,9 +29,6 @@ ROW_GROUP_ROWS = 131_072
 MEMORY = "1GB"
 """What sorting a day may use before it goes to disk."""
 
-_REMEMBERED = timedelta(days=7)
-"""A checkpoint forgets what was removed longer ago; a file that nobody names is as old as it is."""
-
 _ORDER: Mapping[TableName, Sequence[str]] = {
     "exposures": ("experiment", "unit", "occurred_at", "id"),
     "events": ("name", "unit", "occurred_at", "id"),
@@ -115,32 +112,24 @@ def rewrite(facts: FactsStore, table: TableName, day: date, *, fence: int, read:
 def delete_unused(facts: FactsStore, table: TableName, *, keep: timedelta) -> int:
     """Delete files that no version younger than ``keep`` needs; return how many.
 
-    Among them are files of writers that were killed before their commit.
+    Among them are files of writers that were killed before their commit. The table library only
+    says which: what it deletes it records in a commit that makes checkpoints and deletes commits.
     """
-    delta = facts.snapshot(table).delta
+    snapshot = facts.snapshot(table)
+    delta = snapshot.delta
     if delta is None:
         return 0
-    location, before = facts.location(table), delta.version()
-    hours = int(keep.total_seconds() // 3600)
-    since = datetime.now(UTC) - keep
-    read = _before_rewrites(delta, since) if keep > _REMEMBERED else []
-
-    def vacuum(*, dry_run: bool) -> list[str]:
-        found: list[str] = delta.vacuum(
-            hours,
-            dry_run=dry_run,
-            enforce_retention_duration=False,
-            full=True,
-            keep_versions=read or None,
-            post_commithook_properties=fact_log.hooks(location),
-        )
-        return found
-
-    found = vacuum(dry_run=True)
-    if found:
-        vacuum(dry_run=False)
-        fact_log.make_durable(location, delta, since=before)
-    return len(found)
+    # A file that neither commit nor checkpoint names is as old as it is.
+    is_forgotten = keep > fact_log.REMEMBERED
+    read = _before_rewrites(delta, datetime.now(UTC) - keep) if is_forgotten else []
+    unused = delta.vacuum(
+        int(keep.total_seconds() // 3600),
+        dry_run=True,
+        enforce_retention_duration=False,
+        full=True,
+        keep_versions=read or None,
+    )
+    return snapshot.delete(unused)
 
 
 def _before_rewrites(delta: DeltaTable, since: datetime) -> list[int]:

@@ -26,8 +26,8 @@ from klartext.experiments.storage import is_remote
 INTERVAL = 100
 """Commits from one checkpoint to the next, unless maintenance makes one before."""
 
-_COMMITS_KEPT = timedelta(days=30)
-"""How long the format keeps commits that a checkpoint has made superfluous."""
+REMEMBERED = timedelta(days=7)
+"""A checkpoint forgets what was removed longer ago."""
 
 _LOG = "_delta_log"
 _POINTER = "_last_checkpoint"
@@ -44,39 +44,42 @@ def hooks(location: str) -> PostCommitHookProperties:
 def make_durable(location: str, delta: DeltaTable, *, since: int) -> None:
     """Force the commits after version ``since`` to the disk; object stores do so themselves.
 
-    Every hundredth one is followed by a checkpoint.
+    The hundredth one is followed by a checkpoint.
     """
     if is_remote(location):
         return
     version = delta.version()
     _force_commits(Path(location), range(since + 1, version + 1))
-    if (version + 1) // INTERVAL > (since + 1) // INTERVAL:
+    if (version + 1) % INTERVAL == 0:
         _checkpoint(Path(location), version)
 
 
 def shorten(location: str, delta: DeltaTable, *, keep: timedelta) -> None:
-    """Make a checkpoint, and delete commits before it that are old.
+    """Delete commits before the last checkpoint that are older than 30 days, and make another.
+
+    Not the other way round: who is opening the table may be reading the commits before the new one.
 
     Parameters
     ----------
     location, delta
         The table and its latest version.
     keep
-        How long files stay after they were rewritten. If that is longer than the format keeps
-        commits, these stay too: they say when files were rewritten.
+        How long files stay after they were rewritten. If that is longer than a checkpoint
+        remembers them, all commits stay: they say when it was.
     """
+    if keep <= REMEMBERED:
+        delta.cleanup_metadata()
     if is_remote(location):
         delta.create_checkpoint()
     else:
         _checkpoint(Path(location), delta.version())
-    if keep <= _COMMITS_KEPT:
-        delta.cleanup_metadata()
 
 
 def _checkpoint(table: Path, version: int) -> None:
     """Let the library make a checkpoint of a copy of the log, and publish that.
 
-    Killed in between it leaves a file beside the data that nobody names: maintenance deletes it.
+    Killed in between it leaves the copy among the temporary files of the machine, and beside the
+    data a file that nobody names: maintenance deletes it.
     """
     log = table / _LOG
     files = [found for path in log.iterdir() if (found := _VERSIONED.fullmatch(path.name))]
@@ -91,38 +94,30 @@ def _checkpoint(table: Path, version: int) -> None:
             if first <= int(file["version"]) <= version:
                 shutil.copyfile(log / file[0], copy / file[0])
         DeltaTable(folder).create_checkpoint()
-        _publish(_checkpoint_of(copy / _commit(version)), table)
+        _publish(copy / f"{version:020d}.checkpoint.parquet", table)
         _publish(copy / _POINTER, table)
 
 
 def _publish(file: Path, table: Path) -> None:
     """Put a file into the log of a table: whole and on the disk before it has its name there."""
     log, staged = table / _LOG, table / f"staged-{uuid4().hex}"
-    shutil.copyfile(file, staged)
-    force(staged)
-    staged.replace(log / file.name)
+    try:
+        shutil.copyfile(file, staged)
+        force(staged)
+        staged.replace(log / file.name)
+    finally:
+        staged.unlink(missing_ok=True)
     force(log)
 
 
 def _force_commits(table: Path, versions: range) -> None:
-    """Force what is pointed to, then what points to it, then the folders that name all these."""
+    """Force what commits add, then the commits, then the folders that name all these."""
     log = table / _LOG
-    commits = [log / _commit(version) for version in versions]
+    commits = [log / f"{version:020d}.json" for version in versions]
     data = sorted({table / path for commit in commits for path in _added(commit)})
-    # The library makes one at its hundredth commit all the same when a deletion begins with that.
-    checkpoints = [path for path in map(_checkpoint_of, commits) if path.exists()]
-    pointer = [log / _POINTER] if checkpoints else []
     folders = sorted({file.parent for file in data} | {log, table, table.parent})
-    for path in (*data, *checkpoints, *commits, *pointer, *folders):
+    for path in (*data, *commits, *folders):
         force(path)
-
-
-def _commit(version: int) -> str:
-    return f"{version:020d}.json"
-
-
-def _checkpoint_of(commit: Path) -> Path:
-    return commit.with_suffix(".checkpoint.parquet")
 
 
 def _added(commit: Path) -> Iterator[str]:

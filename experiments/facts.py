@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from pathlib import Path
@@ -104,6 +105,15 @@ class Snapshot:
             return []
         paths = pa.table(self.delta.get_add_actions(flatten=True))["path"]
         return [unquote(path) for path in paths.to_pylist()]
+
+    def delete(self, files: Sequence[str]) -> int:
+        """Delete files, relative to the table, that nobody needs; return how many there were."""
+        folder = _file_system(self.location)
+        present = [info.path for info in folder.get_file_info(list(files)) if info.is_file]
+        for path in present:
+            with suppress(FileNotFoundError):  # somebody else was first
+                folder.delete_file(path)
+        return len(present)
 
     def known(self, ids: Sequence[bytes]) -> pa.Table:
         """Return ``id``, ``payload``, ``ingest_batch`` of the rows that have one of ``ids``."""

@@ -68,7 +68,7 @@ def grow_old(store: FactsStore, days: int) -> None:
         os.utime(path, (time.time() - days * 86_400,) * 2)
 
 
-def test_every_hundredth_commit_is_followed_by_one(
+def test_the_hundredth_commit_is_followed_by_one(
     store: FactsStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fact_log, "INTERVAL", 3)
@@ -153,12 +153,9 @@ def test_stopped_before_it_has_its_name(
         patched.setattr(Path, "replace", stopped)
         with pytest.raises(KeyboardInterrupt):
             shorten(store)
+    assert not list(Path(store.location("events")).glob("staged-*"))
     expect(store, 1, 2)
-    (left,) = Path(store.location("events")).glob("staged-*")
-    os.utime(left, (0, 0))
     append(store, 3)
-    assert delete_unused(store, "events", keep=WEEK) == 1
-    assert not left.exists()
     shorten(store)
     assert {checkpoint(latest(store).version()), "_last_checkpoint"} < names(store)
     expect(store, 1, 2, 3)
@@ -189,10 +186,11 @@ def test_what_others_commit_meanwhile_is_not_in_it(store: FactsStore) -> None:
 
 def test_old_commits_go_unless_they_are_to_be_kept(store: FactsStore) -> None:
     append(store, 1, 2)
+    shorten(store)
     grow_old(store, 40)
-    shorten(store, keep=timedelta(days=31))
-    assert commits(0, 1, 2) < names(store)
     append(store, 3)
+    shorten(store, keep=timedelta(days=8))
+    assert commits(0, 1, 2, 3) < names(store)
     grow_old(store, 29)
     shorten(store)
     assert commits(0, 1, 2, 3) < names(store)
@@ -201,3 +199,23 @@ def test_old_commits_go_unless_they_are_to_be_kept(store: FactsStore) -> None:
     shorten(store)
     assert not commits(0, 1, 2) & names(store)
     expect(store, 1, 2, 3, 4)
+
+
+def test_commits_that_a_reader_may_be_reading_stay(store: FactsStore) -> None:
+    append(store, 1, 2)
+    shorten(store)
+    append(store, 3)
+    grow_old(store, 40)
+    shorten(store)  # who began before this checkpoint was there reads the last one, and 3
+    assert {checkpoint(2), *commits(3)} < names(store)
+    expect(store, 1, 2, 3)
+
+
+def test_files_of_killed_writers_are_deleted(store: FactsStore) -> None:
+    append(store, 1)
+    left = Path(store.location("events"), "staged-0")
+    left.write_bytes(b"torn")
+    os.utime(left, (0, 0))
+    assert delete_unused(store, "events", keep=WEEK) == 1
+    assert not left.exists()
+    expect(store, 1)

@@ -1,5 +1,6 @@
 """Maintenance keeps every fact, also with readers and several writing processes beside it."""
 
+import json
 import os
 import re
 import subprocess
@@ -127,29 +128,74 @@ def test_old_files_and_those_of_killed_writers_are_deleted(writer: Writer) -> No
     assert len(rows(writer.facts)) == 2
 
 
-def test_a_checkpoint_of_a_deletion_is_on_the_disk(
-    writer: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_library_makes_no_checkpoint_of_its_own(writer: Writer) -> None:
+    """It would be named before it is on the disk, and delete old commits."""
     fill(writer, 1, 2)
-    maintain(writer)
     delta = writer.facts.snapshot("events").delta
     assert delta is not None
     delta.alter.set_table_properties({"delta.checkpointInterval": "1"})
     log = Path(writer.facts.location("events")) / "_delta_log"
-    before = set(log.glob("*.checkpoint.parquet"))
-    forced: list[Path] = []
-    opened = os.open
+    before = set(log.glob("*checkpoint*"))
+    fill(writer, 3)
+    rewrite(writer.facts, "events", DAY, fence=3, read=writer.facts.snapshot("events"))
+    version = writer.facts.version("events")
+    assert delete_unused(writer.facts, "events", keep=timedelta(0)) == 3
+    assert set(log.glob("*checkpoint*")) == before
+    assert writer.facts.version("events") == version
+    assert delete_unused(writer.facts, "events", keep=timedelta(0)) == 0
+    assert len(rows(writer.facts)) == 3
 
-    def noted(path: Path, *flags: int) -> int:
-        forced.append(Path(path))
-        return opened(path, *flags)
 
-    monkeypatch.setattr(os, "open", noted)
-    assert delete_unused(writer.facts, "events", keep=timedelta(0)) == 2
-    written = set(log.glob("*.checkpoint.parquet")) - before
-    assert len(written) == 1  # its beginning is a commit at which the library makes one
-    assert written | {log / "_last_checkpoint"} < set(forced)
+def test_it_leaves_a_checkpoint(writer: Writer) -> None:
+    fill(writer, 1, 2)
+    maintain(writer)
+    for table in ("exposures", "events"):
+        log = Path(writer.facts.location(table)) / "_delta_log"
+        named = json.loads((log / "_last_checkpoint").read_text())["version"]
+        assert named == writer.facts.version(table) == 3
+        for commit in log.glob("*.json"):
+            commit.unlink()
     assert len(rows(writer.facts)) == 2
+    assert deliver(replace(SOURCE, application="2"), [whole(2)], writer).counts == Counts(
+        duplicate=1
+    )
+
+
+def test_files_rewritten_long_after_they_came_are_kept(writer: Writer) -> None:
+    """The commit before is older than what the format keeps."""
+    table = Path(writer.facts.location("events"))
+
+    def grow_older(days: int) -> None:
+        for file in (*table.glob("_delta_log/*"), *table.glob("day=*/*")):
+            at = file.stat().st_mtime - days * 86_400
+            if file.suffix == ".json":
+                file.write_text(
+                    re.sub(
+                        r'("(?:timestamp|deletionTimestamp)":)(\d+)',
+                        lambda found: f"{found[1]}{int(found[2]) - days * 86_400_000}",
+                        file.read_text(),
+                    )
+                )
+            if file.name.endswith(".checkpoint.parquet"):
+                actions = pq.read_table(file)
+                changed = actions.to_pylist()
+                for removed in (action["remove"] for action in changed if action["remove"]):
+                    removed["deletionTimestamp"] -= days * 86_400_000
+                pq.write_table(pa.Table.from_pylist(changed, schema=actions.schema), file)
+            os.utime(file, (at, at))
+
+    keep = timedelta(days=14)
+    fill(writer, 1, 2)
+    grow_older(40)
+    assert maintain(writer, keep=keep)[1].deleted == 0
+    grow_older(11)
+    fill(writer, 3)
+    assert maintain(writer, keep=keep)[1].deleted == 0  # its checkpoint forgets what was rewritten
+    grow_older(2)
+    assert maintain(writer, keep=keep)[1].deleted == 0
+    grow_older(2)
+    assert maintain(writer, keep=keep)[1].deleted == 2
+    assert len(rows(writer.facts)) == 3
 
 
 def test_a_checkpoint_does_not_shorten_how_long_files_are_kept(writer: Writer) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import ibis
 import pyarrow.fs as pafs
@@ -40,26 +41,29 @@ def writer(address: str, state: sa.Engine, tmp_path: Path) -> Writer:
     return Writer(state, store, lambda: NOW)
 
 
-def test_facts_go_there_and_come_back(writer: Writer) -> None:
+def test_facts_go_there_and_come_back(writer: Writer, address: str) -> None:
     assert deliver(SOURCE, [whole(1), whole(2)], writer).counts == Counts(accepted=2)
     again = replace(SOURCE, application="again")
     sent = [whole(1), whole(2, b"q" * 16), whole(3)]
     expected = Counts(accepted=1, duplicate=1, conflict=1)
     assert deliver(again, sent, writer).counts == expected
+    folder = _file_system(writer.facts.location("events"))
+    left = f"{address}/bucket/facts/events/part-killed.parquet"
+    urlopen(Request(left, b"torn", method="PUT")).close()  # noqa: S310 - of loopback
+    assert maintain(writer)[1].deleted == 1
+    assert deliver(replace(SOURCE, application="more"), [whole(4)], writer).counts.accepted == 1
     maintain(writer)
-    log = _file_system(writer.facts.location("events")).get_file_info(
-        pafs.FileSelector("_delta_log")
-    )
-    assert {Path(file.path).name for file in log} == {
+    log = {file.base_name for file in folder.get_file_info(pafs.FileSelector("_delta_log"))}
+    assert log == {
         "_last_checkpoint",
-        "00000000000000000003.checkpoint.parquet",
-        "00000000000000000003.json",  # those before are older than 30 days
+        *(f"{version:020d}.checkpoint.parquet" for version in (3, 5)),
+        *(f"{version:020d}.json" for version in (3, 4, 5)),  # those before are older than 30 days
     }
     tables = writer.facts.tables(ibis.duckdb.connect())
     events = tables.events.order_by("id").to_pyarrow().to_pylist()
-    assert [row["id"] for row in events] == [event_row(number).id for number in (1, 2, 3)]
-    assert [row["p_items"] for row in events] == [2, 2, 2]
-    assert tables.exposures.filter(tables.exposures.variant == "ai").count().execute() == 3
+    assert [row["id"] for row in events] == [event_row(number).id for number in (1, 2, 3, 4)]
+    assert [row["p_items"] for row in events] == [2, 2, 2, 2]
+    assert tables.exposures.filter(tables.exposures.variant == "ai").count().execute() == 4
     assert tables.usage_costs.count().execute() == 0
 
 
