@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from klartext.experiments import fact_files, fact_log
@@ -198,13 +198,25 @@ class FactsStore:
         return pa.table(columns, schema=self.schema(table))
 
     def snapshot(self, table: TableName) -> Snapshot:
-        """Read the latest version of a table."""
+        """Read the latest version of a table.
+
+        Raises
+        ------
+        KlartextError
+            Its log is damaged.
+        """
         location = self.location(table)
         index = IdIndex((self.index or Path(self.root) / ".ids") / table)
         try:
             delta = DeltaTable(location, storage_options=storage_options(location))
         except TableNotFoundError:
             return Snapshot(None, location, index)
+        except DeltaError as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise KlartextError(
+                f"the {table} cannot be opened, their log is damaged: {reason}. Restore "
+                f"{location}/_delta_log from a backup; the data files are as they were."
+            ) from error
         return Snapshot(delta, location, index)
 
     def append(  # noqa: PLR0913 - the transaction by name

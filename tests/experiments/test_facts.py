@@ -49,6 +49,20 @@ def test_a_commit_names_its_delivery_and_its_writer(store: FactsStore) -> None:
     assert snapshot.committed("other") is None
 
 
+@pytest.mark.parametrize("damaged", ["{", "{}\n{", None])
+def test_a_damaged_log_is_said_to_be_damaged(store: FactsStore, damaged: str | None) -> None:
+    append(store, event_row(1))
+    append(store, event_row(2), version=2)
+    commit = Path(store.location("events"), "_delta_log", f"{1:020d}.json")
+    if damaged is None:
+        commit.unlink()
+    else:
+        commit.write_text(damaged)
+    with pytest.raises(KlartextError, match=r"the events cannot be opened.*Restore .*events/_del"):
+        store.summary("events")
+    assert store.summary("exposures").rows == 0
+
+
 def test_two_writers_that_read_the_same_version_conflict(store: FactsStore) -> None:
     append(store, event_row(1))
     stale = store.snapshot("events")
