@@ -21,7 +21,8 @@ from klartext.experiments.watermark import Watermark
 
 if TYPE_CHECKING:
     from klartext.experiments.door import TableName
-    from klartext.experiments.facts import FactsStore, Snapshot
+    from klartext.experiments.fact_snapshot import Snapshot
+    from klartext.experiments.facts import FactsStore
 
 
 @dataclass(frozen=True, slots=True)

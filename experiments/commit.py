@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from klartext.experiments.facts import WRITER, ConcurrentAppendError, FactsStore, Snapshot
+from klartext.experiments.fact_snapshot import Snapshot
+from klartext.experiments.facts import WRITER, ConcurrentAppendError, FactsStore
 from klartext.experiments.leases import Lease, LeaseLostError
 from klartext.experiments.records import FactRow
 

@@ -18,7 +18,8 @@ from deltalake.exceptions import CommitFailedError
 
 from klartext.experiments import fact_log
 from klartext.experiments.door import TableName
-from klartext.experiments.facts import WRITER, ConcurrentAppendError, FactsStore, Snapshot
+from klartext.experiments.fact_snapshot import Snapshot
+from klartext.experiments.facts import WRITER, ConcurrentAppendError, FactsStore
 
 TARGET_BYTES = 100_000_000
 """Size of a rewritten file, about."""

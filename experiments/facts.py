@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
-import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.fs import DeltaStorageHandler
+from deltalake.exceptions import CommitFailedError
 
 from klartext.experiments import fact_files, fact_log
 from klartext.experiments.door import PropertyType, TableName
 from klartext.experiments.errors import ConflictError, KlartextError
 from klartext.experiments.fact_columns import (
-    IDS,
     INSTANT,
     PROPERTY_TYPES,
     TABLES,
@@ -30,6 +24,7 @@ from klartext.experiments.fact_columns import (
     columns_of,
 )
 from klartext.experiments.fact_history import BATCH
+from klartext.experiments.fact_snapshot import Snapshot
 from klartext.experiments.id_index import IdIndex
 from klartext.experiments.records import (
     AliasRow,
@@ -84,54 +79,6 @@ class TableSummary:
     first: datetime | None
     last: datetime | None
     incomplete: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One version of one table, or its absence; ``index`` knows where ids are."""
-
-    delta: DeltaTable | None
-    location: str
-    index: IdIndex
-
-    def committed(self, application: str) -> int | None:
-        """Return the highest version of an application transaction, None when there is none."""
-        found = None if self.delta is None else self.delta.transaction_version(application)
-        return None if found is None else int(found)
-
-    def files(self) -> list[str]:
-        """Return the data files, relative to the table."""
-        if self.delta is None:
-            return []
-        paths = pa.table(self.delta.get_add_actions(flatten=True))["path"]
-        return [unquote(path) for path in paths.to_pylist()]
-
-    def delete(self, files: Sequence[str]) -> int:
-        """Delete files, relative to the table, that nobody needs; return how many there were."""
-        folder = _file_system(self.location)
-        present = [info.path for info in folder.get_file_info(list(files)) if info.is_file]
-        for path in present:
-            with suppress(FileNotFoundError):  # somebody else was first
-                folder.delete_file(path)
-        return len(present)
-
-    def known(self, ids: Sequence[bytes]) -> pa.Table:
-        """Return ``id``, ``payload``, ``ingest_batch`` of the rows that have one of ``ids``."""
-        files = self.files()
-        found = self.index.files_of(ids, files, self._ids) if files else []
-        wanted = pc.field("id").isin(pa.array(ids, pa.binary()))
-        return self._dataset(found).to_table(filter=wanted)
-
-    def _ids(self, file: str) -> pa.ChunkedArray:
-        return self._dataset([file]).to_table(columns=["id"])["id"]
-
-    def _dataset(self, files: Sequence[str]) -> pads.Dataset:
-        return pads.FileSystemDataset.from_paths(
-            files,
-            schema=IDS,
-            format=pads.ParquetFileFormat(),
-            filesystem=_file_system(self.location),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,19 +152,8 @@ class FactsStore:
         KlartextError
             Its log is damaged.
         """
-        location = self.location(table)
         index = IdIndex((self.index or Path(self.root) / ".ids") / table)
-        try:
-            delta = DeltaTable(location, storage_options=storage_options(location))
-        except TableNotFoundError:
-            return Snapshot(None, location, index)
-        except DeltaError as error:
-            reason = str(error).partition("\n")[0].rstrip(".")
-            raise KlartextError(
-                f"the {table} cannot be opened, their log is damaged: {reason}. Restore "
-                f"{location}/_delta_log from a backup; the data files are as they were."
-            ) from error
-        return Snapshot(delta, location, index)
+        return Snapshot.of(self.location(table), index)
 
     def append(  # noqa: PLR0913 - the transaction by name
         self,
@@ -452,10 +388,3 @@ def _differs(delta: DeltaTable, schema: pa.Schema) -> bool:
                 f"Declare {name}: {was} again, and give the new property another name."
             )
     return set(present) != set(schema.names)
-
-
-def _file_system(location: str) -> pafs.FileSystem:
-    """Return the folder of a table as a file system."""
-    if is_remote(location):
-        return pafs.PyFileSystem(DeltaStorageHandler(location, storage_options(location)))
-    return pafs.SubTreeFileSystem(location, pafs.LocalFileSystem())

@@ -13,7 +13,8 @@ from klartext.experiments import flush as flush_module
 from klartext.experiments import inbox
 from klartext.experiments.batches import Counts, watermark
 from klartext.experiments.door import TableName
-from klartext.experiments.facts import FactsStore, Snapshot
+from klartext.experiments.fact_snapshot import Snapshot
+from klartext.experiments.facts import FactsStore
 from klartext.experiments.flush import flush, is_needed
 from klartext.experiments.ingest import Source, Writer, deliver
 from klartext.experiments.records import FactRow, Parsed

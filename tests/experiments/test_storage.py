@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from klartext.experiments.errors import KlartextError
-from klartext.experiments.facts import ConcurrentAppendError, FactsStore, _file_system
+from klartext.experiments.fact_snapshot import _file_system
+from klartext.experiments.facts import ConcurrentAppendError, FactsStore
 from klartext.experiments.ingest import Counts, Source, Writer, deliver
 from klartext.experiments.maintenance import maintain
 from klartext.experiments.storage import storage_options
