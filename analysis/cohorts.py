@@ -151,14 +151,15 @@ class Kept:
     ) -> tuple[Manifest | None, str | None]:
         """Return what is published if it can be used; else why not."""
         try:
-            digest, _, document = (self.folder / MANIFEST).read_bytes().partition(b"\n")
+            digest, _, text = (self.folder / MANIFEST).read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None, "first-analysis"
-        if digest != _digest(document):
+        if digest != _digest(text):
             return None, "unreadable"
-        found = Manifest(**from_json(document))
-        if found.key != key:
+        document = from_json(text)
+        if document["key"] != key:
             return None, "changed"
+        found = Manifest(**document)
         if found.batch > watermark.batch or found.watermark.cutoff > watermark.cutoff:
             return None, "earlier-watermark"
         if any(_size(self.folder / name) != size for name, size in found.files.items()):

@@ -191,9 +191,9 @@ def _sweep(cohorts: Path, *, unused_since: datetime) -> None:
         manifest = folder / MANIFEST
         if manifest.exists() and is_old(manifest):
             manifest.unlink()
-        named = manifest.read_text("utf-8") if manifest.exists() else ""
+        named = manifest.read_bytes() if manifest.exists() else b""
         for file in folder.iterdir():
-            if is_old(file) and file != manifest and file.name not in named:
+            if is_old(file) and file != manifest and file.name.encode() not in named:
                 file.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -114,6 +115,11 @@ class Workspace:
         text = self.manifest.read_text()
         assert "[2.5," in text  # what the units have paid on average
         self.manifest.write_text(text.replace("[2.5,", "[3.5,"))
+
+    def take_another_version(self) -> None:
+        text = json.dumps({"key": "of a later version", "more": 1})
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        self.manifest.write_text(f"{digest}\n{text}")
 
     def erase(self) -> None:
         events = self.store.snapshot("events").delta
@@ -488,6 +494,7 @@ def test_what_does_not_match_is_not_used(place: Workspace) -> None:
         (place.manifest.unlink, "first-analysis"),
         (lambda: place.manifest.write_text("{"), "unreadable"),
         (place.change_a_figure, "unreadable"),
+        (place.take_another_version, "changed"),
         (place.lose_a_file, "unreadable"),
         (lambda: place.kept("*.parquet").write_bytes(b"x"), "unreadable"),
         (place.damage_files, "unreadable"),

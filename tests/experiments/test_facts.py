@@ -58,9 +58,7 @@ def test_a_damaged_log_is_said_to_be_damaged(store: FactsStore, damaged: str | N
         commit.unlink()
     else:
         commit.write_text(damaged)
-    with pytest.raises(
-        KlartextError, match=r"facts in .*events cannot .* Restore .*events/_del"
-    ):
+    with pytest.raises(KlartextError, match=r"facts in .*events cannot .* Restore .*events/_del"):
         store.summary("events")
     assert store.summary("exposures").rows == 0
 

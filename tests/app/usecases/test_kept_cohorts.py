@@ -48,7 +48,8 @@ def test_a_second_analysis_takes_what_the_first_one_kept(
     left = manifest.with_name("left.parquet")
     left.write_bytes(b"of a killed analysis")
     old = (shop.session.now() - timedelta(days=30)).timestamp()
-    os.utime(left, (old, old))
+    for file in manifest.parent.iterdir():
+        os.utime(file, (old, old))
     now = shop.session.now().timestamp()
     os.utime(manifest, (now, now))
     facts.maintain(shop.session)
@@ -58,6 +59,17 @@ def test_a_second_analysis_takes_what_the_first_one_kept(
         os.utime(file, (old, old))
     facts.maintain(shop.session)
     assert list(manifest.parent.iterdir()) == []
+
+    manifest.write_bytes(b"\xff")
+    assert analysis.analyze(shop.session, "mail", kept=True).cohorts == CohortUse(
+        0, 200, "unreadable"
+    )
+    manifest.write_bytes(b"\xff")
+    for file in manifest.parent.glob("*.parquet"):
+        os.utime(file, (old, old))
+    facts.maintain(shop.session)
+    assert list(manifest.parent.iterdir()) == [manifest]
+    manifest.unlink()
 
     left.write_bytes(b"of an analysis that was killed before any was kept")
     os.utime(left, (old, old))
