@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from klartext.experiments.fact_columns import IDS
 from klartext.experiments.id_index import IdIndex
 from klartext.experiments.storage import is_remote, storage_options
 
+_ARROW = re.compile("\x1b\\[[0-9;]*m|↳")
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -36,17 +39,21 @@ class Snapshot:
         Raises
         ------
         KlartextError
-            Its log is damaged.
+            Its log is damaged, or it may not be read.
         """
         try:
             delta = DeltaTable(location, storage_options=storage_options(location))
         except TableNotFoundError:
             return cls(None, location, index)
         except DeltaError as error:
-            reason = str(error).partition("\n")[0].rstrip(".")
+            reason = _lines(error)[0]
             raise KlartextError(
                 f"the facts in {location} cannot be opened, their log is damaged: {reason}. "
                 f"Restore {location}/_delta_log from a backup; the data files are as they were."
+            ) from error
+        except OSError as error:  # no rights, no answer
+            raise KlartextError(
+                f"the facts in {location} cannot be read: {'; '.join(_lines(error))}"
             ) from error
         return cls(delta, location, index)
 
@@ -88,6 +95,12 @@ class Snapshot:
             format=pads.ParquetFileFormat(),
             filesystem=_file_system(self.location),
         )
+
+
+def _lines(error: Exception) -> list[str]:
+    """Return a message of the table library without colours and arrows."""
+    lines = (_ARROW.sub("", line).strip(" .") for line in str(error).splitlines())
+    return [line for line in lines if line]
 
 
 def _file_system(location: str) -> pafs.FileSystem:

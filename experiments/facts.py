@@ -150,7 +150,7 @@ class FactsStore:
         Raises
         ------
         KlartextError
-            Its log is damaged.
+            Its log is damaged, or it may not be read.
         """
         index = IdIndex((self.index or Path(self.root) / ".ids") / table)
         return Snapshot.of(self.location(table), index)

@@ -12,7 +12,6 @@ from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from klartext.experiments.disk import force
 from klartext.experiments.errors import ConflictError, KlartextError, NotFoundError
 from klartext.experiments.keyed_hash import KeyedHash
 
@@ -176,7 +175,8 @@ def _create(key_file: Path) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as stream:
             stream.write(secrets.token_hex(KEY_BYTES) + "\n")
-        force(draft)
+            stream.flush()
+            os.fsync(stream.fileno())
         try:
             os.link(draft, key_file)
         except FileExistsError:

@@ -72,6 +72,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
+        if self.path.startswith("/closed"):
+            self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+            return
         query = parse_qs(urlsplit(self.path).query)
         if "list-type" in query:
             self._list(query)

@@ -68,6 +68,14 @@ def test_facts_go_there_and_come_back(writer: Writer, address: str) -> None:
     assert tables.usage_costs.count().execute() == 0
 
 
+def test_a_place_that_may_not_be_read_is_said(address: str, tmp_path: Path) -> None:
+    store = FactsStore("s3://closed/facts", PROPERTIES, index=tmp_path / "ids")
+    with pytest.raises(KlartextError, match="s3://closed/facts/events cannot be read") as raised:
+        store.summary("events")
+    assert "403 Forbidden" in str(raised.value)
+    assert "\x1b" not in str(raised.value)
+
+
 def test_two_writers_conflict_there_too(writer: Writer) -> None:
     store = writer.facts
     deliver(SOURCE, [whole(1)], writer)
