@@ -40,8 +40,9 @@ engine and the tables is. Peak memory is the largest resident size of the whole 
 
 ## From raw facts to a readout
 
-Exposures, events and AI calls lie in Delta tables partitioned by day, one file a day: a third as
-many exposures as events, one call for twenty events, eleven units for 120 events. Two variants,
+Exposures, events and AI calls lie in Delta tables partitioned by day, one file a day, maintained
+once a week: a third as many exposures as events, one call for twenty events, eleven units for 120
+events. Two variants,
 four metrics (two conversions, revenue net of refunds, items) with windows of 7, 21 and 35 days,
 each adjusted for itself in the 28 days before exposure, margin, AI cost and net value. Two thirds
 of the units are mature.
